@@ -1,0 +1,4 @@
+"""What hub, node and supervisor agree on: errors, limits, events, commands, records.
+
+Pure Python, without Django and without gRPC, so that every process can import it.
+"""

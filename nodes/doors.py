@@ -1,0 +1,65 @@
+"""Where nodes reach this hub: its gRPC door for links, and its web door for joining and renewing."""
+
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nodes.contract.config import Config
+
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
+
+
+def tunnel_address_file(home: Path) -> Path:
+    """Written by the control plane that listens for nodes: host:port, as bound."""
+    return home / "grpc-address"
+
+
+def hub_addresses(config: Config) -> tuple[str, ...]:
+    """host:port of the gRPC door, the best first: under the host that people use, then as it is bound."""
+    bound = _read(tunnel_address_file(config.home)) or config.internal_grpc.listen
+    host, _, port = bound.rpartition(":")
+    public = urlsplit(config.server.public_url).hostname or ""
+    own = socket.getfqdn() if host.strip("[]") in _EVERYWHERE else host
+    # A hub whose web door is public but whose gRPC door is bound to loopback is reached by loopback alone.
+    hosts = [own] if _is_loopback(own) else [public, own]
+    return tuple(dict.fromkeys(f"{_bracketed(name)}:{port}" for name in hosts if name))
+
+
+def hub_url(config: Config) -> str:
+    """The web door, as ``agenthub node join`` is to be given it."""
+    if config.server.public_url:
+        return config.server.public_url.rstrip("/")
+    host, _, port = (_read(config.home / "address") or config.server.listen).rpartition(":")
+    name = socket.getfqdn() if host.strip("[]") in _EVERYWHERE else host
+    return f"{'https' if config.server.tls_cert else 'http'}://{_bracketed(name)}:{port}"
+
+
+def reach_warning(config: Config) -> str:
+    """What keeps other machines from joining; empty if nothing does."""
+    if not tunnel_address_file(config.home).exists():
+        return "This hub does not listen for nodes at present: see internal_grpc.listen and its log."
+    if all(_is_loopback(address.rpartition(":")[0]) for address in hub_addresses(config)):
+        return (
+            "This hub listens for nodes on this machine only. For others, set internal_grpc.listen (0.0.0.0:50051, "
+            "say) and server.public_url, and restart it."
+        )
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

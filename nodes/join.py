@@ -1,0 +1,274 @@
+"""How a machine becomes a node, stays one, and ceases to be: tokens, enrolment, renewal, revocation.
+
+What proves what stands in ``nodes.link.joining``. Nothing here needs a session: a request is as good
+as its proof, and refusals are counted by address.
+"""
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar, Final
+from uuid import UUID
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.conf import settings
+from django.core.cache import cache
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import Actor, ActorKind
+from agenthub_site.accounts.permissions import Can, require
+from audit.bell import bell
+from audit.services import record
+from nodes import pki
+from nodes.contract.errors import Conflict, Forbidden, HubError, Invalid
+from nodes.link.joining import (
+    CLOCK_SECONDS,
+    Enrolled,
+    TokenText,
+    derive_key,
+    is_same,
+    new_secret,
+    renewal_message,
+    request_proof,
+)
+
+from .doors import hub_addresses
+from .models import JoinToken, LinkLease, Node
+
+TOKEN_LIFE: Final = timedelta(hours=1)
+ATTEMPTS: Final = 10
+WINDOW_SECONDS: Final = 300
+RESERVED: Final = ("main", "local")
+_SLUG: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class JoinTokenInvalid(Forbidden):
+    """Unknown, or the request was not made with its secret."""
+
+    code: ClassVar[str] = "join_token_invalid"
+    message: ClassVar[str] = "This join token is not one of this hub's. Make one there: agenthub node token NAME."
+
+
+class JoinTokenExpired(Forbidden):
+    code: ClassVar[str] = "join_token_expired"
+    message: ClassVar[str] = "This join token has expired. Make a new one on the hub: agenthub node token NAME."
+
+
+class JoinTokenUsed(Conflict):
+    code: ClassVar[str] = "join_token_used"
+    message: ClassVar[str] = (
+        "This join token was used already, and is good for one machine. If that was not you, revoke the node; "
+        "else make a new token on the hub: agenthub node token NAME."
+    )
+
+
+class NodeRevoked(Forbidden):
+    """The node was revoked, or its certificate is of a generation that is over."""
+
+    code: ClassVar[str] = "node_revoked"
+    message: ClassVar[str] = "This node's certificate is not accepted any more. Join it again with a new token."
+
+
+class RenewalRefused(Forbidden):
+    code: ClassVar[str] = "renewal_refused"
+    message: ClassVar[str] = "This renewal is not signed by the present key of a joined node."
+
+
+class ClockSkew(Forbidden):
+    code: ClassVar[str] = "clock_skew"
+    message: ClassVar[str] = "This renewal was signed at another time. Synchronise the clocks of node and hub."
+
+
+class TooManyAttempts(HubError):
+    code, http, grpc = "throttled", 429, "RESOURCE_EXHAUSTED"
+    message = "Too many refused attempts from this address; wait five minutes."
+
+
+@dataclass(frozen=True, slots=True)
+class MadeToken:
+    """A token and its text, which is told only now."""
+
+    token: JoinToken
+    text: TokenText
+
+
+def create_join_token(slug: str, by: Actor) -> MadeToken:
+    """A token for the node ``slug``, which is made if there is none. Root only. ``Invalid``, ``Conflict``.
+
+    For a node that joined before (or was revoked): whoever uses the token takes its place.
+    """
+    require(by, Can.MANAGE_NODES)
+    if not _SLUG.fullmatch(slug):
+        raise Invalid(
+            f"A node's name has 1 to 128 of the characters A-Z a-z 0-9 . _ : -, got {slug[:140]!r}.",
+            fields={"name": ["Use 1 to 128 of A-Z a-z 0-9 . _ : -"]},
+        )
+    if slug in RESERVED:
+        raise Invalid(f"{slug!r} is the hub's own machine.", fields={"name": ["This name is reserved."]})
+    addresses = hub_addresses(settings.CONFIG)
+    authority = pki.load_authority(settings.CONFIG.pki_dir)
+    secret = new_secret()
+    with transaction.atomic():
+        node, is_new = Node.objects.get_or_create(
+            slug=slug, defaults={"name": slug, "direction": Node.Direction.TUNNEL}
+        )
+        if node.direction != Node.Direction.TUNNEL:
+            raise Conflict(f"The hub dials {slug} itself, so it cannot join. Use another name.")
+        token = JoinToken(node=node, created_by=by.label or by.id, expires_at=timezone.now() + TOKEN_LIFE)
+        token.key = derive_key(token.pk, secret)
+        token.save(force_insert=True)
+        if is_new:
+            record(None, "node.created", by=by, of=("node", node.pk), node=node.pk, slug=slug)
+        record(None, "join_token.created", by=by, of=("join_token", token.pk), node=node.pk, slug=slug)
+    return MadeToken(token, TokenText(token.pk, secret, pki.fingerprint(authority.pem), addresses))
+
+
+def enroll(token_id: UUID, name: str, csr: str, proof: str, *, address: str = "") -> tuple[Enrolled, str]:
+    """A certificate for the machine that has the token's secret; the answer and its proof.
+
+    Used up by the first that succeeds. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``, ``JoinTokenExpired`` (each
+    audited, if there is such a token), ``TooManyAttempts``, ``Invalid`` for a request that is none.
+    """
+    _require_patience(address)
+    token = JoinToken.objects.select_related("node").filter(pk=token_id).first()
+    try:
+        if token is None:
+            raise JoinTokenInvalid()
+        key = bytes(token.key)
+        if token.used_at is not None:
+            raise JoinTokenUsed()
+        if not is_same(proof, request_proof(key, token_id, name, csr)) or name not in ("", token.node.slug):
+            raise JoinTokenInvalid()
+        if token.expires_at <= timezone.now():
+            raise JoinTokenExpired()
+        enrolled = _enroll(token, _requested_key(csr), address)
+    except (JoinTokenInvalid, JoinTokenUsed, JoinTokenExpired) as refusal:
+        _count_refusal(address)
+        if token is not None:
+            _note_refusal(token, refusal, address)
+        raise
+    return enrolled, enrolled.proof(key, csr)
+
+
+def renew(node_id: UUID, csr: str, timestamp: int, certificate: str, signature: bytes, *, address: str = "") -> str:
+    """The next certificate of a joined node, for a new key; signed by the key of the present one.
+
+    The present one may have expired ``RENEW_GRACE_DAYS`` ago. Raises ``RenewalRefused``, ``ClockSkew``,
+    ``NodeRevoked``, ``TooManyAttempts``.
+    """
+    _require_patience(address)
+    try:
+        authority = pki.load_authority(settings.CONFIG.pki_dir)
+        identity = _check_signer(authority, certificate, signature, renewal_message(node_id, timestamp, csr))
+        if identity.node_id != node_id:
+            raise RenewalRefused()
+        if abs(time.time() - timestamp) > CLOCK_SECONDS:
+            raise ClockSkew()
+        node = Node.objects.filter(pk=node_id, direction=Node.Direction.TUNNEL).first()
+        if node is None or node.generation != identity.generation:
+            raise NodeRevoked()
+    except Forbidden:
+        _count_refusal(address)
+        raise
+    made = pki.certify_node(authority, identity, _requested_key(csr))
+    with transaction.atomic():
+        record(None, "node.renewed", by=_as_actor(node, address), of=("node", node.pk), node=node.pk)
+    return made.decode()
+
+
+def revoke_node(node: Node, by: Actor) -> Node:
+    """End the node's part at once and for good: no certificate that it has is accepted any more. Root only.
+
+    Its lease is void when this commits, so nothing it still sends is taken; the link is cut when its owner hears of
+    that, in a moment. Its runs are lost after the usual grace. A new token lets a machine join under the name again.
+    """
+    require(by, Can.MANAGE_NODES)
+    if node.is_local:
+        raise Invalid("The hub's own node cannot be revoked. Disable it, if it should get no work.")
+    with transaction.atomic():
+        _begin_generation(node, is_enabled=False)
+        node.join_tokens.filter(used_at=None, expires_at__gt=timezone.now()).update(expires_at=timezone.now())
+        record(
+            None, "node.revoked", by=by, of=("node", node.pk), node=node.pk,
+            slug=node.slug, generation=node.generation,
+        )  # fmt: skip
+    return node
+
+
+def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, address: str) -> Enrolled:
+    authority = pki.load_authority(settings.CONFIG.pki_dir)
+    with transaction.atomic():
+        unused = JoinToken.objects.filter(pk=token.pk, used_at=None)
+        if not unused.update(used_at=timezone.now(), key=b""):
+            raise JoinTokenUsed()
+        node = Node.objects.select_for_update(no_key=True).get(pk=token.node_id)
+        # The name's former holder, if there was one, must not speak for the node beside the new one.
+        _begin_generation(node, is_enabled=True)
+        certificate = pki.certify_node(authority, pki.NodeIdentity(node.pk, node.generation), public_key)
+        record(
+            None, "node.joined", by=_as_actor(node, address), of=("node", node.pk), node=node.pk,
+            slug=node.slug, generation=node.generation, token=token.pk,
+        )  # fmt: skip
+    addresses = hub_addresses(settings.CONFIG)
+    return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authority.pem.decode(), addresses)
+
+
+def _begin_generation(node: Node, *, is_enabled: bool) -> None:
+    """Void every certificate of the node, and the lease on its link: its owner notices at the next step it takes."""
+    Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, is_enabled=is_enabled)
+    LinkLease.objects.filter(node=node).update(epoch=F("epoch") + 1, owner="", expires_at=None)
+    node.refresh_from_db(fields=["generation", "is_enabled"])
+    transaction.on_commit(lambda: bell.poke(f"node:{node.pk}"))
+
+
+def _check_signer(authority: pki.Authority, certificate: str, signature: bytes, message: bytes) -> pki.NodeIdentity:
+    """The node whose key signed, by its certificate, which is ours and not too old."""
+    try:
+        present = x509.load_pem_x509_certificate(certificate.encode())
+        present.verify_directly_issued_by(authority.certificate)
+        key, identity = present.public_key(), pki.identity_of(certificate.encode())
+        if not isinstance(key, ec.EllipticCurvePublicKey) or identity is None:
+            raise RenewalRefused()
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise RenewalRefused() from error
+    if timezone.now() > present.not_valid_after_utc + timedelta(days=pki.RENEW_GRACE_DAYS):
+        raise RenewalRefused(
+            f"This certificate expired more than {pki.RENEW_GRACE_DAYS} days ago. Join again with a new token."
+        )
+    return identity
+
+
+def _requested_key(csr: str) -> ec.EllipticCurvePublicKey:
+    try:
+        return pki.requested_key(csr.encode())
+    except pki.PkiError as error:
+        raise Invalid(error.text, fields={"csr": [error.text]}) from error
+
+
+def _as_actor(node: Node, address: str) -> Actor:
+    return Actor(ActorKind.NODE, str(node.pk), node.slug, address=address)
+
+
+def _note_refusal(token: JoinToken, refusal: HubError, address: str) -> None:
+    with transaction.atomic():
+        record(
+            None, "join_token.refused", by=_as_actor(token.node, address), of=("join_token", token.pk),
+            node=token.node_id, code=refusal.code,
+        )  # fmt: skip
+
+
+def _require_patience(address: str) -> None:
+    if cache.get(f"join:{address}", 0) >= ATTEMPTS:
+        raise TooManyAttempts()
+
+
+def _count_refusal(address: str) -> None:
+    cache.add(f"join:{address}", 0, WINDOW_SECONDS)
+    cache.incr(f"join:{address}")

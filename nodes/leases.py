@@ -1,0 +1,76 @@
+"""Who owns a node's link. Times are the database's clock; the epoch grows with every new owner.
+
+Protocol: a controlplane paused past its lease can do nothing, since every transaction
+about the node tests owner and epoch.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from nodes.contract.errors import Conflict
+
+from .models import LinkLease
+
+LEASE_SECONDS: Final = 15.0
+RENEW_SECONDS: Final = 4.0
+
+
+class LeaseLost(Conflict):
+    code, grpc = "lease_lost", "ABORTED"
+    message = "Another control plane owns this node's link."
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A claim on a node's link; void once the epoch has moved on or the time has run out."""
+
+    node_id: UUID
+    owner: str
+    epoch: int
+
+
+def claim_lease(node_id: UUID, owner: str) -> HeldLease | None:
+    """A lease in a new epoch; None while somebody else's lease runs. An owner's own lease is taken over at once."""
+    with transaction.atomic():
+        LinkLease.objects.get_or_create(node_id=node_id)
+        claimed = LinkLease.objects.filter(
+            Q(node_id=node_id), Q(owner=owner) | Q(expires_at=None) | Q(expires_at__lt=Now())
+        ).update(owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS))
+        if not claimed:
+            return None
+        return HeldLease(node_id, owner, LinkLease.objects.values_list("epoch", flat=True).get(node_id=node_id))
+
+
+def take_lease(node_id: UUID, owner: str) -> HeldLease:
+    """A lease in a new epoch, whoever has it now: a node that dials has said whom it wants to be served by."""
+    with transaction.atomic():
+        LinkLease.objects.get_or_create(node_id=node_id)
+        LinkLease.objects.filter(node_id=node_id).update(
+            owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS)
+        )
+        return HeldLease(node_id, owner, LinkLease.objects.values_list("epoch", flat=True).get(node_id=node_id))
+
+
+def renew_lease(lease: HeldLease) -> bool:
+    """False if the lease ran out or was taken: the link must be cut."""
+    return bool(_rows(lease).filter(expires_at__gte=Now()).update(expires_at=Now() + timedelta(seconds=LEASE_SECONDS)))
+
+
+def release_lease(lease: HeldLease) -> None:
+    _rows(lease).update(expires_at=None, owner="")
+
+
+def require_lease(lease: HeldLease) -> None:
+    """Raise ``LeaseLost`` unless the lease is held; holds its row until the caller's transaction ends."""
+    if not _rows(lease).select_for_update().filter(expires_at__gte=Now()).exists():
+        raise LeaseLost()
+
+
+def _rows(lease: HeldLease) -> QuerySet[LinkLease]:
+    return LinkLease.objects.filter(node_id=lease.node_id, owner=lease.owner, epoch=lease.epoch)

@@ -1,0 +1,162 @@
+"""Listening for links: a gRPC server with the link, ``grpc.health.v1`` and reflection, all behind mutual TLS."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from nodes.contract.errors import ConfigError
+from nodes.contract.limits import SILENT_SECONDS
+from nodes.pb.link_pb2 import HubFrame, NodeFrame
+from nodes.pki import HUB_URI, node_identity
+
+from .credentials import Credentials
+from .errors import LinkClosed, LinkError
+from .link import HubEnd, NodeEnd
+from .services import ACCEPTED, HUB_LINK, NODE_LINK
+from .wires import OPTIONS, AcceptedWire
+
+logger = structlog.get_logger(__name__)
+
+HANDLER_SECONDS = 10.0
+"""How long a handler may take to let go of a link that was cut."""
+MAX_CALLS = 64
+"""A node has one hub, and those who look at its health."""
+MAX_NODES = 10_000
+AnyLink = TypeVar("AnyLink", HubEnd, NodeEnd)
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class LinkServer:
+    """A listening end. ``port`` is known once it is started."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        method: str,
+        handler: "grpc.RpcMethodHandler[Any, Any]",
+        max_calls: int = MAX_CALLS,
+    ) -> None:
+        self._credentials = credentials
+        self._max_calls = max_calls
+        self._service, _, name = method.strip("/").partition("/")
+        self._handler = grpc.method_handlers_generic_handler(self._service, {name: handler})
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # the stubs do not know it
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def start(self, address: str) -> None:
+        """Listen on host:port; port 0 picks a free one. Raises ``ConfigError`` when it cannot be had."""
+        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._max_calls)
+        server.add_generic_rpc_handlers((self._handler,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        names = (self._service, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, server)
+        try:
+            self.port = server.add_secure_port(address, self._credentials.for_listening())
+        except RuntimeError as error:
+            raise ConfigError(
+                f"Cannot listen on {address}: the port is taken or the address is not one of this machine's."
+            ) from error
+        await server.start()
+        self._server = server
+        for name in ("", self._service):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 2.0) -> None:
+        """Take no new link, and give the present ones ``grace`` seconds to end."""
+        if self._server is not None:
+            await self._health.enter_graceful_shutdown()
+            await self._server.stop(grace)
+
+
+def node_server(
+    credentials: Credentials,
+    handler: Callable[[NodeEnd], Awaitable[object]],
+    *,
+    silence_seconds: float = SILENT_SECONDS,
+) -> LinkServer:
+    """A node that waits to be dialled. ``handler`` runs once per link; the link ends when it returns."""
+
+    async def connect(_: object, context: Context) -> None:
+        if HUB_URI not in _names(context):
+            await _refuse(context, "Only the hub may open a link to a node: this certificate does not name it.")
+            return
+        wire: AcceptedWire[NodeFrame, HubFrame] = AcceptedWire(context, context.peer())
+        await context.send_initial_metadata(((ACCEPTED, "1"),))
+        await _handle(NodeEnd(wire, context.peer(), silence_seconds=silence_seconds), handler)
+
+    return LinkServer(
+        credentials,
+        NODE_LINK,
+        grpc.stream_stream_rpc_method_handler(connect, HubFrame.FromString, NodeFrame.SerializeToString),
+    )
+
+
+def hub_server(
+    credentials: Credentials,
+    handler: Callable[[HubEnd], Awaitable[object]],
+    *,
+    silence_seconds: float = SILENT_SECONDS,
+) -> LinkServer:
+    """A hub that nodes dial; which node it is says the certificate."""
+
+    async def connect(_: object, context: Context) -> None:
+        node = node_identity(_names(context))
+        if node is None:
+            await _refuse(context, "Only a node may open a link to the hub: this certificate names none.")
+            return
+        wire: AcceptedWire[HubFrame, NodeFrame] = AcceptedWire(context, context.peer())
+        await context.send_initial_metadata(((ACCEPTED, "1"),))
+        await _handle(HubEnd(wire, context.peer(), node, silence_seconds=silence_seconds), handler)
+
+    return LinkServer(
+        credentials,
+        HUB_LINK,
+        grpc.stream_stream_rpc_method_handler(connect, NodeFrame.FromString, HubFrame.SerializeToString),
+        MAX_NODES,
+    )
+
+
+async def _handle(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -> None:
+    """Run the handler in a task of its own: a cut link is an error that it can catch, not its cancellation."""
+    task = asyncio.ensure_future(_run(link, handler))
+    over = asyncio.ensure_future(link.wait_closed())
+    try:
+        await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:  # the connection is gone
+        link.cut(LinkClosed(f"The connection from {link.address} was cut."))
+        raise
+    finally:
+        over.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(HANDLER_SECONDS):
+                await task
+
+
+async def _run(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -> None:
+    try:
+        await handler(link)
+    except LinkError as error:
+        logger.info("link.ended", address=link.address, code=error.code, message=error.text)
+    except Exception:
+        logger.exception("link.handler_failed", address=link.address)
+    finally:
+        await link.aclose("The handler of this link has ended.")
+
+
+async def _refuse(context: Context, message: str) -> None:
+    logger.warning("link.refused", address=context.peer(), message=message)
+    await context.abort(grpc.StatusCode.PERMISSION_DENIED, message)
+
+
+def _names(context: Context) -> list[str]:
+    """The alternative names of the peer's certificate, which the handshake has verified."""
+    shown: Mapping[str, Any] = context.auth_context()
+    return [value.decode("utf-8", "replace") for value in shown.get("x509_subject_alternative_name", ())]

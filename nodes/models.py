@@ -1,0 +1,141 @@
+"""Nodes, the lease on each one's link, and the outbox of commands to them."""
+
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+
+from nodes.contract.ids import new_id
+from nodes.contract.limits import SILENT_SECONDS
+
+
+class Node(models.Model):
+    """A machine that executes runs. Certificates bind to ``id`` and ``generation``; people use the slug.
+
+    A cordoned one takes no new run, and those it has go on; a draining one is cordoned and meant to become empty.
+    A removed one is kept, out of sight, for the runs it had: its slug is free again.
+    """
+
+    LOCAL = "local"
+
+    class Direction(models.TextChoices):
+        DIAL = "dial", "the hub dials"
+        TUNNEL = "tunnel", "the node dials"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slug = models.CharField(max_length=128, unique=True)
+    name = models.CharField(max_length=128)
+    direction = models.CharField(max_length=8, choices=Direction.choices, default=Direction.DIAL)
+    grpc_target = models.CharField(max_length=255, blank=True)
+    tls_server_name = models.CharField(max_length=255, blank=True)
+    default_worktree_root = models.CharField(max_length=1024, blank=True)
+    generation = models.PositiveIntegerField(default=1)
+    labels = models.JSONField(default=dict, blank=True)
+    pool = models.CharField(max_length=64, blank=True, default="")
+    capacity = models.PositiveIntegerField(default=100)
+    is_enabled = models.BooleanField(default=True)
+    is_cordoned = models.BooleanField(default=False)
+    is_draining = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    removed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # What the node last said of itself.
+    connected_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_heard_at = models.DateTimeField(null=True, blank=True, editable=False)
+    version = models.CharField(max_length=64, blank=True, editable=False)
+    boot_id = models.CharField(max_length=64, blank=True, editable=False)
+    runtimes = models.JSONField(default=list, blank=True, editable=False)
+    allowed_roots = models.JSONField(default=list, blank=True, editable=False)
+    facts = models.JSONField(default=dict, blank=True, editable=False)
+    vitals = models.JSONField(default=dict, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.slug
+
+    @property
+    def is_local(self) -> bool:
+        return self.slug == self.LOCAL
+
+    def is_silent(self, now: datetime) -> bool:
+        """Unheard for longer than ``SILENT_SECONDS``: it gets no new work."""
+        return self.last_heard_at is None or now - self.last_heard_at > timedelta(seconds=SILENT_SECONDS)
+
+
+class LinkLease(models.Model):
+    """Which process owns a node's link, and in which epoch. Times are the database's."""
+
+    node = models.OneToOneField(Node, primary_key=True, on_delete=models.CASCADE, related_name="lease")
+    owner = models.CharField(max_length=64, blank=True)
+    epoch = models.BigIntegerField(default=0)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+
+class Command(models.Model):
+    """An outbox row, written with the decision it carries; sent until the node answers.
+
+    ``number`` is its place among its run's commands. ``key`` (with ``digest``, of what came under it) makes a
+    repeat the same command. ``body`` may hold prompts and secrets, and is emptied once nobody waits for an answer.
+    """
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+        WITHDRAWN = "withdrawn"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="commands")
+    run = models.UUIDField()
+    number = models.PositiveIntegerField(default=0, editable=False)
+    kind = models.CharField(max_length=32)
+    key = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64, blank=True)
+    body = models.TextField(blank=True)
+    not_after = models.DateTimeField(null=True, blank=True)
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    first_sent_at = models.DateTimeField(null=True, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
+    code = models.CharField(max_length=64, blank=True)
+    message = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["node", "id"], condition=Q(state="pending"), name="commands_to_send"),
+            models.Index(fields=["run"]),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "number"], condition=Q(number__gt=0), name="a_runs_commands_have_an_order"
+            ),
+            models.UniqueConstraint(
+                fields=["run", "kind", "key"], condition=~Q(key=""), name="a_repeat_is_the_same_command"
+            ),
+        ]
+        ordering = ("id",)
+
+
+class JoinToken(models.Model):
+    """Makes one machine a node, once.
+
+    ``key`` is derived from the token's secret (``nodes.link.joining``), which the hub does not keep: it checks the
+    proof in a request with the key, and empties it when the token is used.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="join_tokens")
+    key = models.BinaryField(max_length=32, editable=False)
+    created_by = models.CharField(max_length=150)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.node.slug} {self.id}"

@@ -1,0 +1,109 @@
+"""REST: the registry of nodes, for root operators. Its addresses have no slash at their end."""
+
+from typing import Any
+
+from django.db.models import Count, Q, QuerySet
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from agenthub_site.accounts.idempotency import idempotent
+from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.rest import HubViewSet
+from nodes.contract.errors import Invalid
+
+from .evidence import health_of
+from .models import Node
+from .queries import registered_nodes
+from .serializers import HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut
+from .services import cordon_node, delete_node, drain_node, edit_node, register_node, uncordon_node
+
+
+class NodeRegistry(HubViewSet):
+    """The registry of nodes. ``id`` is the name that a node is registered under, as in ``node:gpu-01``."""
+
+    queryset = Node.objects.none()
+    serializer_class = RegisteredNodeOut
+    filter_backends = ()
+    lookup_field = "slug"
+    lookup_url_kwarg = "id"
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        require(self.actor, Can.MANAGE_NODES)
+
+    def get_queryset(self) -> QuerySet[Node]:
+        return registered_nodes().annotate(live_runs=Count("runs", filter=Q(runs__ended_at=None)))
+
+    @extend_schema(operation_id="agent_nodes_list")
+    def list(self, request: Request) -> Response:
+        """A page of the registry, newest first."""
+        page = self.paginate_queryset(self.get_queryset()) or []
+        health = health_of(page, timezone.now())
+        return self.get_paginated_response(RegisteredNodeOut(page, many=True, context={"health": health}).data)
+
+    @extend_schema(operation_id="agent_nodes_create", request=NewNodeIn, responses={201: RegisteredNodeOut})
+    @idempotent()
+    def create(self, request: Request) -> Response:
+        """Register a node. ``grpc_target`` is needed for the hub to dial, and null for a node that dials the hub."""
+        given = self.read(NewNodeIn)
+        closing = _closing(given)
+        node = register_node(by=self.actor, slug=given.pop("id"), **given)
+        return self._answer(self._close(node, *closing), 201)
+
+    @extend_schema(operation_id="agent_nodes_retrieve", responses=RegisteredNodeOut)
+    def retrieve(self, request: Request, id: str) -> Response:
+        return self._answer(self.get_object())
+
+    @extend_schema(operation_id="agent_nodes_update", request=NodeIn, responses=RegisteredNodeOut)
+    def update(self, request: Request, id: str) -> Response:
+        """Change a node. Fields that are left out keep what they have; the id stays."""
+        return self._edit(id)
+
+    @extend_schema(operation_id="agent_nodes_partial_update", request=NodeIn, responses=RegisteredNodeOut)
+    def partial_update(self, request: Request, id: str) -> Response:
+        """As PUT."""
+        return self._edit(id)
+
+    @extend_schema(operation_id="agent_nodes_destroy", responses={204: OpenApiResponse(description="Deleted.")})
+    def destroy(self, request: Request, id: str) -> Response:
+        """Take a node out of the registry. 409 ``node_in_use`` with the ``agents`` that are bound to it."""
+        delete_node(self.get_object(), by=self.actor)
+        return Response(status=204)
+
+    @extend_schema(operation_id="agent_nodes_health", responses=HealthOut)
+    def health(self, request: Request, id: str) -> Response:
+        """How the node is, from what the hub has heard and measured; null is what nobody has measured."""
+        node = get_object_or_404(registered_nodes(), slug=id)
+        return Response(HealthOut(health_of([node], timezone.now())[node.pk]).data)
+
+    def _edit(self, slug: str) -> Response:
+        given = self.read(NodeIn, partial=True)
+        if given.pop("id", slug) != slug:
+            raise Invalid("A node's id stays.", fields={"id": ["It cannot be changed."]})
+        closing = _closing(given)
+        node = edit_node(self.get_object(), by=self.actor, **given)
+        return self._answer(self._close(node, *closing))
+
+    def _close(self, node: Node, is_cordoned: bool | None, is_draining: bool | None) -> Node:
+        """What is left out stays; a draining node is cordoned, so that ``is_cordoned`` false ends both."""
+        if is_draining or (is_draining is None and is_cordoned and node.is_draining):
+            return drain_node(node, by=self.actor)
+        if is_cordoned or (is_cordoned is None and is_draining is False and node.is_cordoned):
+            return cordon_node(node, by=self.actor)
+        return uncordon_node(node, by=self.actor) if is_cordoned is False else node
+
+    def _answer(self, node: Node, status: int = 200) -> Response:
+        shown = self.get_queryset().get(pk=node.pk)
+        health = health_of([shown], timezone.now())
+        return Response(RegisteredNodeOut(shown, context={"health": health}).data, status=status)
+
+
+def _closing(given: dict[str, Any]) -> tuple[bool | None, bool | None]:
+    """Taken out of the fields, since services of their own do it. ``Invalid`` for an open node that drains."""
+    is_cordoned, is_draining = given.pop("is_cordoned", None), given.pop("is_draining", None)
+    if is_draining and is_cordoned is False:
+        raise Invalid("A draining node is cordoned.", fields={"is_cordoned": ["A draining node is cordoned."]})
+    return is_cordoned, is_draining

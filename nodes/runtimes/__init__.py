@@ -1,0 +1,1 @@
+"""The programs that do the thinking, and the adapters that speak to them. No Django, no gRPC."""

@@ -1,0 +1,113 @@
+"""The ACP agents we know, as data. Each is switched to asking, as far as it can be, and its updates off.
+
+What an agent does without asking is its own affair: a policy governs what it asks, isolation the rest.
+Versions and switches were tried as ``docs/runtimes.md`` says; a newer agent is started just the same.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from nodes.contract.runtime import Preset
+
+_OPENCODE_PERMISSION = {
+    "*": "ask",
+    **dict.fromkeys(("read", "glob", "grep", "list", "lsp", "todoread", "todowrite", "question", "skill"), "allow"),
+}
+"""OpenCode's default is to allow; the last rule that matches counts. Merged over the user's own configuration."""
+
+_SCRIPTED = (sys.executable, "-P", "-m", "nodes.runtimes.scripted")
+"""Found by ``PYTHONPATH``, never in the workspace, which may hold anything by our names."""
+
+_ALL = (
+    Preset(
+        name="scripted",
+        title="Scripted (demo)",
+        command=_SCRIPTED,
+        version_command=(*_SCRIPTED, "--version"),
+        environment={"PYTHONPATH": str(Path(__file__).parents[2])},
+        install_hint="It comes with AgentHub; if it does not start, install AgentHub anew.",
+    ),
+    Preset(
+        name="claude-code",
+        title="Claude Code",
+        command=("claude-agent-acp",),
+        version_command=("claude-agent-acp", "--cli", "--version"),
+        environment={
+            "DISABLE_AUTOUPDATER": "1",
+            "IS_SANDBOX": "",  # else, as root, the adapter offers to skip permissions and the program refuses to start
+        },
+        mode="default",
+        secret_names=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
+        login_paths=(".claude/.credentials.json",),
+        install_hint="npm install -g @agentclientprotocol/claude-agent-acp; "
+        "then log in with 'claude-agent-acp --cli /login' or set ANTHROPIC_API_KEY.",
+    ),
+    Preset(
+        name="codex",
+        title="Codex",
+        command=("codex-acp",),
+        version_command=("codex", "--version"),
+        environment={"INITIAL_AGENT_MODE": "read-only", "NO_BROWSER": "1"},
+        mode="read-only",
+        secret_names=("OPENAI_API_KEY", "CODEX_API_KEY"),
+        login_paths=(".codex/auth.json",),
+        install_hint="npm install -g @agentclientprotocol/codex-acp @openai/codex; "
+        "then log in with 'codex login' or set OPENAI_API_KEY.",
+    ),
+    Preset(
+        name="opencode",
+        title="OpenCode",
+        command=("opencode", "acp"),
+        version_command=("opencode", "--version"),
+        environment={
+            "OPENCODE_PERMISSION": json.dumps(_OPENCODE_PERMISSION),
+            "OPENCODE_DISABLE_AUTOUPDATE": "1",
+        },
+        secret_names=("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY"),
+        login_paths=(".local/share/opencode/auth.json", ".config/opencode/opencode.json"),
+        install_hint="npm install -g opencode-ai; then log in with 'opencode auth login'.",
+    ),
+    Preset(
+        name="gemini",
+        title="Gemini CLI",
+        command=("gemini", "--acp"),
+        version_command=("gemini", "--version"),
+        mode="default",
+        secret_names=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        login_paths=(".gemini/oauth_creds.json",),
+        install_hint="npm install -g @google/gemini-cli; then log in by starting 'gemini' once or set GEMINI_API_KEY.",
+    ),
+    Preset(
+        name="kimi",
+        title="Kimi Code",
+        command=("kimi", "acp"),
+        version_command=("kimi", "--version"),
+        secret_names=("KIMI_API_KEY", "MOONSHOT_API_KEY"),
+        login_paths=(".kimi/config.toml",),
+        install_hint="Install kimi-code, then log in by starting 'kimi' once.",
+    ),
+    Preset(
+        name="qwen",
+        title="Qwen Code",
+        command=("qwen", "--acp"),
+        version_command=("qwen", "--version"),
+        mode="default",
+        secret_names=("DASHSCOPE_API_KEY", "OPENAI_API_KEY"),
+        login_paths=(".qwen/oauth_creds.json",),
+        install_hint="npm install -g @qwen-code/qwen-code; then log in by starting 'qwen' once.",
+    ),
+    Preset(
+        name="mistral-vibe",
+        title="Mistral Vibe",
+        command=("vibe-acp",),
+        version_command=("vibe", "--version"),
+        mode="default",
+        secret_names=("MISTRAL_API_KEY",),
+        login_paths=(".vibe/.env",),
+        install_hint="Install mistral-vibe, then set MISTRAL_API_KEY or start 'vibe --setup' once.",
+    ),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
+"""Every preset, by name."""

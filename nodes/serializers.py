@@ -1,0 +1,119 @@
+"""The shapes of a node: what every member sees, what a root operator sees besides, and the registry's own."""
+
+from typing import Any
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from agenthub_site.accounts.rest import In
+
+from .health import Level, Status
+from .models import Node
+
+_STATUSES = [status.value for status in Status]
+
+
+class RuntimeOut(serializers.Serializer[dict[str, object]]):
+    preset = serializers.CharField()
+    version = serializers.CharField(allow_blank=True)
+    found = serializers.BooleanField()
+    logged_in = serializers.BooleanField()
+
+
+class NodeOut(serializers.ModelSerializer[Node]):
+    """With ``health`` in its context: the health of each node, by id."""
+
+    state = serializers.SerializerMethodField()
+    health = serializers.SerializerMethodField()
+    runtimes = RuntimeOut(many=True)
+
+    class Meta:
+        model = Node
+        fields: tuple[str, ...] = ("id", "slug", "name", "state", "health", "runtimes")
+
+    def get_state(self, node: Node) -> str:
+        """``online``, ``silent`` (it gets no new work) or ``disabled``."""
+        if not node.is_enabled:
+            return "disabled"
+        return "silent" if node.is_silent(timezone.now()) else "online"
+
+    @extend_schema_field(serializers.ChoiceField(choices=_STATUSES))
+    def get_health(self, node: Node) -> str:
+        return str(self.context["health"][node.pk].status)
+
+
+class NodeDetailsOut(NodeOut):
+    class Meta(NodeOut.Meta):
+        fields = (
+            *NodeOut.Meta.fields,
+            "direction", "grpc_target", "tls_server_name", "default_worktree_root", "generation", "labels", "pool",
+            "capacity", "is_cordoned", "is_draining", "version", "boot_id", "allowed_roots", "facts", "vitals",
+            "connected_at", "last_heard_at", "created_at",
+        )  # fmt: skip
+
+
+class FigureOut(serializers.Serializer[Any]):
+    value = serializers.FloatField(allow_null=True)
+    level = serializers.ChoiceField(choices=[level.value for level in Level])
+
+
+class HealthOut(serializers.Serializer[Any]):
+    """``failure_rate`` is a share of 1, ``disk_pct`` what is used of the worktree root's disk."""
+
+    status = serializers.ChoiceField(choices=_STATUSES)
+    reason = serializers.CharField(help_text="In words.")
+    checked_at = serializers.DateTimeField()
+    heard_at = serializers.DateTimeField(allow_null=True, help_text="Until when the evidence goes.")
+    latency_ms = FigureOut()
+    failure_rate = FigureOut()
+    agent_start_s = FigureOut()
+    disk_pct = FigureOut()
+
+
+class NodeIn(In):
+    """A registered node's settings. What fits together is the service's to say."""
+
+    id = serializers.CharField(max_length=128, required=False)
+    name = serializers.CharField(max_length=128)
+    direction = serializers.ChoiceField(choices=Node.Direction.choices, required=False)
+    grpc_target = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
+    tls_server_name = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
+    default_worktree_root = serializers.CharField(max_length=1_024, allow_blank=True, allow_null=True, required=False)
+    labels = serializers.DictField(child=serializers.CharField(max_length=256, allow_blank=True), required=False)
+    pool = serializers.CharField(max_length=64, allow_blank=True, required=False)
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
+    is_enabled = serializers.BooleanField(required=False)
+    is_cordoned = serializers.BooleanField(required=False)
+    is_draining = serializers.BooleanField(required=False)
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Null is what the database has as an empty text."""
+        return {name: "" if value is None else value for name, value in given.items()}
+
+
+class NewNodeIn(NodeIn):
+    id = serializers.CharField(max_length=128)
+
+
+class RegisteredNodeOut(serializers.ModelSerializer[Node]):
+    id = serializers.CharField(source="slug")
+    uuid = serializers.UUIDField(source="pk", help_text="As in /api/v1/nodes/{id}/.")
+    grpc_target = serializers.SerializerMethodField(help_text="Null where the node dials the hub.")
+    live_runs = serializers.IntegerField()
+    health = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Node
+        fields = (
+            "id", "uuid", "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels",
+            "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "health", "version",
+            "connected_at", "last_heard_at", "created_at",
+        )  # fmt: skip
+
+    def get_grpc_target(self, node: Node) -> str | None:
+        return node.grpc_target or None
+
+    @extend_schema_field(serializers.ChoiceField(choices=_STATUSES))
+    def get_health(self, node: Node) -> str:
+        return str(self.context["health"][node.pk].status)

@@ -1,0 +1,41 @@
+"""What an agent finds in its environment: what is listed here, what its configuration names, nothing else."""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from .proc import RUN_MARKER
+
+_PASSED = frozenset({
+    "PATH", "HOME", "LANG", "LANGUAGE", "TERM", "COLORTERM", "TMPDIR", "TZ", "USER", "LOGNAME", "SHELL",
+    "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+})  # fmt: skip
+_OURS = "AGENTHUB_"
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of the node's own environment that any program may have."""
+    passed = {name: value for name, value in environ.items() if name in _PASSED or name.startswith("LC_")}
+    return {"PATH": _DEFAULT_PATH, "HOME": os.path.expanduser("~"), **passed}
+
+
+def agent_environment(
+    run_id: str,
+    own: Mapping[str, str],
+    secret_names: Iterable[str],
+    environ: Mapping[str, str] = os.environ,
+) -> dict[str, str]:
+    """The agent's environment: base, the preset's secrets, what it is given itself, and the run's marker.
+
+    Nothing of ours goes in, and nothing that is ours can be set: names with our prefix are dropped.
+    """
+    secrets = {name: environ[name] for name in secret_names if name in environ}
+    merged = {**base_environment(environ), **secrets, **own}
+    theirs = {name: value for name, value in merged.items() if not name.startswith(_OURS) and _is_valid(name, value)}
+    return {**theirs, RUN_MARKER: run_id}
+
+
+def _is_valid(name: str, value: str) -> bool:
+    return bool(name) and "=" not in name and "\0" not in name and "\0" not in value

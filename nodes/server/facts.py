@@ -1,0 +1,120 @@
+"""What the node says of itself and of its machine."""
+
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from uuid import UUID
+
+import structlog
+
+from nodes.contract.config import Config, expand
+from nodes.contract.ids import now_us
+from nodes.link.link import PROTOCOL
+from nodes.pb import link_pb2 as pb
+from nodes.runtimes.probe import Found, ask_version, find_runtimes, probe
+
+from . import proc
+from .environment import base_environment
+
+logger = structlog.get_logger(__name__)
+
+REFRESH_SECONDS = 600.0
+GIT_SECONDS = 5.0
+FIRST_LOOK_SECONDS = 2.0
+_MEMINFO = re.compile(rb"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
+
+
+class Facts:
+    """Cached, since asking the runtimes for their versions takes seconds."""
+
+    def __init__(self, config: Config, node_id: UUID) -> None:
+        self._config = config
+        self._node_id = node_id
+        self._runtimes: list[Found] = find_runtimes()
+        self._git = ""
+        self._version = _software_version()
+        self._looked = asyncio.Event()
+
+    async def refresh(self) -> bool:
+        """Look again; whether anything is different."""
+        runtimes = await probe()
+        git, _ = await asyncio.to_thread(ask_version, ("git", "--version"), base_environment(os.environ), GIT_SECONDS)
+        is_new = (runtimes, git) != (self._runtimes, self._git)
+        self._runtimes, self._git = runtimes, git
+        self._looked.set()
+        return is_new
+
+    async def wait_for_first_look(self) -> None:
+        """Until the versions are known, within reason: a slow program must not keep the hub waiting."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._looked.wait()
+
+    def hello(self, runs: Sequence[pb.HeldRun], epoch: int) -> pb.Hello:
+        roots = [*(expand(path) for path in self._config.safe_paths), self._config.worktree_root]
+        return pb.Hello(
+            protocol=PROTOCOL,
+            node_id=str(self._node_id),
+            version=self._version,
+            boot_id=proc.boot_id(),
+            capacity=self._config.node.capacity,
+            labels=self._config.node.labels,
+            allowed_roots=[str(root) for root in roots],
+            runtimes=[
+                pb.Runtime(
+                    preset=found.name,
+                    version=found.version,
+                    found=found.is_installed,
+                    logged_in=found.is_logged_in,
+                    detail=found.detail,
+                )
+                for found in self._runtimes
+            ],
+            runs=runs,
+            clock_us=now_us(),
+            git_version=self._git,
+            epoch=epoch,
+        )
+
+    def heartbeat(self, number: int, live_runs: int) -> pb.Heartbeat:
+        free, total = _disk(self._config.worktree_root)
+        return pb.Heartbeat(
+            number=number,
+            clock_us=now_us(),
+            live_runs=live_runs,
+            load=os.getloadavg()[0],
+            memory_free=_memory_free(),
+            disk_free=free,
+            disk_total=total,
+        )
+
+
+def _software_version() -> str:
+    try:
+        return version("agenthub")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _memory_free() -> int:
+    try:
+        found = _MEMINFO.search(Path("/proc/meminfo").read_bytes())
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0
+
+
+def _disk(path: Path) -> tuple[int, int]:
+    """Free and total bytes where the worktrees are, or will be."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return 0, 0
+    return usage.free, usage.total

@@ -1,0 +1,80 @@
+"""The node's own directory: who it is, who serves it, what it has seen, where it listens."""
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from uuid import UUID
+
+from nodes.contract.errors import ConfigError, Conflict
+
+from .files import PRIVATE_DIR, PRIVATE_FILE, write_durably
+
+
+class AlreadyServed(Conflict):
+    """Another node server works on this directory."""
+
+    code = "node_already_running"
+
+
+class NodeHome:
+    """``<home>/node``: ``id``, ``epoch``, ``address``, ``lock``, ``runs/``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory
+        self.runs = directory / "runs"
+        self._epoch: int | None = None
+        self._writing = threading.Lock()
+
+    def lock(self) -> int:
+        """Keep every other node server out until the descriptor is closed. Raises ``AlreadyServed``."""
+        self.runs.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise AlreadyServed(
+                f"Another node server (pid {holder}) already serves {self.path}. Stop it first, or use another home."
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        return descriptor
+
+    def read_id(self) -> UUID:
+        """The node's id, as the hub wrote it at its first start. Raises ``ConfigError`` that says what to do."""
+        path = self.path / "id"
+        try:
+            return UUID(path.read_text("ascii").strip())
+        except FileNotFoundError:
+            raise ConfigError(
+                f"This machine is not a node yet: there is no {path}. Run 'agenthub up' (or 'agenthub prepare') with "
+                "this home first: it gives the local node its id and its certificates."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{path} does not hold a node's id ({error}). Remove it and run 'agenthub prepare'."
+            ) from error
+
+    @property
+    def epoch(self) -> int:
+        """The highest epoch that any hub came with; 0 if there was none."""
+        if self._epoch is None:
+            try:
+                self._epoch = int((self.path / "epoch").read_text("ascii"))
+            except FileNotFoundError:
+                self._epoch = 0
+            except ValueError as error:
+                raise ConfigError(f"{self.path / 'epoch'} is damaged ({error}). Remove it to begin at 0.") from error
+        return self._epoch
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Durable when this returns; never goes back, however many connections bring theirs at once (from threads)."""
+        with self._writing:
+            if epoch > self.epoch:
+                write_durably(self.path / "epoch", str(epoch).encode())
+                self._epoch = epoch
+
+    def write_address(self, address: str) -> None:
+        write_durably(self.path / "address", address.encode())

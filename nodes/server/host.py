@@ -1,0 +1,110 @@
+"""What a supervisor offers to its runtime's adapter: a process, a place for events, and answers."""
+
+import asyncio
+import codecs
+import contextlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from nodes.contract.commands import StartRun
+from nodes.contract.events import Payload
+from nodes.contract.runtime import AgentProcess, Answer, Question, TextKind
+from nodes.runtimes.presets import PRESETS
+
+from .asking import Questions
+from .environment import agent_environment
+from .process import READ_BYTES, Process
+from .recorder import Recorder
+from .redaction import secret_values
+
+EARLY_EVENTS = 1_000
+"""Events before the run is said to have started, kept back at most; more are left out."""
+LAST_WORDS_SECONDS = 1.0
+"""How long standard error is read once everything of the run has ended."""
+
+
+class RunHost:
+    """The ``Host`` of one run."""
+
+    def __init__(
+        self, spec: StartRun, workspace: Path, recorder: Recorder, questions: Questions, on_sound: Callable[[], None]
+    ) -> None:
+        self._spec = spec
+        self._workspace = workspace
+        self._recorder = recorder
+        self._questions = questions
+        self._on_sound = on_sound
+        self._early: list[Callable[[], None]] | None = []
+        self._stderr: asyncio.Task[None] | None = None
+        self.process: Process | None = None
+
+    @property
+    def spec(self) -> StartRun:
+        return self._spec
+
+    @property
+    def workspace(self) -> Path:
+        return self._workspace
+
+    async def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> AgentProcess:
+        if self.process is not None:
+            raise RuntimeError("A run has one process, and it was started already.")
+        preset = PRESETS.get(self._spec.runtime.preset)
+        own = self._spec.runtime.environment if environment is None else environment
+        secret_names = preset.secret_names if preset else ()
+        variables = agent_environment(self._spec.run, own, secret_names)
+        self.process = await Process.start(command, self._workspace, variables)
+        self.process.hold_output(self._recorder.is_full)
+        self._stderr = asyncio.create_task(self._read_stderr(self.process.stderr))
+        return self.process
+
+    def emit(self, payload: Payload) -> None:
+        self._on_sound()
+        self._pass(lambda: self._recorder.emit(payload))
+
+    def emit_text(self, kind: TextKind, text: str, message_id: str = "") -> None:
+        self._on_sound()
+        self._pass(lambda: self._recorder.emit_text(kind, text, message_id))
+
+    async def ask(self, question: Question) -> Answer:
+        self._on_sound()
+        return await self._questions.ask(question)
+
+    def let_through(self) -> None:
+        """The run is said to have started (or not to): what came before that follows now."""
+        early, self._early = self._early or [], None
+        for say in early:
+            say()
+
+    def hold_output(self, is_held: bool) -> None:
+        """Whether the agent has to wait with what it prints."""
+        if self.process is not None:
+            self.process.hold_output(is_held)
+
+    async def last_words(self) -> None:
+        """Read what is left of standard error."""
+        if self._stderr is not None:
+            await asyncio.wait((self._stderr,), timeout=LAST_WORDS_SECONDS)
+            self._stderr.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._stderr
+
+    def _pass(self, say: Callable[[], None]) -> None:
+        if self._early is None:
+            say()
+        elif len(self._early) < EARLY_EVENTS:
+            self._early.append(say)
+
+    async def _read_stderr(self, stderr: asyncio.StreamReader) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while data := await stderr.read(READ_BYTES):
+            self.emit_text("stderr", decoder.decode(data))
+        self.emit_text("stderr", decoder.decode(b"", final=True))
+
+
+def known_secrets(spec: StartRun) -> set[str]:
+    """Values that must not leave this node: those the agent was given, and the node's own."""
+    preset = PRESETS.get(spec.runtime.preset)
+    named = {os.environ[name] for name in (preset.secret_names if preset else ()) if name in os.environ}
+    return named | secret_values(spec.runtime.environment.items()) | secret_values(os.environ.items())

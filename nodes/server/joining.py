@@ -1,0 +1,217 @@
+"""The machine's side of joining and renewing, over HTTP(S). What comes back is checked by proof, not by who sent it.
+
+A joined home holds ``node/id``, ``node/hub.json`` (where the hub is), ``pki/ca.pem``, and ``pki/node.pem``:
+certificate and key in one file, so that a renewal is one rename.
+"""
+
+import base64
+import http.client
+import json
+import ssl
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from nodes import pki
+from nodes.contract.errors import ConfigError, Conflict, HubError, Unavailable
+from nodes.link.joining import Enrolled, TokenText, derive_key, is_same, renewal_message, request_proof
+
+from .files import PRIVATE_DIR, write_durably
+
+ANSWER_BYTES: Final = 256 * 1024
+SECONDS: Final = 30.0
+CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
+
+
+class HubRefused(HubError):
+    """The hub said no. ``data["code"]`` is its word for why."""
+
+    code: ClassVar[str] = "hub_refused"
+
+
+class NotTheHub(HubError):
+    """Whoever answered does not know the token's secret, or is of another authority."""
+
+    code: ClassVar[str] = "not_the_hub"
+
+
+class HubUnreachable(Unavailable):
+    code: ClassVar[str] = "hub_unreachable"
+
+
+class HomeInUse(Conflict):
+    code: ClassVar[str] = "home_in_use"
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """Where a joined node's hub is: its web door, and where to dial it."""
+
+    url: str
+    addresses: tuple[str, ...]
+    slug: str
+
+    @classmethod
+    def load(cls, node_dir: Path) -> "HubPlace | None":
+        """None if this machine did not join. Raises ``ConfigError``."""
+        path = node_dir / "hub.json"
+        try:
+            held = json.loads(path.read_bytes())
+            return cls(str(held["url"]), tuple(str(each) for each in held["addresses"]), str(held["slug"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path} cannot be read ({error}). Join again: agenthub node join URL --token T."
+            ) from error
+
+
+def join(home: Path, url: str, token: str) -> HubPlace:
+    """Make a key, have it certified, write the home. Raises ``HubError`` that says what to do."""
+    text = TokenText.decode(token)
+    _check_home(home)
+    key_pem, csr = pki.make_request()
+    key = derive_key(text.id, text.secret)
+    asked = csr.decode()
+    body = {"token": str(text.id), "csr": asked, "proof": request_proof(key, text.id, "", asked)}
+    answer = _post(url, "/api/v1/nodes/enroll", body)
+    try:
+        enrolled = Enrolled(
+            UUID(answer["node"]), str(answer["name"]), int(answer["generation"]), str(answer["certificate"]),
+            str(answer["authority"]), tuple(str(each) for each in answer["addresses"]),
+        )  # fmt: skip
+        proof = str(answer["proof"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotTheHub(f"{url} answers, but not as a hub does.") from error
+    authority = enrolled.authority.encode()
+    if not is_same(proof, enrolled.proof(key, asked)) or pki.fingerprint(authority) != text.fingerprint:
+        raise NotTheHub(f"Whoever answers at {url} is not the hub that made this token. Nothing was written.")
+    identity = pki.NodeIdentity(enrolled.node, enrolled.generation)
+    _check_certificate(enrolled.certificate.encode(), authority, identity, csr)
+    place = HubPlace(url.rstrip("/"), enrolled.addresses or text.addresses, enrolled.slug)
+    _write_home(home, enrolled, key_pem, place)
+    return place
+
+
+def renew(home: Path) -> datetime:
+    """Have a new key certified by the present one; when it will expire. Raises ``HubError``."""
+    place = HubPlace.load(home / "node")
+    if place is None:
+        raise ConfigError(f"This machine has not joined a hub: there is no {home / 'node/hub.json'}.")
+    pki_dir = home / "pki"
+    held = (pki_dir / "node.pem").read_bytes()
+    certificate = x509.load_pem_x509_certificate(held)
+    identity = pki.identity_of(held)
+    present = serialization.load_pem_private_key(held, None)
+    if identity is None or not isinstance(present, ec.EllipticCurvePrivateKey):
+        raise pki.PkiError(f"{pki_dir / 'node.pem'} is no node's certificate with its key. Join again.")
+    key_pem, csr = pki.make_request()
+    stamp = int(time.time())
+    signature = present.sign(renewal_message(identity.node_id, stamp, csr.decode()), ec.ECDSA(hashes.SHA256()))
+    body = {
+        "node": str(identity.node_id), "csr": csr.decode(), "timestamp": stamp,
+        "certificate": certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        "signature": base64.b64encode(signature).decode(),
+    }  # fmt: skip
+    new = str(_post(place.url, "/api/v1/nodes/renew", body).get("certificate", "")).encode()
+    _check_certificate(new, (pki_dir / "ca.pem").read_bytes(), identity, csr)
+    write_durably(pki_dir / "node.pem", new + key_pem)
+    return x509.load_pem_x509_certificate(new).not_valid_after_utc
+
+
+def renews_in(home: Path, now: datetime | None = None) -> timedelta:
+    """How long the present certificate is good before it is to be renewed: half of its life."""
+    certificate = x509.load_pem_x509_certificate((home / "pki/node.pem").read_bytes())
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return begin + (end - begin) / 2 - (now or datetime.now(UTC))
+
+
+def _check_home(home: Path) -> None:
+    """A home that holds a hub is not made a node's."""
+    if (home / "db.sqlite3").exists() or (home / "pki/ca.key").exists():
+        raise HomeInUse(
+            f"{home} is the home of a hub. Join with another one: AGENTHUB_HOME=~/.agenthub-node agenthub node join …"
+        )
+
+
+def _check_certificate(certificate_pem: bytes, authority_pem: bytes, identity: pki.NodeIdentity, csr: bytes) -> None:
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_pem)
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
+        is_ours = certificate.public_key() == pki.requested_key(csr)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise NotTheHub(f"What came as a certificate is none of the hub's: {error}.") from error
+    if not is_ours or pki.identity_of(certificate_pem) != identity:
+        raise NotTheHub("The certificate that came is not for this node's key.")
+
+
+def _write_home(home: Path, enrolled: Enrolled, key_pem: bytes, place: HubPlace) -> None:
+    for directory in (home, home / "node", home / "pki"):
+        directory.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
+    (home / "pki").chmod(PRIVATE_DIR)
+    if not (home / "config.toml").exists():
+        write_durably(home / "config.toml", CONFIG_TEXT.encode())
+    if _former_id(home) != enrolled.node:  # another hub's epochs are not this one's
+        (home / "node/epoch").unlink(missing_ok=True)
+    write_durably(home / "pki/ca.pem", enrolled.authority.encode())
+    write_durably(home / "pki/node.pem", enrolled.certificate.encode() + key_pem)
+    write_durably(home / "node/id", f"{enrolled.node}\n".encode())
+    write_durably(home / "node/hub.json", json.dumps(asdict(place)).encode())
+
+
+def _former_id(home: Path) -> UUID | None:
+    try:
+        return UUID((home / "node/id").read_text("ascii").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """One request, never repeated. TLS here only hides: the proofs in request and answer are what is trusted."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"The hub's address must be such as https://hub.example.com, got {url!r}.")
+    connection: http.client.HTTPConnection
+    try:
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=SECONDS, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=SECONDS)
+    except ValueError as error:
+        raise ConfigError(f"The hub's address has no port that is one: {url!r}.") from error
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "agenthub-node"}
+    try:
+        connection.request("POST", parts.path.rstrip("/") + path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        content = answer.read(ANSWER_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise HubUnreachable(
+            f"No hub answers at {url} ({reason}). Check the address, and that the hub runs."
+        ) from error
+    finally:
+        connection.close()
+    try:
+        decoded = json.loads(content)
+    except ValueError:
+        decoded = None
+    if not isinstance(decoded, dict):
+        raise NotTheHub(f"{url} answers ({answer.status}), but not as a hub does.")
+    if answer.status >= http.client.BAD_REQUEST:
+        said = decoded.get("error")
+        said = said if isinstance(said, dict) else {}
+        raise HubRefused(
+            str(said.get("message") or f"The hub answered {answer.status}."), code=str(said.get("code") or "")
+        )
+    return decoded

@@ -1,0 +1,80 @@
+"""``manage.py runnode`` and ``agenthub node run``: serve this machine as a node until told to stop. No Django."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import structlog
+
+from nodes.contract.config import Config, load_config
+from nodes.contract.errors import HubError
+from nodes.contract.logs import configure_logs
+
+from .node import NodeServer
+from .spawner_client import NoSpawner, SpawnerClient
+
+logger = structlog.get_logger(__name__)
+
+EXIT_OK, EXIT_REFUSED = 0, 1
+
+_DESCRIPTION = """\
+Serve this machine as a node: wait for the hub, execute the runs it sends, keep their records until it has them.
+Stopping it (Ctrl-C, SIGTERM) leaves live runs alive under their supervisors; the next start takes them back.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code."""
+    arguments = _parse(argv)
+    try:
+        if arguments.listen:
+            os.environ["AGENTHUB_NODE__LISTEN"] = arguments.listen
+        config = load_config(arguments.config)
+    except HubError as error:
+        sys.stderr.write(f"{error.text}\n")
+        return EXIT_REFUSED
+    configure_logs(config.log.level, config.log.format)
+    try:
+        asyncio.run(_run(config))
+    except HubError as error:
+        sys.stderr.write(f"{error.text}\n")
+        return EXIT_REFUSED
+    return EXIT_OK
+
+
+async def _run(config: Config) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    spawner = SpawnerClient.from_config(config)
+    server = NodeServer(config, spawner)
+    await server.start()
+    warming = asyncio.create_task(_warm_up(spawner))
+    try:
+        await stop.wait()
+    finally:
+        warming.cancel()
+        await asyncio.gather(warming, return_exceptions=True)
+        await server.stop()
+        await spawner.aclose()
+
+
+async def _warm_up(spawner: SpawnerClient) -> None:
+    """Have a spawner ready before the first run asks for it."""
+    try:
+        await spawner.ensure()
+    except NoSpawner as error:  # it is tried again with every run
+        logger.warning("spawner.not_ready", message=error.text)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="agenthub node run", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-c", "--config", metavar="FILE", help="config.toml (default: that of AGENTHUB_HOME)")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="where to wait for the hub (default: [node] listen)")
+    return parser.parse_args(argv)

@@ -1,0 +1,155 @@
+"""The node server: waits for its hub or dials it, holds the runs, and can be replaced while they go on."""
+
+import asyncio
+import contextlib
+import os
+from uuid import UUID
+
+import structlog
+
+from nodes import pki
+from nodes.contract.config import Config
+from nodes.contract.errors import ConfigError
+from nodes.link.credentials import Credentials
+from nodes.link.errors import LinkError
+from nodes.link.link import NodeEnd
+from nodes.link.serve import LinkServer, node_server
+
+from .commands import CommandDesk
+from .facts import REFRESH_SECONDS, Facts
+from .held import Starter
+from .holding import HeldRuns
+from .home import NodeHome
+from .joining import HubPlace
+from .session import Parts, Session, StaleEpoch
+from .tunnel import Tunnel
+
+logger = structlog.get_logger(__name__)
+
+STOP_SECONDS = 1.0
+
+
+class NodeServer:
+    """One per home. ``start`` takes everything back that is there; ``stop`` leaves it going."""
+
+    def __init__(self, config: Config, starter: Starter) -> None:
+        self._config = config
+        self._home = NodeHome(config.node_dir)
+        self._starter = starter
+        self._lock: int | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._session: Session | None = None
+        self._session_over = asyncio.Event()
+        self._server: LinkServer | None = None
+        self._tunnel: Tunnel | None = None
+        self._parts: Parts
+
+    async def start(self) -> str:
+        """Take the home, take back its runs, listen; returns the address. Raises ``HubError`` that says what to do.
+
+        A machine that has joined listens nowhere: it dials its hub, and the address is the hub's.
+        """
+        node_id = self._home.read_id()
+        place = HubPlace.load(self._home.path)
+        pki_dir = self._config.pki_dir
+        credentials = Credentials.load_joined(pki_dir) if place else Credentials.load(pki_dir, "local")
+        _check_certificate(credentials, node_id)
+        self._lock = self._home.lock()
+        runs = HeldRuns(self._home.runs, self._starter, self._config.node.spool_bytes)
+        desk = CommandDesk(runs, self._config.node.capacity)
+        self._parts = Parts(self._home, Facts(self._config, node_id), runs, desk)
+        held = runs.take_back()
+        if place is None:
+            address = await self._listen(credentials)
+            logger.info("node.listening", node=str(node_id), address=address, held_runs=held, pid=os.getpid())
+        else:
+            address = place.addresses[0]
+            self._tunnel = Tunnel(self._config.home, place, self._serve)
+            self._tunnel.start()
+            logger.info("node.dialling", node=str(node_id), hub=address, held_runs=held, pid=os.getpid())
+        self._tasks = [
+            asyncio.create_task(runs.keep_up(), name="upkeep"),
+            asyncio.create_task(self._keep_facts(), name="facts"),
+        ]
+        return address
+
+    async def _listen(self, credentials: Credentials) -> str:
+        """Wait to be dialled by the hub of this home."""
+        self._server = node_server(credentials, self._serve)
+        await self._server.start(self._config.node.listen)
+        host = self._config.node.listen.rpartition(":")[0]
+        address = f"{host}:{self._server.port}"
+        self._home.write_address(address)
+        return address
+
+    async def stop(self) -> None:
+        """Say goodbye to the hub and leave the runs to their supervisors. Bounded, about two seconds."""
+        self._parts.desk.is_stopping = True
+        if self._session is not None:
+            await self._session.link.aclose("The node server is stopping.", "stopping")
+        if self._tunnel is not None:
+            await self._tunnel.stop()
+        if self._server is not None:
+            await self._server.stop(STOP_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        live = self._parts.runs.live_count
+        await self._parts.runs.aclose()
+        if self._lock is not None:
+            os.close(self._lock)
+        logger.info("node.stopped", live_runs=live)
+
+    async def _serve(self, link: NodeEnd) -> None:
+        """One connection. A newer owner's session replaces the present one; an older one is sent away."""
+        session = Session(link, self._parts)
+        try:
+            welcome = await session.greet()
+        except StaleEpoch as error:
+            logger.warning("link.stale_epoch", address=link.address, message=error.text)
+            await link.aclose(error.text, error.code)
+            return
+        if not await self._replace(session, welcome.epoch):
+            await link.aclose("A newer connection of the hub has taken over.", "superseded")
+            return
+        logger.info("link.up", address=link.address, epoch=welcome.epoch)
+        try:
+            await session.run(welcome)
+        except LinkError as error:
+            logger.info("link.down", address=link.address, code=error.code, message=error.text)
+        finally:
+            if self._session is session:
+                self._session = None
+                self._session_over.set()
+
+    async def _replace(self, session: Session, epoch: int) -> bool:
+        """Close the session that is there and take its place; False if a newer one came meanwhile."""
+        while self._session is not None and epoch >= self._home.epoch:
+            self._session_over.clear()
+            await self._session.link.aclose("Another connection of the hub has taken over.", "superseded")
+            await self._session_over.wait()
+        if epoch < self._home.epoch:
+            return False
+        self._session = session
+        return True
+
+    async def _keep_facts(self) -> None:
+        """Look at the machine's runtimes now and then, and tell the hub when they have changed."""
+        while True:
+            try:
+                if await self._parts.facts.refresh() and self._session is not None:
+                    with contextlib.suppress(LinkError):
+                        self._session.say_facts()
+            except Exception:  # top of the loop: the old facts stay
+                logger.exception("facts.failed")
+            await asyncio.sleep(REFRESH_SECONDS)
+
+
+def _check_certificate(credentials: Credentials, node_id: UUID) -> None:
+    identity = pki.identity_of(credentials.certificate)
+    if identity is None or identity.node_id != node_id:
+        named = identity.node_id if identity else "no node"
+        raise ConfigError(
+            f"The node's certificate names {named}, but node/id says {node_id}. "
+            "Run 'agenthub prepare' with this home to make a new certificate."
+        )
