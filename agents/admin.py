@@ -1,0 +1,99 @@
+"""The registry's pages of agents, runs and approvals. A run's events are not here: they are read as a stream."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import reverse
+from unfold.decorators import display
+
+from agenthub_site.accounts.hub_admin import HubAdmin, ReadOnlyAdmin
+
+from .models import Agent, Approval, Run
+from .services.agents import archive_agent, create_agent, edit_agent
+from .states import State
+
+_COLOURS = {
+    State.QUEUED: "info", State.STARTING: "info", State.RUNNING: "info", State.WAITING: "warning",
+    State.STOPPING: "warning", State.LOST: "danger", State.SUCCEEDED: "success", State.FAILED: "danger",
+    State.CANCELLED: "warning", State.TIMED_OUT: "danger",
+}  # fmt: skip
+_APPROVAL_COLOURS = {
+    Approval.State.PENDING: "warning", Approval.State.DECIDED: "info", Approval.State.APPLIED: "success",
+    Approval.State.EXPIRED: "danger", Approval.State.SUPERSEDED: "warning", Approval.State.HASH_MISMATCH: "danger",
+}  # fmt: skip
+
+
+@admin.register(Agent)
+class AgentAdmin(HubAdmin):
+    list_display = ("name", "project", "node", "runtime", "preset", "workspace_mode", "archived_at")
+    list_filter = ("runtime", "workspace_mode", ("archived_at", admin.EmptyFieldListFilter))
+    list_select_related = ("project", "node")
+    search_fields = ("name", "project__slug", "node__slug")
+    autocomplete_fields = ("project", "node")
+    actions = ("archive",)
+    fieldsets = (
+        (None, {"fields": ("project", "name", "description", "node")}),
+        ("Runtime", {"fields": ("runtime", "preset", "command", "model", "environment")}),
+        ("Workspace", {"fields": ("workspace_mode", "workdir", "worktree_repo", "worktree_ref")}),
+        ("Bounds", {"fields": ("approval_seconds", "turn_seconds")}),
+        ("Times", {"fields": ("created_at", "updated_at", "archived_at")}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> tuple[str, ...]:
+        times = ("created_at", "updated_at", "archived_at")
+        return ("project", *times) if obj else times
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm[Agent], change: bool) -> None:
+        by, given = self.actor(request), form.cleaned_data
+        if change:
+            stored = Agent.objects.get(pk=obj.pk)
+            edit_agent(stored, by=by, **{name: given[name] for name in form.changed_data})
+            return
+        fields = {name: value for name, value in given.items() if name != "project"}
+        made = create_agent(given["project"], by=by, **fields)
+        obj.pk = made.pk
+        obj.refresh_from_db()
+
+    @admin.action(description="Put away", permissions=["change"])
+    def archive(self, request: HttpRequest, agents: QuerySet[Agent]) -> None:
+        for agent in agents:
+            archive_agent(agent, by=self.actor(request))
+        self.message_user(request, "The agents start no more runs.")
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = ("id", "project", "agent", "node", "shown_state", "reason", "user", "created_at", "ended_at")
+    list_filter = ("state", "reason")
+    list_select_related = ("project", "agent", "node", "user")
+    search_fields = ("=id", "agent__name", "project__slug", "user__username")
+    ordering = ("-id",)
+
+    def view_on_site(self, run: Run) -> str:
+        """Its page, with what happened."""
+        return reverse("run", args=[run.pk])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        runs: QuerySet[Run] = super().get_queryset(request)
+        match = request.resolver_match
+        return runs.defer("prompt", "diff") if match and match.url_name == "agents_run_changelist" else runs
+
+    @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, run: Run) -> str:
+        return run.state
+
+
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    list_display = ("title", "project", "run", "kind", "shown_state", "outcome", "decided_by_label", "requested_at")
+    list_filter = ("state", "kind", "outcome")
+    list_select_related = ("project", "run")
+    search_fields = ("=id", "=run__id", "title", "decided_by_label", "project__slug")
+    ordering = ("-id",)
+
+    @display(description="state", ordering="state", label=_APPROVAL_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, approval: Approval) -> str:
+        return approval.state

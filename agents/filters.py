@@ -1,0 +1,75 @@
+"""What lists of agents, runs and approvals can be narrowed to."""
+
+from typing import Any
+from uuid import UUID
+
+import django_filters as filters
+from django.db.models import QuerySet
+
+from .models import Agent, Approval, Run
+from .states import ENDED, LIVE, State
+
+
+def by_id_or(field: str, pk: str) -> Any:
+    """A filter's method: an id compares with ``pk``, anything else with ``field``."""
+
+    def narrow(_self: object, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
+        try:
+            return rows.filter(**{pk: UUID(value)})
+        except ValueError:
+            return rows.filter(**{field: value})
+
+    return narrow
+
+
+class AgentFilter(filters.FilterSet):  # type: ignore[misc]
+    project = filters.CharFilter(method="by_project", label="A project's slug or id.")
+    node = filters.CharFilter(method="by_node", label="A node's slug or id.")
+    archived = filters.BooleanFilter(method="by_archived", label="Also those that were put away.")
+
+    by_project = by_id_or("project__slug", "project_id")
+    by_node = by_id_or("node__slug", "node_id")
+
+    class Meta:
+        model = Agent
+        fields = ("project", "node", "archived")
+
+    @property
+    def qs(self) -> QuerySet[Agent]:
+        rows: QuerySet[Agent] = super().qs
+        wants_all = self.form.cleaned_data.get("archived") if self.is_bound and self.form.is_valid() else False
+        return rows if wants_all else rows.filter(archived_at=None)
+
+    def by_archived(self, rows: QuerySet[Agent], _name: str, _value: bool) -> QuerySet[Agent]:
+        return rows
+
+
+class RunFilter(filters.FilterSet):  # type: ignore[misc]
+    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in State])
+    live = filters.BooleanFilter(method="by_live", label="Not ended yet, or ended.")
+    agent = filters.CharFilter(method="by_agent", label="An agent's name or id.")
+    project = filters.CharFilter(method="by_project", label="A project's slug or id.")
+    node = filters.CharFilter(method="by_node", label="A node's slug or id.")
+
+    by_agent = by_id_or("agent__name", "agent_id")
+    by_project = by_id_or("project__slug", "project_id")
+    by_node = by_id_or("node__slug", "node_id")
+
+    class Meta:
+        model = Run
+        fields = ("state", "live", "agent", "project", "node")
+
+    def by_live(self, rows: QuerySet[Run], _name: str, value: bool) -> QuerySet[Run]:
+        return rows.filter(state__in=LIVE if value else ENDED)
+
+
+class ApprovalFilter(filters.FilterSet):  # type: ignore[misc]
+    state = filters.MultipleChoiceFilter(choices=Approval.State.choices)
+    run = filters.UUIDFilter(field_name="run_id")
+    project = filters.CharFilter(method="by_project", label="A project's slug or id.")
+
+    by_project = by_id_or("project__slug", "project_id")
+
+    class Meta:
+        model = Approval
+        fields = ("state", "run", "project")

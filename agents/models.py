@@ -1,0 +1,226 @@
+"""Agents, runs, a run's events, approvals, blobs."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self, TypeVar
+
+from django.db import models
+from django.db.models import Q
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project, User
+from nodes.contract.events import ArtifactReady
+from nodes.contract.ids import new_id
+from nodes.contract.limits import APPROVAL_SECONDS
+from nodes.contract.reasons import Reason
+from nodes.models import Node
+
+from .states import ENDED, State
+
+M = TypeVar("M", bound=models.Model)
+
+
+class VisibleQuerySet(models.QuerySet[M]):
+    """What belongs to a project is seen by those who see the project."""
+
+    def visible_to(self, actor: Actor) -> Self:
+        return self if actor.sees_all else self.filter(project_id__in=actor.project_ids)
+
+
+class Agent(models.Model):
+    """A configured worker: a runtime on a node, in a workspace, for a project."""
+
+    class Runtime(models.TextChoices):
+        ACP = "acp", "ACP agent"
+        COMMAND = "command", "Command"
+
+    class WorkspaceMode(models.TextChoices):
+        USE_EXISTING = "use_existing", "Use an existing directory"
+        CREATE_WORKTREE = "create_worktree", "Create a worktree for each run"
+        REUSE_WORKTREE = "reuse_worktree", "Reuse a worktree"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="agents")
+    name = models.CharField(max_length=64)
+    description = models.CharField(max_length=400, blank=True)
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="agents")
+    runtime = models.CharField(max_length=16, choices=Runtime.choices, default=Runtime.ACP)
+    preset = models.CharField(max_length=32, blank=True)
+    command = models.JSONField(default=list, blank=True)
+    model = models.CharField(max_length=128, blank=True)
+    environment = models.JSONField(default=dict, blank=True)
+    workspace_mode = models.CharField(
+        max_length=16, choices=WorkspaceMode.choices, default=WorkspaceMode.CREATE_WORKTREE
+    )
+    workdir = models.CharField(max_length=1024, blank=True)
+    worktree_repo = models.CharField(max_length=1024, blank=True)
+    worktree_ref = models.CharField(max_length=255, default="HEAD", blank=True)
+    approval_seconds = models.FloatField(default=APPROVAL_SECONDS)
+    turn_seconds = models.FloatField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar = VisibleQuerySet["Agent"].as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "name"], condition=Q(archived_at=None), name="agent_names_are_unique_in_a_project"
+            ),
+        ]
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One execution of an agent, from start to a terminal state."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="runs")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="runs")
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
+    state = models.CharField(
+        max_length=16, choices=[(state.value, state.value) for state in State], default=State.QUEUED
+    )
+    reason = models.CharField(
+        max_length=32, choices=[(reason.value, reason.value) for reason in Reason], default=Reason.QUEUED, blank=True
+    )
+    message = models.CharField(max_length=500, blank=True)
+    exit_code = models.IntegerField(null=True, blank=True)
+    signal = models.IntegerField(null=True, blank=True)
+    prompt = models.TextField()
+    keep_open = models.BooleanField(default=False)
+    isolation = models.CharField(max_length=16, default="none")
+    workspace = models.CharField(max_length=1024, blank=True)
+    diff = models.JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    lost_at = models.DateTimeField(null=True, blank=True)
+    # When the hub ended it without its node's word, and when the node's word undid that: once at most.
+    presumed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    reopened_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    # The stream: the last number given to readers, and how far the node's records are committed.
+    last_seq = models.BigIntegerField(default=0)
+    generation = models.PositiveIntegerField(default=1)
+    acked_origin_seq = models.BigIntegerField(default=0)
+
+    objects: ClassVar = VisibleQuerySet["Run"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["project", "-id"], name="runs_of_a_project"),
+            models.Index(fields=["node", "state"], condition=~Q(state__in=sorted(ENDED)), name="live_runs_of_a_node"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=[s.value for s in State]), name="run_state_is_known"),
+        ]
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def may_reopen(self) -> bool:
+        """Whether evidence from its node undoes its ending: the hub presumed it, and was not wrong before."""
+        return self.is_ended and self.presumed_at is not None and self.reopened_at is None
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the hub presumed its ending a second time: nothing that its node still has of it is taken."""
+        return self.is_ended and self.presumed_at is not None and self.reopened_at is not None
+
+
+class RunEvent(models.Model):
+    """One event of a run's stream. Written in bulk by ``ingest`` and ``append_event``, never as objects."""
+
+    pk = models.CompositePrimaryKey("run_id", "seq")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events", db_index=False)
+    seq = models.BigIntegerField()
+    generation = models.PositiveIntegerField(default=0)
+    origin_seq = models.BigIntegerField(null=True)
+    type = models.CharField(max_length=48)
+    version = models.PositiveSmallIntegerField(default=1)
+    occurred_us = models.BigIntegerField()
+    recorded_us = models.BigIntegerField()
+    payload = models.TextField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["run", "generation", "origin_seq"],
+                condition=Q(origin_seq__isnull=False),
+                name="a_record_is_stored_once",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["run", "seq"], condition=Q(type=ArtifactReady.TYPE), name="artifacts_of_a_run"),
+        ]
+        ordering = ("run", "seq")
+
+
+class Approval(models.Model):
+    """A question before an action, and its one answer. *Decided* and *applied* are two facts."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        DECIDED = "decided"
+        APPLIED = "applied"
+        EXPIRED = "expired"
+        SUPERSEDED = "superseded"
+        HASH_MISMATCH = "hash_mismatch"
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="approvals")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="approvals")
+    state = models.CharField(max_length=16, choices=State.choices, default=State.PENDING)
+    kind = models.CharField(max_length=16)
+    title = models.CharField(max_length=500)
+    request = models.JSONField()
+    action_hash = models.CharField(max_length=128)
+    outcome = models.CharField(max_length=16, blank=True)
+    option_id = models.CharField(max_length=200, blank=True)
+    decided_by_kind = models.CharField(max_length=16, blank=True)
+    decided_by_id = models.CharField(max_length=64, blank=True)
+    decided_by_label = models.CharField(max_length=150, blank=True)
+    requested_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+    resolved_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar = VisibleQuerySet["Approval"].as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["project", "id"], condition=Q(state__in=["pending", "decided"]), name="open_approvals"
+            ),
+            models.Index(fields=["run", "state"]),
+        ]
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class Blob(models.Model):
+    """Bytes that events refer to by digest: patches, artifacts. Kept per run, so that visibility is the run's."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="blobs")
+    digest = models.CharField(max_length=64)
+    size = models.BigIntegerField()
+    data = models.BinaryField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "digest"], name="a_blob_is_kept_once_per_run")]

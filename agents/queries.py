@@ -1,0 +1,117 @@
+"""Reads that more than one door needs."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from agenthub_site.accounts.actors import Actor
+from nodes.contract.errors import Invalid, NotFound
+from nodes.contract.events import ArtifactReady
+from nodes.contract.reasons import Reason
+
+from .models import Agent, Run
+from .states import State
+
+MOST_ARTIFACTS: Final = 1_000
+
+
+class AmbiguousAgent(Invalid):
+    code = "ambiguous_agent"
+
+
+def find_agent(actor: Actor, id_or_name: str) -> Agent:
+    """An agent by id, ``project/name``, or a bare name that is unique among the visible.
+
+    Raises ``NotFound``; ``AmbiguousAgent`` lists the candidates.
+    """
+    agents = Agent.objects.visible_to(actor).filter(archived_at=None).select_related("project", "node")
+    project, slash, name = id_or_name.partition("/")
+    if slash:
+        found = list(agents.filter(project__slug=project, name=name)[:2])
+    elif not (_is_uuid(id_or_name) and (found := list(agents.filter(pk=id_or_name)))):  # 32 hex digits may be a name
+        found = list(agents.filter(name=id_or_name).order_by("project__slug")[:20])
+    if not found:
+        raise NotFound(f"There is no agent {id_or_name!r} that you may see.", agent=id_or_name)
+    if len(found) > 1:
+        names = [f"{agent.project.slug}/{agent.name}" for agent in found]
+        raise AmbiguousAgent(f"{id_or_name!r} is the name of several agents: {', '.join(names)}.", agents=names)
+    return found[0]
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+_WAITS = {
+    Reason.QUEUED: "its turn",
+    Reason.NODE_OFFLINE: "its node, which is offline",
+    Reason.NODE_CORDONED: "its node, which takes no new runs at present",
+    Reason.CAPACITY: "a free place on its node",
+    Reason.STARTING: "its node to start it",
+    Reason.APPROVAL: "an approval",
+    Reason.INPUT: "your next input",
+    Reason.STALLED: "the runtime, which has been silent for a while",
+    Reason.CANCEL_REQUESTED: "its processes to stop",
+    Reason.NODE_SILENT: "its node, which has fallen silent",
+}
+
+
+def waiting_for(run: Run) -> str:
+    """What a live run waits for, in plain words; empty while it simply works, and once it has ended."""
+    if run.is_ended or (run.state == State.RUNNING and run.reason == Reason.NONE):
+        return ""
+    return _WAITS.get(Reason(run.reason), "")
+
+
+@dataclass(frozen=True, slots=True)
+class RunArtifact:
+    """Something that a run left to be looked at; ``state`` is pending (on its way from the node) or ready."""
+
+    name: str
+    media_type: str
+    digest: str
+    size: int
+    state: str
+
+
+def artifacts_of(run: Run) -> list[RunArtifact]:
+    """The run's artifacts, oldest first, at most ``MOST_ARTIFACTS``. Of a name that was used again the last one."""
+    events = run.events.filter(type=ArtifactReady.TYPE).order_by("seq").values_list("payload", flat=True)
+    here = set(run.blobs.values_list("digest", flat=True))
+    named: dict[str, RunArtifact] = {}
+    for payload in events[:MOST_ARTIFACTS]:
+        try:
+            said = ArtifactReady.model_validate_json(payload)
+        except ValidationError:
+            continue  # from a node whose contract is a newer one
+        state = "ready" if said.blob.digest in here else "pending"
+        named[said.name] = RunArtifact(said.name, said.media_type, said.blob.digest, said.blob.size, state)
+    return list(named.values())
+
+
+def find_blob(run: Run, digest: str) -> tuple[str, bytes]:
+    """(name, bytes) of an artifact, the patch, or whatever else of the run's has this digest. Raises ``NotFound``."""
+    blob = run.blobs.filter(digest=digest).first()
+    names = [artifact.name for artifact in artifacts_of(run) if artifact.digest == digest]
+    if blob is None:
+        raise NotFound("It is still on its way from the node; try again." if names else None)
+    is_patch = bool(run.diff and run.diff["patch"] and run.diff["patch"]["digest"] == digest)
+    return (names[-1] if names else f"{run.pk}.patch" if is_patch else digest), bytes(blob.data)
+
+
+def diff_of(run: Run) -> dict[str, Any]:
+    """The run's diff: ``state`` is none, pending (the patch is on its way from the node) or ready."""
+    if run.diff is None:
+        return {"state": "none", "base_commit": "", "files": [], "additions": 0, "deletions": 0, "patch": ""}
+    ref, patch, state = run.diff["patch"], "", "ready"
+    if ref:
+        blob = run.blobs.filter(digest=ref["digest"]).first()
+        state = "ready" if blob else "pending"
+        patch = bytes(blob.data).decode("utf-8", "replace") if blob else ""
+    return {**run.diff, "state": state, "patch": patch}

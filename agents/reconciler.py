@@ -1,0 +1,102 @@
+"""Holds what the hub believes of runs against what nodes show: silence, losses, returns."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from nodes.contract.commands import CancelRun, StartRun
+from nodes.contract.limits import LOST_GRACE_SECONDS, SILENT_SECONDS
+from nodes.models import Command
+
+from .models import Run
+from .services.answers import expire_commands
+from .services.losses import (
+    CANCEL_SILENT,
+    DISABLED_GONE,
+    NODE_GONE,
+    disprove_ending,
+    end_gone_run,
+    lose_run,
+    mark_found,
+    mark_lost,
+)
+from .states import ENDED, ON_NODE, State
+
+_AT_ONCE: Final = 500
+_GRACE: Final = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS)
+
+
+def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
+    """Runs of nodes silent beyond the grace become lost; those of nodes that are gone end. Returns how many.
+
+    A hub that began to listen at ``listening_since`` was deaf before: it gives every node the grace to come back.
+    """
+    expire_commands(now)
+    if listening_since and now - listening_since < _GRACE:
+        return 0
+    return _lose(now) + _end_gone(now)
+
+
+def _lose(now: datetime) -> int:
+    silent_since = now - _GRACE
+    doubtful = (
+        Run.objects.filter(state__in=ON_NODE - {State.LOST})
+        .filter(Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=silent_since))
+        .exclude(pk__in=_unsent())
+        .only("pk", "node_id")
+        .order_by("pk")
+    )
+    return sum(mark_lost(run, silent_since=silent_since) for run in doubtful[:_AT_ONCE])
+
+
+def _end_gone(now: datetime) -> int:
+    """The candidates, by what an index finds; each is looked at again under its locks."""
+    silent = Q(node__last_heard_at=None) | Q(node__last_heard_at__lte=now - CANCEL_SILENT)
+    disabled = Q(node__is_enabled=False)
+    cancelled = Command.objects.filter(run=OuterRef("pk"), kind=CancelRun.KIND, created_at__lte=now - CANCEL_SILENT)
+    lost = Q(state=State.LOST) & (
+        Q(lost_at__lte=now - NODE_GONE)
+        | silent & disabled & Q(lost_at__lte=now - DISABLED_GONE)
+        | silent & Exists(cancelled)
+    )
+    waiting = Q(state=State.QUEUED) | Q(state=State.STARTING, pk__in=_unsent())
+    gone = Q(node__last_heard_at=None) | Q(node__last_heard_at__lte=now - NODE_GONE)
+    forlorn = waiting & Q(created_at__lte=now - NODE_GONE) & (gone | disabled)
+    runs = Run.objects.filter(lost | forlorn).order_by("pk").values_list("pk", flat=True)
+    return sum(end_gone_run(run_id, now) for run_id in list(runs[:_AT_ONCE]))
+
+
+def _unsent() -> QuerySet[Command, UUID]:
+    """Runs whose StartRun never left the hub: they are not lost, they wait for their node."""
+    unsent = Command.objects.filter(kind=StartRun.KIND, state=Command.State.PENDING, first_sent_at=None)
+    return unsent.values_list("run", flat=True)
+
+
+def on_hello(node_id: UUID, held: Mapping[UUID, bool]) -> None:
+    """A node lists the runs it holds (id → is alive): what it no longer holds is gone, what was lost is found.
+
+    A run whose StartRun is unanswered is neither: asking again settles it. What the hub had given up, and is there
+    alive, goes on; what ended there meanwhile goes on by its records.
+    """
+    unsettled = set(
+        Command.objects.filter(node_id=node_id, kind=StartRun.KIND, state=Command.State.PENDING).values_list(
+            "run", flat=True
+        )
+    )
+    alive = [run_id for run_id, is_alive in held.items() if is_alive]
+    believed = (
+        Run.objects.select_for_update(of=("self",), no_key=True)
+        .filter(Q(state__in=ON_NODE) | Q(pk__in=alive, state__in=ENDED, presumed_at__isnull=False), node_id=node_id)
+        .defer("prompt", "diff")
+        .order_by("pk")
+    )
+    for run in sorted(believed, key=lambda run: run.project_id):  # as ingest does: trails are locked in that order
+        if run.is_ended:
+            disprove_ending(run)
+        elif run.pk not in held and run.pk not in unsettled:
+            lose_run(run.pk)
+        elif held.get(run.pk) and run.state == State.LOST:
+            mark_found(run)

@@ -1,0 +1,238 @@
+"""Shapes of agents, runs and approvals: what goes in and what comes out."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from agenthub_site.accounts.permissions import Can, may
+from agenthub_site.accounts.rest import In
+
+from .models import Agent, Approval, Run
+from .queries import waiting_for
+from .states import State
+
+MASK = "•••"
+
+
+class AgentIn(In):
+    """An agent's settings. What fits together is the service's to say."""
+
+    name = serializers.CharField(max_length=64)
+    node = serializers.CharField(max_length=128, help_text="A node's slug or id.")
+    description = serializers.CharField(max_length=400, allow_blank=True, required=False)
+    runtime = serializers.ChoiceField(choices=Agent.Runtime.choices, required=False)
+    preset = serializers.CharField(max_length=32, allow_blank=True, required=False)
+    command = serializers.ListField(child=serializers.CharField(max_length=4_096), max_length=64, required=False)
+    model = serializers.CharField(max_length=128, allow_blank=True, required=False)
+    environment = serializers.DictField(
+        child=serializers.CharField(max_length=8_192, allow_blank=True, trim_whitespace=False), required=False
+    )
+    workspace_mode = serializers.ChoiceField(choices=Agent.WorkspaceMode.choices, required=False)
+    workdir = serializers.CharField(max_length=1_024, allow_blank=True, required=False)
+    worktree_repo = serializers.CharField(max_length=1_024, allow_blank=True, required=False)
+    worktree_ref = serializers.CharField(max_length=255, allow_blank=True, required=False)
+    approval_seconds = serializers.FloatField(min_value=1, max_value=7 * 86_400, required=False)
+    turn_seconds = serializers.FloatField(min_value=1, max_value=7 * 86_400, required=False, allow_null=True)
+
+    def validate_environment(self, environment: dict[str, str]) -> dict[str, str]:
+        if len(environment) > 100:
+            raise serializers.ValidationError("At most 100 variables.")
+        return environment
+
+
+class NewAgentIn(AgentIn):
+    project = serializers.CharField(max_length=64, help_text="A project's slug or id.")
+
+
+class AgentOut(serializers.ModelSerializer[Agent]):
+    project = serializers.UUIDField(source="project_id")
+    project_slug = serializers.CharField(source="project.slug")
+    node = serializers.UUIDField(source="node_id")
+    node_slug = serializers.CharField(source="node.slug")
+    command = serializers.ListField(child=serializers.CharField())
+    environment = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Agent
+        fields = (
+            "id", "name", "description", "project", "project_slug", "node", "node_slug", "runtime", "preset", "command",
+            "model", "environment", "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds",
+            "turn_seconds", "created_at", "updated_at", "archived_at",
+        )  # fmt: skip
+
+    def get_environment(self, agent: Agent) -> dict[str, str]:
+        """Values only for those who may edit the agent: people put secrets there."""
+        if may(self.context["view"].actor, Can.EDIT_AGENT, agent.project_id):
+            return agent.environment  # type: ignore[no-any-return]
+        return dict.fromkeys(agent.environment, MASK)
+
+
+class StartRunIn(In):
+    agent = serializers.CharField(
+        max_length=200, help_text="An agent's id, project/name, or its name if that is unique."
+    )
+    prompt = serializers.CharField(trim_whitespace=False)
+    keep_open = serializers.BooleanField(default=False, help_text="Wait for more input at the end of a turn.")
+
+
+class DiffSummaryOut(serializers.Serializer[Any]):
+    files_changed = serializers.IntegerField()
+    additions = serializers.IntegerField()
+    deletions = serializers.IntegerField()
+
+
+class RunRowOut(serializers.ModelSerializer[Run]):
+    """A run as lists have it: the beginning of its prompt only."""
+
+    project = serializers.UUIDField(source="project_id")
+    project_slug = serializers.CharField(source="project.slug")
+    agent = serializers.UUIDField(source="agent_id")
+    agent_name = serializers.CharField(source="agent.name")
+    node = serializers.UUIDField(source="node_id")
+    node_slug = serializers.CharField(source="node.slug")
+    user = serializers.CharField(source="user.username", default=None, allow_null=True)
+    state = serializers.ChoiceField(choices=[state.value for state in State])
+    waiting_for = serializers.SerializerMethodField(help_text="In words; empty while it works, and at the end.")
+    diff = serializers.SerializerMethodField()
+    prompt_excerpt = serializers.CharField()
+
+    class Meta:
+        model = Run
+        fields: tuple[str, ...] = (
+            "id", "project", "project_slug", "agent", "agent_name", "node", "node_slug", "user", "state", "reason",
+            "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "isolation", "workspace",
+            "last_seq", "diff", "created_at", "started_at", "ended_at",
+        )  # fmt: skip
+
+    def get_waiting_for(self, run: Run) -> str:
+        return waiting_for(run)
+
+    @extend_schema_field(DiffSummaryOut(allow_null=True))
+    def get_diff(self, run: Any) -> dict[str, int] | None:
+        if run.files_changed is None:
+            return None
+        return {"files_changed": run.files_changed, "additions": run.additions, "deletions": run.deletions}
+
+
+class RunOut(RunRowOut):
+    prompt = serializers.CharField()
+
+    class Meta(RunRowOut.Meta):
+        fields = (*RunRowOut.Meta.fields, "prompt")
+
+
+class InputIn(In):
+    text = serializers.CharField(trim_whitespace=False)
+    input_id = serializers.RegexField(
+        r"\A[\w.\-]{1,64}\Z", required=False, help_text="Yours; the same id twice is one input."
+    )
+    mode = serializers.ChoiceField(choices=["queue", "interrupt"], default="queue")
+
+
+class InputOut(serializers.Serializer[Any]):
+    input_id = serializers.CharField()
+
+
+class BlankIn(In):
+    """A verb that takes nothing."""
+
+
+class FileChangeOut(serializers.Serializer[Any]):
+    path = serializers.CharField()
+    status = serializers.CharField()
+    old_path = serializers.CharField(allow_blank=True)
+    additions = serializers.IntegerField()
+    deletions = serializers.IntegerField()
+    binary = serializers.BooleanField()
+
+
+class DiffOut(serializers.Serializer[Any]):
+    state = serializers.ChoiceField(
+        choices=["none", "pending", "ready"], help_text="pending: the patch is still on its way from the node."
+    )
+    base_commit = serializers.CharField(allow_blank=True)
+    head_commit = serializers.CharField(allow_blank=True, default="")
+    files = FileChangeOut(many=True)
+    files_changed = serializers.IntegerField(default=0)
+    additions = serializers.IntegerField()
+    deletions = serializers.IntegerField()
+    truncated = serializers.BooleanField(default=False)
+    patch = serializers.CharField(allow_blank=True)
+
+
+class ArtifactOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    media_type = serializers.CharField(help_text="As the run says; it is served as plain bytes, to be saved.")
+    digest = serializers.CharField(help_text="SHA-256, in hex; what to ask for.")
+    size = serializers.IntegerField(help_text="Bytes.")
+    state = serializers.ChoiceField(choices=["pending", "ready"], help_text="pending: still on its way from the node.")
+
+
+class ArtifactsOut(serializers.Serializer[Any]):
+    """All on one page."""
+
+    results = ArtifactOut(many=True)
+    next = serializers.CharField(default=None, allow_null=True)
+    previous = serializers.CharField(default=None, allow_null=True)
+
+
+class DecideIn(In):
+    """One of the two."""
+
+    option_id = serializers.CharField(max_length=200, required=False)
+    outcome = serializers.ChoiceField(choices=["cancelled"], required=False)
+
+
+class OptionOut(serializers.Serializer[Any]):
+    option_id = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.ChoiceField(choices=["allow_once", "allow_always", "reject_once", "reject_always"])
+
+
+class ActorOut(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    id = serializers.CharField()
+    label = serializers.CharField(allow_blank=True)  # type: ignore[assignment]
+
+
+class ApprovalRowOut(serializers.ModelSerializer[Approval]):
+    """An approval as lists have it: without the content of the change it asks about."""
+
+    project = serializers.UUIDField(source="project_id")
+    run = serializers.UUIDField(source="run_id")
+    options = OptionOut(many=True, source="request.options")
+    command = serializers.CharField(source="request.command", default="")
+    paths = serializers.ListField(child=serializers.CharField(), source="request.paths", default=list)
+    tool_call_id = serializers.CharField(source="request.tool_call_id", default="")
+    decided_by = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Approval
+        fields: tuple[str, ...] = (
+            "id", "project", "run", "state", "kind", "title", "command", "paths", "tool_call_id", "options", "outcome",
+            "option_id", "decided_by", "requested_at", "expires_at", "decided_at", "resolved_at", "action_hash",
+        )  # fmt: skip
+
+    @extend_schema_field(ActorOut(allow_null=True))
+    def get_decided_by(self, approval: Approval) -> dict[str, str] | None:
+        if not approval.decided_by_kind:
+            return None
+        return {
+            "kind": approval.decided_by_kind, "id": approval.decided_by_id, "label": approval.decided_by_label,
+        }  # fmt: skip
+
+
+class ContentOut(serializers.Serializer[Any]):
+    type = serializers.ChoiceField(choices=["text", "diff", "terminal", "other"])
+    text = serializers.CharField(allow_blank=True)
+    path = serializers.CharField(allow_blank=True)
+    old_text = serializers.CharField(allow_null=True)
+    new_text = serializers.CharField(allow_null=True)
+
+
+class ApprovalOut(ApprovalRowOut):
+    content = ContentOut(many=True, source="request.content", default=list)
+
+    class Meta(ApprovalRowOut.Meta):
+        fields = (*ApprovalRowOut.Meta.fields, "content")

@@ -1,0 +1,1 @@
+"""The verbs of agents, runs and approvals: the only code that changes them."""

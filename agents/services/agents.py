@@ -1,0 +1,124 @@
+"""Create, edit and archive agents."""
+
+import re
+from typing import Any, Final
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.permissions import Can, require
+from audit.services import record
+from nodes.contract.errors import Conflict, Invalid
+
+from ..models import Agent
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_EDITABLE: Final = frozenset({
+    "name", "description", "node", "runtime", "preset", "command", "model", "environment", "workspace_mode",
+    "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
+})  # fmt: skip
+
+
+class NameTaken(Conflict):
+    code = "name_taken"
+    message = "The project has an agent of that name already."
+
+
+@transaction.atomic
+def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
+    """Add an agent to a project. Raises ``Invalid`` (with ``fields``) or ``NameTaken``."""
+    require(by, Can.CREATE_AGENT, project.pk)
+    agent = Agent(project=project, **_known(fields))
+    _check(agent)
+    _save(agent, force_insert=True)
+    record(project.pk, "agent.created", by=by, of=("agent", agent.pk), node=agent.node_id, agent_name=agent.name)
+    return agent
+
+
+@transaction.atomic
+def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
+    """Change an agent; runs under way keep what they were started with. Raises as ``create_agent`` does."""
+    require(by, Can.EDIT_AGENT, agent)
+    for name, value in _known(changes).items():
+        setattr(agent, name, value)
+    _check(agent)
+    _save(agent, update_fields=[*changes, "updated_at"])
+    record(agent.project_id, "agent.edited", by=by, of=("agent", agent.pk), changed=sorted(changes))
+    return agent
+
+
+@transaction.atomic
+def archive_agent(agent: Agent, *, by: Actor) -> None:
+    """Put an agent away: it starts no more runs, and its history stays. Twice is once."""
+    require(by, Can.EDIT_AGENT, agent)
+    if Agent.objects.filter(pk=agent.pk, archived_at=None).update(archived_at=timezone.now()):
+        record(agent.project_id, "agent.archived", by=by, of=("agent", agent.pk), agent_name=agent.name)
+
+
+def _save(agent: Agent, **how: Any) -> None:
+    """Another one may have taken the name since it was looked for: the database has the last word."""
+    try:
+        with transaction.atomic():
+            agent.save(**how)
+    except IntegrityError as error:
+        if _is_taken(agent):
+            raise NameTaken(name=agent.name) from error
+        raise
+
+
+def _is_taken(agent: Agent) -> bool:
+    same_name = Agent.objects.filter(project_id=agent.project_id, name=agent.name, archived_at=None)
+    return same_name.exclude(pk=agent.pk).exists()
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(fields) - _EDITABLE)
+    if unknown:
+        raise Invalid(f"An agent has no {', '.join(unknown)}.", fields={name: ["is unknown"] for name in unknown})
+    return fields
+
+
+def _check(agent: Agent) -> None:
+    problems: dict[str, list[str]] = {}
+    try:
+        agent.clean_fields(exclude=["project", "node"])
+    except ValidationError as error:
+        problems |= error.message_dict
+    if not _NAME.fullmatch(agent.name or ""):
+        problems["name"] = ["Use letters, digits, '.', '_' and '-', starting with a letter or digit; 64 at most."]
+    problems |= _runtime_problems(agent) | _workspace_problems(agent)
+    if problems:
+        raise Invalid(
+            "The agent does not fit: " + "; ".join(f"{k}: {v[0]}" for k, v in problems.items()), fields=problems
+        )
+    if _is_taken(agent):
+        raise NameTaken(name=agent.name)
+
+
+def _runtime_problems(agent: Agent) -> dict[str, list[str]]:
+    problems = {}
+    command: Any = agent.command
+    if not isinstance(command, list) or not all(isinstance(part, str) and part for part in command):
+        problems["command"] = ["Give the program and its arguments as a list of texts."]
+    elif agent.runtime == Agent.Runtime.COMMAND and not command:
+        problems["command"] = ["A command agent needs the program to run."]
+    elif agent.runtime == Agent.Runtime.ACP and not (agent.preset or command):
+        problems["preset"] = ["Choose a preset, or give the command that starts an ACP agent."]
+    environment: Any = agent.environment
+    if not isinstance(environment, dict) or not all(
+        isinstance(value, str) and _ENVIRONMENT_NAME.fullmatch(name) for name, value in environment.items()
+    ):
+        problems["environment"] = ["Give names (letters, digits, '_') with text values."]
+    elif reserved := sorted(name for name in environment if name.upper().startswith("AGENTHUB_")):
+        problems["environment"] = [f"Names that begin with AGENTHUB_ are ours: {', '.join(reserved)}."]
+    return problems
+
+
+def _workspace_problems(agent: Agent) -> dict[str, list[str]]:
+    if agent.workspace_mode == Agent.WorkspaceMode.CREATE_WORKTREE:
+        return {} if agent.worktree_repo else {"worktree_repo": ["Name the git repository on the node."]}
+    return {} if agent.workdir else {"workdir": ["Name the directory on the node in which the agent works."]}

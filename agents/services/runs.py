@@ -1,0 +1,197 @@
+"""Start, steer and stop runs."""
+
+import re
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.permissions import Can, require
+from audit.services import record
+from nodes import outbox
+from nodes.contract.commands import CancelRun, RuntimeSpec, SendInput, StartRun, Workspace
+from nodes.contract.errors import Conflict, Invalid, TooLarge, WrongState
+from nodes.contract.events import RunCancelled, StateChanged
+from nodes.contract.ids import new_id
+from nodes.contract.limits import PROMPT_BYTES
+from nodes.contract.reasons import Reason
+from nodes.models import Command, Node
+
+from ..models import Agent, Run
+from ..states import ON_NODE, State
+from .events import append_event
+from .moves import lock_run, move_run
+
+_INPUT_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
+
+
+class PromptTooLarge(TooLarge):
+    code = "prompt_too_large"
+    message = f"A prompt has at most {PROMPT_BYTES // 1024} KiB. Put long material into a file of the workspace."
+
+
+class InputConflict(Conflict):
+    code = "input_conflict"
+    message = "Another input was sent to this run under that input_id. Use a new id for a new input."
+
+
+@transaction.atomic
+def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) -> Run:
+    """Queue a run, and hand it to its node at once if the node can take it.
+
+    Raises ``Invalid`` for an empty prompt or a command that should be kept open, ``PromptTooLarge``,
+    ``WrongState`` for an archived agent.
+    """
+    require(by, Can.START_RUN, agent)
+    prompt = _checked_prompt(prompt)
+    if agent.archived_at:
+        raise WrongState(f"The agent {agent.name} is archived; it starts no more runs.")
+    if keep_open and agent.runtime != Agent.Runtime.ACP:
+        problem = "A command takes its prompt once, at the start; it cannot be kept open."
+        raise Invalid(problem, fields={"keep_open": [problem]})
+    node = lock_node(agent.node_id)
+    run = Run.objects.create(
+        project_id=agent.project_id,
+        agent=agent,
+        node_id=agent.node_id,
+        user_id=by.user_id,
+        prompt=prompt,
+        keep_open=keep_open,
+    )
+    record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id)
+    waits_for = obstacle(node, timezone.now())
+    if waits_for:
+        Run.objects.filter(pk=run.pk).update(reason=waits_for)
+        run.reason = waits_for
+    elif not node.runs.filter(state=State.QUEUED).exclude(pk=run.pk).exists():  # otherwise those come first
+        place_run(run)
+    return run
+
+
+def place_run(run: Run) -> None:
+    """Move a queued run to *starting*, with its StartRun command. In a transaction that has locked its node."""
+    if move_run(run, State.STARTING, by=SYSTEM, reason=Reason.STARTING):
+        outbox.queue_command(run.node_id, _start_command(run), run=run.pk)
+
+
+def lock_node(node_id: UUID) -> Node:
+    """The node, while its places are counted and given away.
+
+    To be locked before any run and before the trail. Not against foreign keys (``no_key``): whoever
+    queues a command for the node holds the trail by then.
+    """
+    return Node.objects.select_for_update(no_key=True).get(pk=node_id)
+
+
+def obstacle(node: Node, now: datetime) -> Reason | None:
+    """Why the node takes no further run now; None if it does."""
+    if not node.is_enabled or node.is_silent(now):
+        return Reason.NODE_OFFLINE
+    if node.is_cordoned:
+        return Reason.NODE_CORDONED
+    places = min(node.capacity, node.facts.get("capacity") or node.capacity)  # ours, and what it says of itself
+    if node.runs.filter(state__in=ON_NODE).count() >= places:
+        return Reason.CAPACITY
+    return None
+
+
+def _start_command(run: Run) -> StartRun:
+    agent = run.agent
+    return StartRun(
+        run=str(run.pk),
+        project=str(run.project_id),
+        project_slug=run.project.slug,
+        agent=str(agent.pk),
+        agent_name=agent.name,
+        user=str(run.user_id or ""),
+        runtime=RuntimeSpec(
+            kind="acp" if agent.runtime == Agent.Runtime.ACP else "command",
+            preset=agent.preset,
+            command=agent.command,
+            model=agent.model,
+            environment=agent.environment,
+        ),
+        workspace=Workspace.model_validate(
+            {
+                "mode": agent.workspace_mode,
+                "workdir": agent.workdir,
+                "repository": agent.worktree_repo,
+                "ref": agent.worktree_ref or "HEAD",
+            }
+        ),
+        prompt=run.prompt,
+        input_id=str(run.pk),
+        keep_open=run.keep_open,
+        approval_seconds=agent.approval_seconds,
+        turn_seconds=agent.turn_seconds,
+    )
+
+
+@transaction.atomic
+def cancel_run(run: Run, *, by: Actor) -> Run:
+    """End a run: at once while no node has heard of it, otherwise by asking its node. Cancelling twice is one cancel.
+
+    If the node stays silent, the reconciler ends the run. Raises ``WrongState`` for a run that ended otherwise.
+    """
+    require(by, Can.CANCEL_RUN, run)
+    run = lock_run(run.pk)
+    if run.state in (State.CANCELLED, State.STOPPING) or outbox.is_pending(run.pk, CancelRun.KIND):
+        return run
+    if run.state == State.QUEUED or (run.state == State.STARTING and outbox.withdraw_unsent(run.pk, StartRun.KIND)):
+        move_run(run, State.CANCELLED, by=by, reason=Reason.CANCELLED)
+        append_event(run, RunCancelled(message=f"Cancelled by {by.label or by.kind} before it was started."))
+    else:
+        move_run(run, State.STOPPING, by=by, reason=Reason.CANCEL_REQUESTED)
+        append_event(run, StateChanged(state=State.STOPPING, reason=Reason.CANCEL_REQUESTED, by=by.as_who()))
+        outbox.queue_command(run.node_id, CancelRun(run=str(run.pk), by=by.as_who()), run=run.pk)
+    return run
+
+
+@transaction.atomic
+def send_input(run: Run, *, by: Actor, text: str, input_id: str | None = None, mode: str = "queue") -> str:
+    """Give the agent one more prompt; the same ``input_id`` twice is one input. Returns the input's id.
+
+    ``mode`` is ``queue`` (after the present turn) or ``interrupt`` (in its place). ``WrongState`` for an ended run,
+    ``InputConflict`` for an id under which something else was sent.
+    """
+    require(by, Can.SEND_INPUT, run)
+    text = _checked_prompt(text)
+    if mode not in ("queue", "interrupt"):
+        raise Invalid("mode is 'queue' or 'interrupt'.", fields={"mode": ["is 'queue' or 'interrupt'"]})
+    input_id = input_id or str(new_id())
+    if not _INPUT_ID.fullmatch(input_id):
+        problem = "has 1 to 64 letters, digits, '_', '-' and '.'"
+        raise Invalid(f"An input_id {problem}.", fields={"input_id": [problem]})
+    body = SendInput.model_validate({"run": str(run.pk), "input_id": input_id, "text": text, "mode": mode})
+    run = lock_run(run.pk)
+    if _was_sent(run, body):  # whatever became of the run since
+        return input_id
+    if run.state not in ON_NODE - {State.STOPPING}:
+        raise WrongState(f"The run is {run.state}; it takes no input now.", state=run.state)
+    if run.agent.runtime != Agent.Runtime.ACP:
+        raise WrongState("A command takes its prompt once, at the start; it has no further input.")
+    outbox.queue_command(run.node_id, body, run=run.pk, key=input_id)
+    record(run.project_id, "run.input_sent", by=by, of=("run", run.pk), run=run.pk, node=run.node_id, input=input_id)
+    return input_id
+
+
+def _was_sent(run: Run, body: SendInput) -> bool:
+    """Whether this very input was sent before. ``InputConflict`` if its id was another one's."""
+    if body.input_id == str(run.pk):  # what the run was started with
+        raise InputConflict(input_id=body.input_id)
+    sent = Command.objects.filter(run=run.pk, kind=SendInput.KIND, key=body.input_id).first()
+    if sent and sent.digest != outbox.digest_of(body.model_dump_json()):
+        raise InputConflict(input_id=body.input_id)
+    return sent is not None
+
+
+def _checked_prompt(text: str) -> str:
+    text = text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if not text.strip():
+        raise Invalid("The prompt is empty: say what the agent should do.", fields={"prompt": ["must not be empty"]})
+    if len(text.encode()) > PROMPT_BYTES:
+        raise PromptTooLarge(limit_bytes=PROMPT_BYTES)
+    return text
