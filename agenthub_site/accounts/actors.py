@@ -1,0 +1,48 @@
+"""Whoever acts. Doors make an actor, services ask what it may do, the audit trail says who it was."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from nodes.contract.events import Who
+
+
+class ActorKind(StrEnum):
+    USER = "user"
+    AGENT = "agent"
+    NODE = "node"
+    INTEGRATION = "integration"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who is asking, through which address, and their role in each of their projects."""
+
+    kind: ActorKind
+    id: str
+    label: str = ""
+    is_root: bool = False
+    roles: dict[UUID, str] = field(default_factory=dict)
+    address: str = ""
+    user_agent: str = ""
+
+    @property
+    def sees_all(self) -> bool:
+        return self.is_root or self.kind is ActorKind.SYSTEM
+
+    @property
+    def project_ids(self) -> list[UUID]:
+        return list(self.roles)
+
+    @property
+    def user_id(self) -> UUID | None:
+        return UUID(self.id) if self.kind is ActorKind.USER else None
+
+    def as_who(self) -> Who:
+        return Who(kind=self.kind, id=self.id, label=self.label)
+
+
+SYSTEM: Final = Actor(ActorKind.SYSTEM, "system", "AgentHub")
+"""The hub itself: schedulers, reconcilers, clean-up."""

@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+
+
+class AccountsConfig(AppConfig):
+    name = "agenthub_site.accounts"
+    label = "accounts"
+    verbose_name = "People and projects"
+
+    def ready(self) -> None:
+        from django.contrib.auth.signals import user_logged_in
+
+        from .login import note_login
+
+        user_logged_in.connect(note_login, dispatch_uid="accounts.note_login")

@@ -1,0 +1,33 @@
+"""Refusals that only people, projects and tokens know."""
+
+from nodes.contract.errors import Conflict, Forbidden, HubError
+
+
+class CsrfFailed(Forbidden):
+    code = "csrf_failed"
+    message = "The CSRF token is missing or wrong. Reload the page, or send a bearer token instead of a session."
+
+
+class AlreadyExists(Conflict):
+    code, grpc = "already_exists", "ALREADY_EXISTS"
+    message = "There is one of that name already."
+
+
+class LastOwner(Conflict):
+    code, grpc = "last_owner", "FAILED_PRECONDITION"
+    message = "A project keeps at least one owner. Make somebody else an owner first."
+
+
+class LastRoot(Conflict):
+    code, grpc = "last_root", "FAILED_PRECONDITION"
+    message = "The hub keeps at least one active root operator. Make somebody else one first."
+
+
+class IdempotencyConflict(Conflict):
+    code = "idempotency_conflict"
+    message = "This Idempotency-Key was used for another request. Use a new key for a new request."
+
+
+class PreconditionFailed(HubError):
+    code, http, grpc = "precondition_failed", 412, "FAILED_PRECONDITION"
+    message = "It was changed in the meantime. Read it again, and repeat the change on what it is now."

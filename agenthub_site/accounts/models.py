@@ -1,0 +1,130 @@
+"""Users, projects, memberships, tokens."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import Q
+
+from nodes.contract.ids import new_id
+
+from .actors import Actor, ActorKind
+
+
+class User(AbstractUser):
+    """A person. A root operator is a superuser; the first one is named ``root``."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+
+    class Meta(AbstractUser.Meta):
+        ordering = ("username",)
+
+
+class Role(models.TextChoices):
+    """What a member may do; the capabilities of each stand in ``permissions.py``."""
+
+    OWNER = "owner"
+    MAINTAINER = "maintainer"
+    DEVELOPER = "developer"
+    REVIEWER = "reviewer"
+    VIEWER = "viewer"
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Root and the system see all; a member, an agent or a service account its own projects."""
+        return self if actor.sees_all else self.filter(id__in=actor.project_ids)
+
+
+class Project(models.Model):
+    """The boundary of visibility."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    slug = models.SlugField(max_length=64, unique=True)
+    name = models.CharField(max_length=128)
+    description = models.TextField(blank=True, max_length=4_000)
+    created_at = models.DateTimeField(auto_now_add=True)
+    members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
+        User, through="Membership", related_name="projects"
+    )
+
+    objects: ClassVar = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("slug",)
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class Membership(models.Model):
+    """A person's role in a project."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role.choices, default=Role.DEVELOPER)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="one_membership_per_project"),
+            models.CheckConstraint(condition=Q(role__in=Role.values), name="membership_role_is_known"),
+        ]
+        ordering = ("project", "user")
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.project}"
+
+
+class Token(models.Model):
+    """A bearer token of a person: shown once, kept as a digest."""
+
+    PREFIX = "aht_"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=64)
+    hint = models.CharField(max_length=16, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ("-created_at",)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.hint}…)"
+
+    @staticmethod
+    def digest_of(secret: str) -> str:
+        """SHA-256, in hex. Enough for a secret of 256 random bits."""
+        return hashlib.sha256(secret.encode()).hexdigest()
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+class IdempotentAnswer(models.Model):
+    """The stored answer to a request with an ``Idempotency-Key``, kept 24 h."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    actor_kind = models.CharField(max_length=16, choices=[(kind.value, kind.value) for kind in ActorKind])
+    actor_id = models.CharField(max_length=64)
+    route = models.CharField(max_length=200)
+    key = models.CharField(max_length=200)
+    request_digest = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField()
+    body = models.JSONField()
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["actor_kind", "actor_id", "route", "key"], name="one_answer_per_key"),
+        ]

@@ -1,0 +1,36 @@
+"""What the REST doors of all apps share: who asks, and inputs that refuse what they do not know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.viewsets import GenericViewSet
+
+from .actors import Actor
+from .authentication import request_actor
+
+
+class In(serializers.Serializer[Any]):
+    """What comes in. A field that does not exist is refused: a typing error must not pass for a wish granted."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = sorted(str(name) for name in data.keys() - self.fields.keys())
+            if unknown:
+                raise serializers.ValidationError({name: ["There is no such field."] for name in unknown})
+        return super().to_internal_value(data)
+
+
+class HubViewSet(GenericViewSet[Any]):
+    """A door: it finds things among those that ``actor`` may see, and calls one service."""
+
+    @property
+    def actor(self) -> Actor:
+        return request_actor(self.request)
+
+    def read(self, shape: type[In], *, partial: bool = False) -> dict[str, Any]:
+        """The body, as ``shape`` has it. ``Invalid`` otherwise, with the fields that do not fit."""
+        given = shape(data=self.request.data, partial=partial)
+        given.is_valid(raise_exception=True)
+        values: dict[str, Any] = given.validated_data
+        return values

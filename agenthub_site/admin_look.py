@@ -1,0 +1,61 @@
+"""How the admin looks: the pages' palette, one list of what is in it, and the way back to the pages."""
+
+from typing import Any, Final
+
+from django.templatetags.static import static
+from django.urls import reverse_lazy
+
+
+def _listed(title: str, icon: str, model: str) -> dict[str, Any]:
+    return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+
+
+UNFOLD: Final[dict[str, Any]] = {
+    "SITE_TITLE": "AgentHub",
+    "SITE_HEADER": "AgentHub",
+    "SITE_SUBHEADER": "Admin",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": "/",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("agenthub/favicon.svg")}
+    ],
+    "SHOW_HISTORY": False,  # the trail has it
+    "COLORS": {
+        "primary": {
+            "50": "#f2f4ff",
+            "100": "#e4e9ff",
+            "200": "#ccd5ff",
+            "300": "#a9b8ff",
+            "400": "#8ea2ff",
+            "500": "#5f79ec",
+            "600": "#3f5bd9",
+            "700": "#3349b5",
+            "800": "#2b3d92",
+            "900": "#263575",
+            "950": "#182047",
+        },
+    },
+    "SIDEBAR": {
+        "navigation": [
+            {"items": [{"title": "Back to the pages", "icon": "arrow_back", "link": reverse_lazy("runs")}]},
+            {
+                "title": "People",
+                "items": [
+                    _listed("Users", "person", "accounts_user"),
+                    _listed("Projects", "folder", "accounts_project"),
+                    _listed("Tokens", "key", "accounts_token"),
+                ],
+            },
+            {
+                "title": "Work",
+                "items": [
+                    _listed("Nodes", "dns", "nodes_node"),
+                    _listed("Agents", "smart_toy", "agents_agent"),
+                    _listed("Runs", "play_circle", "agents_run"),
+                    _listed("Approvals", "approval", "agents_approval"),
+                ],
+            },
+            {"title": "Trail", "items": [_listed("Audit", "history", "audit_auditevent")]},
+        ],
+    },
+}

@@ -1,0 +1,43 @@
+"""``/api/v1/``: every app's part of the REST door under one roof, and its description."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from rest_framework.permissions import AllowAny
+from rest_framework.routers import SimpleRouter
+
+import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imported)
+from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
+from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
+from nodes.api import NodeViewSet
+from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
+
+router = SimpleRouter()
+router.register("agents", AgentViewSet, "agent")
+router.register("approvals", ApprovalViewSet, "approval")
+router.register("me", MeViewSet, "me")
+router.register("nodes", NodeViewSet, "node")
+router.register("projects", ProjectViewSet, "project")
+router.register("runs", RunViewSet, "run")
+router.register("tokens", TokenViewSet, "token")
+urlpatterns = [
+    # Before the router's, which would take the last words for ids.
+    path("nodes/enroll", EnrollView.as_view(), name="node-enroll"),
+    path("nodes/renew", RenewView.as_view(), name="node-renew"),
+    path("nodes/join-tokens/", JoinTokensView.as_view(), name="node-join-tokens"),
+    path("nodes/<uuid:pk>/revoke/", RevokeNodeView.as_view(), name="node-revoke"),
+    *router.urls,
+]
+
+
+class ApiSchema(SpectacularAPIView):
+    """OpenAPI 3. For everybody: it tells nothing that the source does not."""
+
+    permission_classes = (AllowAny,)
+    authentication_classes = ()
+
+
+class ApiDocs(SpectacularSwaggerSplitView):
+    """The description to read and to try, with what this hub itself serves."""
+
+    permission_classes = (AllowAny,)
+    authentication_classes = ()

@@ -1,0 +1,313 @@
+"""The one wrapper around the doors beside Django's request stack, and the table of them.
+
+What Django does for its views is done here for these: host check, origin check for
+cookies, writes by bearer only, bounded bodies and time, request id, trusted proxies,
+rate limit, the error shape, metrics. Authentication and services are the same.
+"""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from prometheus_client import Gauge
+
+from agenthub_site.accounts.address import client_address
+from agenthub_site.accounts.admission import Caller, admit, credential_of
+from agenthub_site.engines import Receive, Scope, Send
+from agenthub_site.errors import MethodNotAllowed, Throttled, as_hub_error
+from agenthub_site.logs import request_id_of
+from agenthub_site.metrics import REGISTRY, REQUEST_SECONDS
+from agenthub_site.origins import check_host, check_origin
+from agenthub_site.rates import Rates
+from agents.events_app import list_events, stream_events
+from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unauthenticated, Unavailable
+
+logger = structlog.get_logger(__name__)
+
+DEADLINE_SECONDS: Final = 30.0
+SEND_SECONDS: Final = 60.0
+"""A client that takes nothing for this long is dropped; it can come back and read on."""
+BODY_BYTES: Final = 1024 * 1024
+QUERY_BYTES: Final = 4 * 1024
+MAX_STREAMS: Final = 10_000
+OPEN_STREAMS: Final = Gauge("agenthub_open_streams", "Live readers, by door.", ["door"], registry=REGISTRY)
+CALLS: Final = Rates(per_second=200, burst=2_000)
+"""Per actor."""
+REFUSALS: Final = Rates(per_second=5, burst=100)
+"""Failed authentications per address; once they are used up the address is not heard at all."""
+
+
+class DeadlineExceeded(Unavailable):
+    code, http, grpc = "deadline_exceeded", 503, "DEADLINE_EXCEEDED"
+    message = "This took too long; try again, or ask for less."
+
+
+@dataclass(frozen=True, slots=True)
+class HotRequest:
+    """What a door gets: who calls, what the path named, and what came with it."""
+
+    caller: Caller
+    id: UUID
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Answer = bytes | AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A door: what it is called in OpenAPI, and who answers. An iterator as the answer is streamed as SSE."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    answer: Callable[[HotRequest], Awaitable[Answer]]
+    parameters: tuple[tuple[str, str, str], ...] = ()
+    """(name, ``query`` or ``header``, description), all optional."""
+    is_stream: bool = False
+    body_bytes: int = 0
+
+
+async def _list_events(request: HotRequest) -> Answer:
+    return await list_events(request.caller, request.id, request.query)
+
+
+async def _stream_events(request: HotRequest) -> Answer:
+    return await stream_events(request.caller, request.id, request.query, request.headers)
+
+
+_AFTER: Final = ("after", "query", "The number of the last event read; 0 for all.")
+ROUTES: Final = (
+    Route(
+        "GET",
+        "/api/v1/runs/{id}/events",
+        "run_events",
+        "A run's events after a number, oldest first.",
+        _list_events,
+        (_AFTER, ("limit", "query", "Events at most: 500, up to 5,000.")),
+    ),
+    Route(
+        "GET",
+        "/api/v1/runs/{id}/events/stream",
+        "run_event_stream",
+        "A run's events as they happen, as server-sent events.",
+        _stream_events,
+        (_AFTER, ("Last-Event-ID", "header", "As `after`, and wins over it.")),
+        is_stream=True,
+    ),
+)
+"""All of them; OpenAPI and the authorization matrix are made from it."""
+
+_ID: Final = "([0-9a-fA-F-]{36})"
+_PATTERNS: Final = [(re.compile(re.escape(route.path).replace(r"\{id\}", _ID) + "/?"), route) for route in ROUTES]
+
+
+def match(path: str) -> tuple[list[Route], str] | None:
+    """The routes at this path and the id in it; None leaves the request to Django."""
+    routes, id_ = [], ""
+    for pattern, route in _PATTERNS:
+        if found := pattern.fullmatch(path):
+            routes.append(route)
+            id_ = found[1]
+    return (routes, id_) if routes else None
+
+
+async def serve(routes: list[Route], id_: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one HTTP request to a hot door."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    call = _Call(scope, headers, receive, send)
+    with structlog.contextvars.bound_contextvars(request=call.request_id):
+        try:
+            await call.answer(routes, id_)
+        except Exception as error:
+            refusal = as_hub_error(error)
+            if refusal is None:
+                logger.exception("hot.failed", path=scope["path"])
+                refusal = HubError()
+            await call.send_error(refusal)
+        finally:
+            call.note(routes[0])
+
+
+class _Call:
+    """One request on its way through the wrapper."""
+
+    def __init__(self, scope: Scope, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        self.request_id = request_id_of(headers.get("x-request-id", ""))
+        self._scope = scope
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+        self._status = 0
+        self._began = time.perf_counter()
+
+    async def answer(self, routes: list[Route], id_: str) -> None:
+        scope = self._scope
+        check_host(scope, self._headers)
+        route = next((route for route in routes if route.method == scope["method"]), None)
+        if route is None:
+            raise MethodNotAllowed(allowed=sorted(route.method for route in routes))
+        check_origin(scope, self._headers)
+        caller = await identify(scope, self._headers)
+        secret, _, is_operator = credential_of(scope)
+        if route.method != "GET" and not (secret or is_operator):
+            raise Forbidden("This door is written to with a bearer token, not with a session.")
+        async with _deadline():
+            body = await self._body(route.body_bytes)
+            answer = await route.answer(HotRequest(caller, _uuid(id_), _query(scope), self._headers, body))
+        if isinstance(answer, bytes):
+            await self._send_whole(200, b"application/json", answer)
+        else:
+            await self._send_stream(route.name, answer)
+
+    async def _body(self, most: int) -> bytes:
+        body = bytearray()
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Invalid("The request was cut off.")
+            body += message.get("body", b"")
+            if len(body) > most:
+                raise TooLarge(f"The body has at most {most} bytes here.", limit=most)
+            if not message.get("more_body"):
+                return bytes(body)
+
+    async def _send_whole(self, status: int, content_type: bytes, body: bytes, *more: tuple[bytes, bytes]) -> None:
+        length = (b"content-length", str(len(body)).encode())
+        await self._start(status, (b"content-type", content_type), length, *more)
+        await self._send_body(body, more=False)
+
+    async def _send_stream(self, door: str, frames: AsyncGenerator[bytes, None]) -> None:
+        """Frames as they come, until they end, the client leaves, or takes nothing for ``SEND_SECONDS``."""
+        with counted(door):
+            await self._start(200, (b"content-type", b"text/event-stream"), (b"x-accel-buffering", b"no"))
+            sending = asyncio.create_task(self._send_frames(frames))
+            leaving = asyncio.create_task(self._until_gone())
+            try:
+                await asyncio.wait([sending, leaving], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sending, leaving):
+                    task.cancel()
+                ended, _ = await asyncio.gather(sending, leaving, return_exceptions=True)
+            if isinstance(ended, Exception) and not isinstance(ended, (TimeoutError, OSError)):
+                logger.error("hot.stream_failed", door=door, exc_info=ended)
+
+    async def _send_frames(self, frames: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(frames):
+            async for frame in frames:
+                await self._send_body(frame, more=True)
+        await self._send_body(b"", more=False)
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _start(self, status: int, *headers: tuple[bytes, bytes]) -> None:
+        self._status = status
+        always = ((b"x-request-id", self.request_id.encode()), (b"cache-control", b"no-store"))
+        hardening = ((b"x-content-type-options", b"nosniff"),)
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *always, *hardening]})
+
+    async def _send_body(self, body: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(SEND_SECONDS):
+            await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def send_error(self, refusal: HubError) -> None:
+        if self._status:
+            return  # the answer had begun: all that can be done is to end it
+        headers = []
+        if refusal.http == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if refusal.http in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
+            headers.append((b"retry-after", b"2"))
+        if isinstance(refusal, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(refusal.data["allowed"]).encode()))
+        await self._send_whole(refusal.http, b"application/json", json.dumps(refusal.as_json()).encode(), *headers)
+
+    def note(self, route: Route) -> None:
+        if not route.is_stream or self._status != HTTPStatus.OK:
+            seconds = time.perf_counter() - self._began
+            REQUEST_SECONDS.labels(self._scope["method"], route.path, str(self._status)).observe(seconds)
+
+
+async def identify(scope: Scope, headers: Mapping[str, str]) -> Caller:
+    """Who calls, within their rate. Addresses that keep failing are not heard for a while."""
+    peer = (scope.get("client") or ("",))[0] or ""
+    forwarded = headers.get("x-forwarded-for", "")
+    address = client_address(peer, forwarded, settings.CONFIG.server.trusted_proxies) or "local"
+    if not REFUSALS.has(address):
+        raise Throttled("Too many failed attempts from this address; wait a while.")
+    try:
+        async with _deadline():
+            caller = await admit(scope)
+    except Unauthenticated:
+        REFUSALS.take(address)
+        raise
+    except (OperationalError, InterfaceError) as error:  # our failure, and none of the caller's
+        raise as_hub_error(error) or error from error
+    if not CALLS.take(caller.actor.id):
+        raise Throttled()
+    return caller
+
+
+class counted:
+    """``with counted(door)``: one more open stream, while there is room. Raises ``Unavailable``."""
+
+    total = 0
+
+    def __init__(self, door: str) -> None:
+        self._door = door
+
+    def __enter__(self) -> None:
+        if counted.total >= MAX_STREAMS:
+            raise Unavailable("Too many live readers are connected here; try again.")
+        counted.total += 1
+        OPEN_STREAMS.labels(self._door).inc()
+
+    def __exit__(self, *_: object) -> None:
+        counted.total -= 1
+        OPEN_STREAMS.labels(self._door).dec()
+
+
+class _deadline:
+    """``async with _deadline()``: ``DeadlineExceeded`` instead of a time-out."""
+
+    def __init__(self, seconds: float = DEADLINE_SECONDS) -> None:
+        self._timeout = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._timeout.__aexit__(*error)
+        except TimeoutError:
+            raise DeadlineExceeded from None
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Invalid("The id in the path is not a UUID.") from None
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    raw = scope.get("query_string", b"")
+    if len(raw) > QUERY_BYTES:
+        raise Invalid("The query string is too long.")
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))

@@ -1,0 +1,335 @@
+"""The hub's end of a node's link: hello, heartbeats, records in, commands out.
+
+Everything that touches the database is apart from the receiving loop, so that heartbeats
+are answered even while the database stands still.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, ParamSpec, TypeVar
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
+from django.utils import timezone
+
+from agents.ingest import Acked, Batch, Ingest, RunFrames
+from agents.models import Run
+from agents.reconciler import on_hello
+from agents.services.answers import take_answer
+from agents.services.blobs import store_blob
+from audit.bell import bell
+from nodes.contract.errors import HubError, Unavailable
+from nodes.contract.limits import BLOB_BYTES, CREDIT_BATCHES
+from nodes.leases import RENEW_SECONDS, HeldLease, LeaseLost, claim_lease, release_lease, renew_lease, require_lease
+from nodes.link.errors import FrameTooLarge, LinkProtocolError
+from nodes.link.link import HubEnd
+from nodes.models import Command, Node
+from nodes.outbox import RETRY_CODES, take_commands
+from nodes.pb import link_pb2 as pb
+
+from .database_threads import DatabaseThreads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
+
+_HELLO_SECONDS: Final = 15.0
+_PUMP_SECONDS: Final = 2.0
+_RETRY_LATER_SECONDS: Final = 1.0
+_MAX_OPEN_CHUNKS: Final = 8
+_MAX_BATCHES: Final = 2 * CREDIT_BATCHES
+"""What waits for the database at most, from one node: its credit, and some room for acknowledgements on their way."""
+_STEADY_SECONDS: Final = 30.0
+_DATABASE_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+"""Pauses while the database is not there."""
+
+
+@dataclass(slots=True)
+class _Assembly:
+    """A blob that arrives in chunks, in order."""
+
+    size: int
+    data: bytearray = field(default_factory=bytearray)
+
+
+class LinkSession:
+    """One connection to one node, owned in one epoch. ``run`` returns when it ends; reconnecting is the keeper's."""
+
+    def __init__(self, link: HubEnd, lease: HeldLease, ingest: Ingest, database: DatabaseThreads) -> None:
+        self._link = link
+        self._lease = lease
+        self._node_id = lease.node_id
+        self._ingest = ingest
+        self._database = database
+        self._heard = asyncio.Event()
+        self._heartbeat: pb.Heartbeat | None = None
+        self._hello: pb.Hello | None = None
+        self._results: asyncio.Queue[pb.CommandResult] = asyncio.Queue(maxsize=10_000)
+        self._under_way: set[UUID] = set()
+        self._acking: set[asyncio.Task[None]] = set()
+        self._assemblies: dict[tuple[str, str], _Assembly] = {}
+
+    async def run(self) -> None:
+        """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``)."""
+        hello = await self._link.hello(_HELLO_SECONDS)
+        acked = await self._database.run(self._greet, hello)
+        await self._link.send(
+            pb.HubFrame(
+                welcome=pb.Welcome(protocol=1, epoch=self._lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES)
+            )
+        )
+        logger.info("link.up", node=str(self._node_id), epoch=self._lease.epoch, runs=len(hello.runs))
+        jobs = [
+            asyncio.create_task(job(), name=f"{job.__name__}:{self._node_id}")
+            for job in (self._receive, self._send_commands, self._take_answers, self._note_heartbeats, self._keep_lease)
+        ]
+        try:
+            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            for job in done:
+                job.result()
+        finally:
+            for task in (*jobs, *self._acking):
+                task.cancel()
+            await asyncio.gather(*jobs, *self._acking, return_exceptions=True)
+
+    def _greet(self, hello: pb.Hello) -> list[pb.RunAck]:
+        held = {UUID(run.run_id): run.live for run in hello.runs}
+        with transaction.atomic():
+            require_lease(self._lease)
+            now = timezone.now()
+            Node.objects.filter(pk=self._node_id).update(connected_at=now, last_heard_at=now, **_told_in(hello))
+            on_hello(self._node_id, held)
+        runs = Run.objects.filter(pk__in=held, node_id=self._node_id)
+        known = {
+            run.pk: pb.RunAck(
+                run_id=str(run.pk),
+                generation=run.generation,
+                origin_seq=run.acked_origin_seq,
+                refused="run_ended" if run.is_given_up else "",
+            )
+            for run in runs.only("state", "generation", "acked_origin_seq", "presumed_at", "reopened_at")
+        }
+        return [known.get(run_id) or pb.RunAck(run_id=str(run_id), refused="unknown_run") for run_id in held]
+
+    async def _receive(self) -> None:
+        async for frame in self._link.frames():
+            kind = frame.WhichOneof("frame")
+            if kind == "records":
+                self._submit(frame.records)
+            elif kind == "heartbeat":
+                self._heartbeat = frame.heartbeat  # the link has answered it already
+                self._heard.set()
+            elif kind == "hello":  # said again when its facts have changed
+                self._hello = frame.hello
+                self._heard.set()
+            elif kind == "result":
+                await self._results.put(frame.result)
+            elif kind == "chunk":
+                await self._take_chunk(frame.chunk)
+
+    def _submit(self, records: pb.Records) -> None:
+        if len(self._acking) >= _MAX_BATCHES:
+            raise LinkProtocolError("The node sends more batches than it has credit for.")
+        parts = [RunFrames(UUID(run.run_id), run.generation, run.frames) for run in records.runs]
+        count = sum(run.count for run in records.runs)
+        done = self._ingest.submit(Batch(self._lease, parts, count))
+        task = asyncio.create_task(self._acknowledge(records.batch, asyncio.wrap_future(done)))
+        self._acking.add(task)
+        task.add_done_callback(self._acking.discard)
+
+    async def _acknowledge(self, number: int, done: "asyncio.Future[list[Acked]]") -> None:
+        try:
+            runs = [
+                pb.RunAck(run_id=str(a.run_id), generation=a.generation, origin_seq=a.origin_seq, refused=a.refused)
+                for a in await done
+            ]
+            await self._link.send(pb.HubFrame(ack=pb.RecordsAck(batch=number, runs=runs)))
+        except HubError as error:
+            await self._link.aclose(error.text, error.code)
+
+    async def _send_commands(self) -> None:
+        seen = 0
+        while True:
+            commands = await self._patiently(take_commands, self._lease, set(self._under_way))
+            for command in commands:
+                self._under_way.add(command.id)
+                try:
+                    await self._link.send(pb.HubFrame(command=self._frame_of(command)))
+                except FrameTooLarge as error:  # it never fits, and must not hold up the others
+                    refused = pb.CommandResult(id=str(command.id), code=error.code, message=error.text)
+                    await self._results.put(refused)
+            if bell.is_closed:  # the process is on its way out, and nothing will be waited for
+                return
+            seen = await bell.wait(f"node:{self._node_id}", seen, _PUMP_SECONDS)
+
+    def _frame_of(self, command: Command) -> pb.Command:
+        return pb.Command(
+            id=str(command.id),
+            run_id=str(command.run),
+            epoch=self._lease.epoch,
+            not_after_ms=int(command.not_after.timestamp() * 1000) if command.not_after else 0,
+            kind=command.kind,
+            body=command.body.encode(),
+        )
+
+    async def _take_answers(self) -> None:
+        while True:
+            results = [await self._results.get()]
+            while not self._results.empty() and len(results) < 200:
+                results.append(self._results.get_nowait())
+            await self._patiently(self._store_answers, results)
+            for result in results:
+                if result.accepted or result.code not in RETRY_CODES:
+                    self._under_way.discard(UUID(result.id))
+                else:
+                    asyncio.get_running_loop().call_later(
+                        _RETRY_LATER_SECONDS, self._under_way.discard, UUID(result.id)
+                    )
+            bell.poke(f"node:{self._node_id}")  # each run's next command may go now
+
+    def _store_answers(self, results: list[pb.CommandResult]) -> None:
+        """What was merely accepted in one transaction; all else each in its own, since it may end its run."""
+        plain = [result for result in results if result.accepted and not result.code]
+        for group in (plain, *([result] for result in results if not result.accepted or result.code)):
+            with transaction.atomic():
+                require_lease(self._lease)
+                for result in group:
+                    take_answer(
+                        UUID(result.id),
+                        self._node_id,
+                        accepted=result.accepted,
+                        code=result.code,
+                        message=result.message,
+                    )
+
+    async def _note_heartbeats(self) -> None:
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            hello, self._hello = self._hello, None
+            try:
+                await self._database.run(self._store_heard, self._heartbeat, hello)
+            except DatabaseError:  # the next beat tries again
+                self._hello = self._hello or hello
+
+    def _store_heard(self, beat: pb.Heartbeat | None, hello: pb.Hello | None) -> None:
+        told: dict[str, Any] = _told_in(hello) if hello else {}
+        if beat:
+            told["vitals"] = {
+                "load": round(beat.load, 2), "live_runs": beat.live_runs, "memory_free": beat.memory_free,
+                "disk_free": beat.disk_free, "disk_total": beat.disk_total,
+            }  # fmt: skip
+        Node.objects.filter(pk=self._node_id).update(last_heard_at=timezone.now(), **told)
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if not await self._patiently(renew_lease, self._lease):
+                raise LeaseLost()
+
+    async def _patiently(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``DatabaseThreads.run``, again and again while the database is not there: the link lives on meanwhile."""
+        attempt = 0
+        while True:
+            try:
+                return await self._database.run(function, *args, **kwargs)
+            except (OperationalError, InterfaceError) as error:
+                delay = _DATABASE_SECONDS[min(attempt, len(_DATABASE_SECONDS) - 1)]
+                logger.warning("link.database_unavailable", node=str(self._node_id), error=str(error), retry=delay)
+                attempt += 1
+                await asyncio.sleep(delay)
+
+    async def _take_chunk(self, chunk: pb.FileChunk) -> None:
+        """Chunks of a blob come in order; anything else is refused and comes again on the next connection."""
+        key = (chunk.run_id, chunk.digest)
+        if chunk.offset == 0 and chunk.size <= BLOB_BYTES and len(self._assemblies) < _MAX_OPEN_CHUNKS:
+            self._assemblies[key] = _Assembly(chunk.size)
+        assembly = self._assemblies.get(key)
+        if assembly is None or chunk.offset != len(assembly.data):
+            self._assemblies.pop(key, None)
+            await self._answer_file(chunk, "out_of_order")
+            return
+        assembly.data += chunk.data
+        if len(assembly.data) < assembly.size:
+            return
+        del self._assemblies[key]
+        try:
+            data = bytes(assembly.data)
+            await self._database.run(store_blob, UUID(chunk.run_id), self._node_id, chunk.digest, data)
+        except HubError as error:
+            await self._answer_file(chunk, error.code)
+        except (OperationalError, InterfaceError) as error:  # the node keeps the blob, and sends it again
+            logger.warning("link.database_unavailable", node=str(self._node_id), error=str(error))
+            await asyncio.sleep(_DATABASE_SECONDS[-1])
+            await self._answer_file(chunk, Unavailable.code)
+        else:
+            await self._answer_file(chunk, "")
+
+    async def _answer_file(self, chunk: pb.FileChunk, refused: str) -> None:
+        ack = pb.FileAck(run_id=chunk.run_id, digest=chunk.digest, refused=refused)
+        await self._link.send(pb.HubFrame(file_ack=ack))
+
+
+def _told_in(hello: pb.Hello) -> dict[str, Any]:
+    """What a node says of itself, as columns of its row."""
+    return {
+        "version": hello.version[:64],
+        "boot_id": hello.boot_id[:64],
+        "allowed_roots": list(hello.allowed_roots)[:100],
+        "runtimes": [
+            {"preset": r.preset, "version": r.version, "found": r.found, "logged_in": r.logged_in, "detail": r.detail}
+            for r in hello.runtimes[:100]
+        ],
+        "facts": {"git_version": hello.git_version[:64], "capacity": hello.capacity},
+    }
+
+
+class LinkKeeper:
+    """Keeps one node's link: claims the lease, dials, serves, and does so again when it ends."""
+
+    def __init__(
+        self,
+        node_id: UUID,
+        owner: str,
+        dial_node: Callable[[UUID], Awaitable[HubEnd]],
+        ingest: Ingest,
+        database: DatabaseThreads,
+    ) -> None:
+        self._node_id = node_id
+        self._owner = owner
+        self._dial_node = dial_node
+        self._ingest = ingest
+        self._database = database
+
+    async def keep(self) -> None:
+        """Runs until cancelled."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                await self._serve_once()
+            except (HubError, DatabaseError, OSError) as error:
+                if failures in (0, 10) or failures % 100 == 0:
+                    logger.warning("link.down", node=str(self._node_id), error=str(error), failures=failures)
+            except Exception:  # top of the loop: one broken session must not end the link for good
+                logger.exception("link.broken", node=str(self._node_id))
+            failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(5.0, 0.1 * 2 ** min(failures, 6)))  # noqa: S311
+
+    async def _serve_once(self) -> None:
+        lease = await self._database.run(claim_lease, self._node_id, self._owner)
+        if lease is None:
+            return
+        try:
+            link = await self._dial_node(self._node_id)
+            try:
+                await LinkSession(link, lease, self._ingest, self._database).run()
+            finally:
+                await link.aclose("The hub closes the link.")
+        finally:
+            await self._database.run(release_lease, lease)

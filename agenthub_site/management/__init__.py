@@ -1,0 +1,1 @@
+"""The server side as ``manage.py`` commands; ``agenthub`` has the same ones."""

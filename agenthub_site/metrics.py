@@ -1,0 +1,79 @@
+"""What ``/metrics`` tells: few numbers of our own, those of rows counted when asked."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Count
+from django.utils import timezone
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from agents.models import Approval, Run
+from agents.states import LIVE
+from nodes.evidence import health_of
+from nodes.health import Status
+from nodes.models import Node
+from nodes.queries import registered_nodes
+
+REGISTRY: Final = CollectorRegistry()
+REQUEST_SECONDS: Final = Histogram(
+    "agenthub_http_request_seconds",
+    "Requests by method, route and status.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+    registry=REGISTRY,
+)
+
+
+class Rows(Collector):
+    """Runs, approvals and nodes as they are in the database at this moment."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        runs = GaugeMetricFamily("agenthub_live_runs", "Runs that have not ended, by state.", labels=["state"])
+        live = Run.objects.filter(state__in=LIVE).order_by().values_list("state")
+        counted = dict(live.annotate(number=Count("pk")))
+        for state in sorted(LIVE):
+            runs.add_metric([state], counted.get(state, 0))
+        yield runs
+        pending = Approval.objects.filter(state=Approval.State.PENDING).count()
+        yield GaugeMetricFamily("agenthub_open_approvals", "Approvals that wait for an answer.", pending)
+        nodes = GaugeMetricFamily("agenthub_nodes", "Enabled nodes, by whether they are heard.", labels=["state"])
+        now = timezone.now()
+        silent = [node.is_silent(now) for node in Node.objects.filter(is_enabled=True).only("last_heard_at")]
+        nodes.add_metric(["online"], len(silent) - sum(silent))
+        nodes.add_metric(["silent"], sum(silent))
+        yield nodes
+        yield from _health(now)
+
+
+def _health(now: datetime) -> Iterator[GaugeMetricFamily]:
+    """Of each enabled node, by its id in the registry. A figure that nobody has measured has no sample."""
+    enabled = list(registered_nodes().filter(is_enabled=True))
+    found = health_of(enabled, now)
+    states = GaugeMetricFamily(
+        "agenthub_node_health", "1 for the status that a node has, 0 for the others.", labels=["node", "status"]
+    )
+    for node in enabled:
+        for status in Status:
+            states.add_metric([node.slug, status.value], float(found[node.pk].status == status))
+    yield states
+    for name, help_text in _FIGURES.items():
+        gauge = GaugeMetricFamily(f"agenthub_node_{name}", help_text, labels=["node"])
+        for node in enabled:
+            value = found[node.pk].figures[name][0].value
+            if value is not None:
+                gauge.add_metric([node.slug], value)
+        yield gauge
+
+
+_FIGURES: Final = {
+    "latency_ms": "The link's latency in milliseconds.",
+    "failure_rate": "Attempts to connect that failed, as a share of 1.",
+    "agent_start_s": "Median seconds from the command to an agent's start, over the node's recent runs.",
+    "disk_pct": "How much of the worktree root's disk is used, in percent.",
+}
+
+
+REGISTRY.register(Rows())

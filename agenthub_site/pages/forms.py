@@ -1,0 +1,240 @@
+"""What people fill in. Forms check shapes; whether something is allowed and makes sense, the services decide."""
+
+import shlex
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django import forms
+from django.db.models import F
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project, Role, User
+from agenthub_site.accounts.permissions import Can, may
+from agents.models import Agent, Run, VisibleQuerySet
+from agents.states import LIVE, State
+from nodes.contract.errors import NotFound
+from nodes.contract.limits import PROMPT_BYTES
+from nodes.models import Node
+from nodes.queries import visible_nodes
+from nodes.runtimes.presets import PRESETS
+
+
+class StyledForm(forms.Form):
+    """Widgets with the component library's classes, and errors announced with the field they belong to."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            widget = field.widget
+            kind = "form-check-input" if isinstance(widget, forms.CheckboxInput) else "form-control"
+            widget.attrs["class"] = "form-select" if isinstance(widget, forms.Select) else kind
+
+    def _clean_fields(self) -> None:
+        super()._clean_fields()  # type: ignore[misc]
+        for name in self.errors:
+            if name in self.fields:
+                self.fields[name].widget.attrs["class"] += " is-invalid"
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        super().add_error(field, error)
+        if field and "is-invalid" not in self.fields[field].widget.attrs.get("class", ""):
+            self.fields[field].widget.attrs["class"] += " is-invalid"
+
+
+class CommandField(forms.CharField):
+    """A command line as a person writes it; cleaned into a list of arguments."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return shlex.split(super().to_python(value) or "")
+        except ValueError as error:
+            raise forms.ValidationError(f"This cannot be read as a command line: {error}.") from error
+
+    def prepare_value(self, value: Any) -> Any:
+        return shlex.join(value) if isinstance(value, list) else value
+
+
+class EnvironmentField(forms.CharField):
+    """``NAME=value``, one a line; cleaned into a dict."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> Any:
+        variables: dict[str, str] = {}
+        for line in filter(None, map(str.strip, (super().to_python(value) or "").splitlines())):
+            name, equals, content = line.partition("=")
+            if not equals or not name.strip().isidentifier():
+                raise forms.ValidationError(f"Write NAME=value; this is not: {line[:60]}")
+            variables[name.strip()] = content
+        return variables
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else value
+
+
+class AgentForm(StyledForm):
+    """An agent's settings. Which fields matter depends on runtime and workspace: the page shows those."""
+
+    project = forms.ModelChoiceField(Project.objects.none(), empty_label=None)
+    name = forms.CharField(max_length=64, help_text="Short and unique in the project, as in: agenthub run NAME …")
+    description = forms.CharField(max_length=400, required=False, help_text="What it is for.")
+    node = forms.ModelChoiceField(
+        Node.objects.none(),
+        empty_label=None,
+        label="Execution node",
+        help_text="The machine it runs on. Starting a run there is running code as that node's user.",
+    )
+    runtime = forms.ChoiceField(choices=Agent.Runtime.choices)
+    preset = forms.ChoiceField(required=False, help_text="A known agent, with its command and its safe settings.")
+    command = CommandField(
+        required=False, max_length=4_000, help_text="The program and its arguments, as in a shell, but without one."
+    )
+    model = forms.CharField(max_length=128, required=False, help_text="Empty: the runtime's own default.")
+    workspace_mode = forms.ChoiceField(choices=Agent.WorkspaceMode.choices, label="Workspace")
+    workdir = forms.CharField(
+        max_length=1024, required=False, label="Directory", help_text="On the node, under one of its safe paths."
+    )
+    worktree_repo = forms.CharField(
+        max_length=1024, required=False, label="Repository", help_text="A git repository on the node."
+    )
+    worktree_ref = forms.CharField(
+        max_length=255, required=False, label="Start from", help_text="A branch, tag or commit. Empty: HEAD."
+    )
+    environment = EnvironmentField(
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
+        help_text="NAME=value, one a line. No secrets here: those belong on the node.",
+    )
+    approval_seconds = forms.FloatField(
+        min_value=1, max_value=86_400, label="An approval waits (seconds)", help_text="Then the answer is no."
+    )
+    turn_seconds = forms.FloatField(
+        min_value=1,
+        max_value=604_800,
+        required=False,
+        label="A turn takes at most (seconds)",
+        help_text="Empty: no limit.",
+    )
+    SETTINGS: ClassVar = (
+        "name", "description", "node", "runtime", "preset", "command", "model", "workspace_mode", "workdir",
+        "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
+    )  # fmt: skip
+
+    def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:
+        kwargs["initial"] = {**self._begin_with(agent), **kwargs.get("initial", {})}
+        super().__init__(*args, **kwargs)
+        nodes = visible_nodes(actor).filter(is_enabled=True).order_by(F("last_heard_at").desc(nulls_last=True))
+        projects = Project.objects.visible_to(actor)
+        mine = [project.pk for project in projects if may(actor, Can.CREATE_AGENT, project.pk)]
+        self.fields["project"].queryset = projects.filter(pk__in=mine)  # type: ignore[attr-defined]
+        self.fields["node"].queryset = nodes  # type: ignore[attr-defined]
+        now = timezone.now()
+        self.fields["node"].label_from_instance = (  # type: ignore[attr-defined]
+            lambda node: f"{'Main Node (local)' if node.is_local else node.slug} · {_is_how(node, now)}"
+        )
+        known = [(preset.name, preset.title) for preset in PRESETS.values()]
+        self.fields["preset"].choices = [("", "Another agent: give its command"), *known]  # type: ignore[attr-defined]
+        if agent:
+            del self.fields["project"]
+
+    @staticmethod
+    def _begin_with(agent: Agent | None) -> dict[str, Any]:
+        agent = agent or Agent(preset=next(iter(PRESETS), ""))
+        values = {name: getattr(agent, name) for name in AgentForm.SETTINGS if name != "node"}
+        return {**values, "approval_seconds": f"{agent.approval_seconds:g}", "node": agent.node_id}
+
+    def settings(self) -> dict[str, Any]:
+        """What the services take, after a valid form. A plain command has no preset."""
+        values = {name: self.cleaned_data[name] for name in self.SETTINGS}
+        return {**values, "preset": ""} if values["runtime"] == Agent.Runtime.COMMAND else values
+
+
+def _is_how(node: Node, now: datetime) -> str:
+    if node.is_silent(now):
+        return "offline"
+    return "cordoned" if node.is_cordoned else "online"
+
+
+class RunFilter(StyledForm):
+    """Which runs a list shows. Words it does not know are ignored, so that an old link still shows something."""
+
+    STATES: ClassVar[dict[str, frozenset[State]]] = {
+        "live": LIVE,
+        "waiting": frozenset({State.WAITING}),
+        "succeeded": frozenset({State.SUCCEEDED}),
+        "failed": frozenset({State.FAILED, State.TIMED_OUT}),
+        "cancelled": frozenset({State.CANCELLED}),
+        "lost": frozenset({State.LOST}),
+    }
+    state = forms.ChoiceField(required=False, choices=[("", "Any state"), *((name, name) for name in STATES)])
+    project = forms.ModelChoiceField(Project.objects.none(), required=False, empty_label="All projects")
+    agent = forms.ModelChoiceField(Agent.objects.none(), required=False, empty_label="All agents")
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["project"].queryset = Project.objects.visible_to(actor)  # type: ignore[attr-defined]
+        self.fields["agent"].queryset = Agent.objects.visible_to(actor).filter(archived_at=None)  # type: ignore[attr-defined]
+
+    def apply(self, runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
+        self.is_valid()
+        chosen = self.cleaned_data
+        if chosen.get("state"):
+            runs = runs.filter(state__in=self.STATES[chosen["state"]])
+        if chosen.get("project"):
+            runs = runs.filter(project=chosen["project"])
+        return runs.filter(agent=chosen["agent"]) if chosen.get("agent") else runs
+
+    @property
+    def is_narrowing(self) -> bool:
+        return any(self.cleaned_data.get(name) for name in self.fields)
+
+
+class StartRunForm(StyledForm):
+    agent = forms.ModelChoiceField(Agent.objects.none(), empty_label=None)
+    prompt = forms.CharField(
+        widget=forms.Textarea(attrs={"rows": 6, "autofocus": True, "placeholder": "What should the agent do?"}),
+        max_length=PROMPT_BYTES,
+    )
+    keep_open = forms.BooleanField(
+        required=False,
+        label="Keep the session open",
+        help_text="The run waits for follow-up prompts instead of ending after its last turn.",
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        allowed = [pk for pk in actor.roles if may(actor, Can.START_RUN, pk)]
+        agents = Agent.objects.visible_to(actor).filter(archived_at=None).select_related("project", "node")
+        field = self.fields["agent"]
+        field.queryset = agents if actor.sees_all else agents.filter(project_id__in=allowed)  # type: ignore[attr-defined]
+        field.label_from_instance = lambda agent: f"{agent.project.slug}/{agent.name} · node {agent.node.slug}"  # type: ignore[attr-defined]
+
+
+class ProjectForm(StyledForm):
+    name = forms.CharField(max_length=128)
+    slug = forms.SlugField(max_length=64, help_text="Part of addresses and worktree paths; it stays.")
+    description = forms.CharField(max_length=4_000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class MemberForm(StyledForm):
+    username = forms.CharField(max_length=150)
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.DEVELOPER)
+
+    def user(self) -> User:
+        """The person named. ``NotFound`` if there is none."""
+        user = User.objects.filter(username=self.cleaned_data["username"], is_active=True).first()
+        if user is None:
+            raise NotFound("There is no active user of that name.", fields={"username": ["There is no such user."]})
+        return user
+
+
+class TokenForm(StyledForm):
+    DAYS: ClassVar = [("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "never")]
+
+    name = forms.CharField(max_length=64, help_text="Where it is used, so that you know which to revoke.")
+    days = forms.ChoiceField(choices=DAYS, required=False, label="Expires after", initial="90")
+
+    def expires_at(self) -> Any:
+        days = self.cleaned_data["days"]
+        return timezone.now() + timedelta(days=int(days)) if days else None

@@ -1,0 +1,128 @@
+"""A node as the page shows it: its health in words, and what can run there and what is missing."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.utils.functional import cached_property
+
+from nodes import health as judged
+from nodes.models import Node
+from nodes.runtimes.presets import PRESETS
+
+LITTLE_DISK_BYTES: Final = 2 * 1024**3
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """``word`` and ``colour`` for the eye; ``means`` says what it is and what to do about it."""
+
+    word: str
+    colour: str
+    means: str
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A runtime on a node. ``hint`` is how to get there what is missing."""
+
+    title: str
+    version: str
+    is_found: bool
+    is_ready: bool
+    says: str
+    hint: str
+
+
+class Machine:
+    def __init__(self, node: Node, now: datetime, known: judged.Health | None = None) -> None:
+        self.node = node
+        self._now = now
+        self._known = known
+
+    @cached_property
+    def health(self) -> Health:
+        node = self.node
+        if not node.is_enabled:
+            return Health("disabled", "secondary", "It gets no new runs. A root operator can enable it in the admin.")
+        if node.last_heard_at is None:
+            return Health("never connected", "secondary", "It has not said hello yet. Start its node server there.")
+        if node.is_silent(self._now):
+            return Health(
+                "offline",
+                "red",
+                "It gets no new runs; queued ones wait for it. See whether the machine and its node server are up.",
+            )
+        if node.is_draining and self.live_runs:
+            return Health("draining", "yellow", f"It takes no new runs; {self.live_runs} on it have not ended.")
+        if node.is_draining:
+            return Health("drained", "secondary", "No run is left on it; it takes none until it is uncordoned.")
+        if node.is_cordoned:
+            return Health("cordoned", "yellow", "It takes no new runs until a root operator uncordons it.")
+        if self._known and self._known.status == judged.Status.STALE:
+            return Health("stale", "yellow", self._known.reason)
+        if self.disk_free is not None and self.disk_free < LITTLE_DISK_BYTES:
+            return Health("online", "yellow", "Its disk is nearly full: runs stop when it is. Make room there.")
+        if self._known and self._known.status == judged.Status.DEGRADED:
+            return Health("degraded", "yellow", self._known.reason)
+        if self.live_runs >= node.capacity:
+            return Health("full", "yellow", "All its places are taken; queued runs wait for one.")
+        return Health("online", "green", "It takes new runs.")
+
+    @property
+    def live_runs(self) -> int:
+        number: int = getattr(self.node, "live_runs", 0)
+        return number
+
+    @property
+    def figures(self) -> list[tuple[str, str, str]]:
+        """What is measured: its name, how much it is, and its level."""
+        known = self._known.figures.values() if self._known else ()
+        return [
+            (threshold.words.capitalize(), threshold.show(figure.value), figure.level.value)
+            for figure, threshold in known
+            if figure.value is not None
+        ]
+
+    @property
+    def disk_free(self) -> int | None:
+        """Bytes; None where the node has not said."""
+        free = self.node.vitals.get("disk_free")
+        return free if isinstance(free, int) and self.node.vitals.get("disk_total") else None
+
+    @property
+    def load(self) -> float | None:
+        load: float | None = self.node.vitals.get("load")
+        return load
+
+    @property
+    def git_version(self) -> str:
+        version: str = self.node.facts.get("git_version", "")
+        return version
+
+    @cached_property
+    def here(self) -> list[Runtime]:
+        return [runtime for runtime in self._runtimes if runtime.is_found]
+
+    @cached_property
+    def missing(self) -> list[Runtime]:
+        return [runtime for runtime in self._runtimes if not runtime.is_found]
+
+    @cached_property
+    def _runtimes(self) -> list[Runtime]:
+        return [_runtime(told) for told in self.node.runtimes]
+
+
+def _runtime(told: dict[str, Any]) -> Runtime:
+    """As the node told it. One that this hub does not know has its name, and no hint."""
+    preset = PRESETS.get(told["preset"])
+    found, ready = bool(told.get("found")), bool(told.get("found") and told.get("logged_in"))
+    detail = told.get("detail") or ("" if ready else "not signed in" if found else "not installed")
+    return Runtime(
+        title=preset.title if preset else told["preset"],
+        version=told.get("version") or "",
+        is_found=found,
+        is_ready=ready,
+        says=detail.replace("logged in", "signed in") or "ready",
+        hint=preset.install_hint if preset and not ready else "",
+    )

@@ -1,0 +1,176 @@
+"""An approval as a card shows it: what exactly is asked, bounded, and as text only."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Final
+
+from agents.models import Approval
+
+TEXT_CHARS: Final = 8_000
+"""Of a text or command at most; the run page has the rest."""
+DIFF_LINES: Final = 200
+LINE_CHARS: Final = 400
+CONTEXT_LINES: Final = 3
+ALIGNED_CELLS: Final = 100_000
+"""Beyond this product of line counts the old lines go and the new ones come, unaligned: the page is asked for often."""
+
+ASKS: Final[dict[str, str]] = {
+    "read": "May it read this?",
+    "write": "May it change this?",
+    "shell": "May it run this command?",
+    "network": "May it use the network?",
+    "publish": "May it publish this?",
+    "other": "May it do this?",
+}
+_ORDER: Final = ("allow_once", "allow_always", "reject_once", "reject_always")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``sign`` is ``+``, ``-``, a space, or ``…`` for lines left out."""
+
+    sign: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A proposed change of a file. ``more`` lines of it are not shown."""
+
+    path: str
+    is_new: bool
+    lines: list[Line]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    approval: Approval
+    may_answer: bool
+    problem: str = ""
+    """Why the answer that was just given did not count."""
+
+    @property
+    def asks(self) -> str:
+        """The question in words, by kind."""
+        return ASKS.get(self.approval.kind, ASKS["other"])
+
+    @property
+    def title(self) -> str:
+        """What the runtime calls it; empty where that is the command itself, which is shown anyhow."""
+        title: str = self.approval.title
+        return "" if title.strip("` \n") == self._request.get("command", "").strip() else title
+
+    @property
+    def command(self) -> str:
+        return _cut(self._request.get("command") or "")
+
+    @property
+    def changes(self) -> list[Change]:
+        return [_change(piece) for piece in self._content if piece["type"] == "diff"]
+
+    @property
+    def texts(self) -> list[str]:
+        """What else the runtime says of it, without what is said already."""
+        said = {self._request.get("command", "").strip(), self.approval.title.strip()}
+        texts = [(piece.get("text") or "").strip() for piece in self._content if piece["type"] != "diff"]
+        return [_cut(text) for text in texts if text and text not in said]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that neither the title nor a change names."""
+        named = {change.path for change in self.changes}
+        return [
+            path for path in self._request.get("paths", []) if path not in named and path not in self.approval.title
+        ]
+
+    @property
+    def is_bare(self) -> bool:
+        """The runtime said nothing but the title."""
+        return not (self.command or self.changes or self.texts or self._request.get("paths"))
+
+    @property
+    def options(self) -> list[Mapping[str, str]]:
+        """The runtime's own answers, allowing ones first."""
+        return sorted(self._request["options"], key=lambda option: _ORDER.index(option["kind"]))
+
+    @property
+    def _request(self) -> dict[str, Any]:
+        request: dict[str, Any] = self.approval.request
+        return request
+
+    @property
+    def _content(self) -> list[dict[str, Any]]:
+        return self._request.get("content") or []
+
+
+def chosen_option(approval: Approval) -> Mapping[str, str]:
+    """The option that was chosen; empty if none was."""
+    options: list[dict[str, str]] = approval.request["options"]
+    return next((option for option in options if option["option_id"] == approval.option_id), {})
+
+
+def answer_of(approval: Approval) -> str:
+    """What became of a question, in a sentence without its end. Decided and applied are two facts."""
+    State = Approval.State
+    name = chosen_option(approval).get("name", "Cancelled")
+    by = approval.decided_by_label or approval.decided_by_kind
+    chosen = f"“{name}” chosen by {by}" if by else f"“{name}” chosen"
+    match approval.state:
+        case State.DECIDED:
+            return f"{chosen}; on its way to the node"
+        case State.APPLIED:
+            return chosen
+        case State.SUPERSEDED:
+            return "No longer needed: the turn ended before an answer took effect"
+        case State.HASH_MISMATCH:
+            return f"{chosen}, but not applied: the action was no longer the one asked about"
+    return "Nobody answered in time, so the answer was no"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_CHARS else f"{text[:TEXT_CHARS]}\n… {len(text) - TEXT_CHARS} more characters"
+
+
+def _change(piece: Mapping[str, Any]) -> Change:
+    lines = list(line_diff(piece.get("old_text") or "", piece.get("new_text") or ""))
+    shown = [Line(line.sign, line.text[:LINE_CHARS]) for line in lines[:DIFF_LINES]]
+    return Change(piece.get("path") or "a file", piece.get("old_text") is None, shown, max(0, len(lines) - DIFF_LINES))
+
+
+def line_diff(old: str, new: str) -> Iterator[Line]:
+    """The lines that go and come, with a little of what stays around them."""
+    before, after = old.splitlines(), new.splitlines()
+    if len(before) * len(after) > ALIGNED_CELLS:
+        yield from _replaced(before, after)
+        return
+    last = 0
+    for group in SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(CONTEXT_LINES):
+        if group[0][1] > last:
+            yield Line("…")
+        for tag, start, end, new_start, new_end in group:
+            if tag == "equal":
+                yield from (Line(" ", text) for text in before[start:end])
+            else:
+                yield from (Line("-", text) for text in before[start:end])
+                yield from (Line("+", text) for text in after[new_start:new_end])
+        last = group[-1][2]
+    if last < len(before):
+        yield Line("…")
+
+
+def _replaced(before: list[str], after: list[str]) -> Iterator[Line]:
+    """Two long texts: what they begin and end with alike is left out, the rest goes and comes whole."""
+    start, most = 0, min(len(before), len(after))
+    while start < most and before[start] == after[start]:
+        start += 1
+    end = 0
+    while end < most - start and before[-1 - end] == after[-1 - end]:
+        end += 1
+    if start:
+        yield Line("…")
+    yield from (Line("-", text) for text in before[start : len(before) - end])
+    yield from (Line("+", text) for text in after[start : len(after) - end])
+    if end:
+        yield Line("…")

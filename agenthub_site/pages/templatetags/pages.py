@@ -1,0 +1,152 @@
+"""What templates say with a tag: icons, states, times, sizes."""
+
+import shlex
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.permissions import Can, may
+from agenthub_site.pages import words
+from agenthub_site.pages.questions import answer_of, chosen_option
+from agents.models import Agent, Approval, Run
+from agents.queries import waiting_for
+from agents.states import State
+from nodes.contract.reasons import Reason
+
+register = template.Library()
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+@register.simple_tag
+def icon(name: str, classes: str = "") -> SafeString:
+    """An icon of the sprite, hidden from screen readers: the words beside it say what it means."""
+    url = static("vendor/tabler-icons/sprite.svg")
+    return format_html('<svg class="icon {}" aria-hidden="true"><use href="{}#{}"></use></svg>', classes, url, name)
+
+
+@register.simple_tag
+def state_dot(run: Run) -> SafeString:
+    """The state's colour; it pulses while something happens."""
+    state = State(run.state)
+    pulse = "status-dot-animated" if state in words.MOVING else ""
+    return format_html('<span class="status-dot {} status-{}" aria-hidden="true"></span>', pulse, words.COLOURS[state])
+
+
+@register.simple_tag
+def state_badge(run: Run) -> SafeString:
+    colour = words.COLOURS[State(run.state)]
+    return format_html(
+        '<span class="badge state-badge bg-{}-lt" data-state="{}">{}{}</span>',
+        colour, run.state, state_dot(run), words.state_name(run.state),
+    )  # fmt: skip
+
+
+@register.filter
+def state_name(state: str) -> str:
+    return words.state_name(state)
+
+
+@register.filter
+def why(run: Run) -> str:
+    """Why the run is where it is, in a sentence; empty where the state says it all."""
+    waits = waiting_for(run)
+    if waits:
+        return f"Waiting for {waits}."
+    if run.state in (State.RUNNING, State.SUCCEEDED, State.CANCELLED):
+        return ""
+    return run.message or words.REASONS[Reason(run.reason)].means if run.reason else run.message
+
+
+@register.filter
+def answered(approval: Approval) -> str:
+    return answer_of(approval)
+
+
+@register.filter
+def was_allowed(approval: Approval) -> bool:
+    return approval.state == Approval.State.APPLIED and chosen_option(approval).get("kind", "").startswith("allow")
+
+
+@register.simple_tag
+def explained(run: Run) -> words.Words | None:
+    """What it waits for or why it ended, and what to do next."""
+    return words.explain(run, timezone.now())
+
+
+@register.simple_tag
+def ago(moment: datetime | None, never: str = "never") -> SafeString | str:
+    """``3 min ago``, kept current by the page's script, with the exact time as title."""
+    if moment is None:
+        return never
+    exact = moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html(
+        '<time datetime="{}" title="{}" data-ago>{}</time>', moment.isoformat(), exact, _distance(moment)
+    )
+
+
+def _distance(moment: datetime) -> str:
+    seconds = (timezone.now() - moment).total_seconds()
+    text = duration(abs(seconds))
+    if abs(seconds) < 5:
+        return "just now"
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def duration(seconds: float) -> str:
+    """The two largest units at most: ``42 s``, ``3 min``, ``2 h``, ``5 d``."""
+    if seconds < MINUTE:
+        return f"{int(seconds)} s"
+    if seconds < HOUR:
+        return f"{int(seconds // MINUTE)} min"
+    return f"{int(seconds // HOUR)} h" if seconds < DAY else f"{int(seconds // DAY)} d"
+
+
+@register.simple_tag
+def elapsed(run: Run) -> SafeString:
+    """How long the run took, or has been going on; the page's script counts on."""
+    since = run.started_at or run.created_at
+    seconds = max(0, int(((run.ended_at or timezone.now()) - since).total_seconds()))
+    text = f"{seconds // HOUR}:{seconds % HOUR // MINUTE:02}:{seconds % MINUTE:02}".removeprefix("0:")
+    live = "" if run.ended_at else format_html(" data-elapsed-since={}", since.isoformat())
+    return format_html('<span class="tabular"{}>{}</span>', live, text)
+
+
+@register.filter
+def may_start(actor: Actor, agent: Agent) -> bool:
+    return may(actor, Can.START_RUN, agent.project_id)
+
+
+@register.filter
+def command_line(command: Any) -> str:
+    return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+@register.filter
+def initials(name: str) -> str:
+    return name[:2].upper()
+
+
+@register.simple_tag(takes_context=True)
+def here(context: template.Context, section: str) -> SafeString | str:
+    """Marks the navigation's entry of the present page."""
+    if not context["request"].path.startswith(f"/{section}/"):
+        return ""
+    return format_html(' aria-current="{}"', "page")
+
+
+@register.simple_tag(takes_context=True)
+def with_query(context: template.Context, **changes: Any) -> str:
+    """The present address with some parameters changed; an empty value takes one out."""
+    query = context["request"].GET.copy()
+    query.pop("before", None)
+    for name, value in changes.items():
+        query.pop(name, None)
+        if value:
+            query[name] = str(value)
+    return f"?{query.urlencode()}"

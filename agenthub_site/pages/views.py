@@ -1,0 +1,395 @@
+"""The pages' handlers: find what may be seen, call one service, show the answer."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Count, F, Prefetch, Q
+from django.db.models.functions import Left
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from agenthub_site.accounts import services as accounts
+from agenthub_site.accounts.models import Membership, Project, Token
+from agenthub_site.accounts.permissions import Can, may, require
+from agents.models import Agent, Approval, Run, VisibleQuerySet
+from agents.services.agents import archive_agent, create_agent, edit_agent
+from agents.services.approvals import decide_approval
+from agents.services.runs import cancel_run, start_run
+from agents.states import ON_NODE
+from nodes.contract.errors import HubError
+from nodes.evidence import health_of
+from nodes.queries import visible_nodes
+
+from . import words
+from .context import open_approvals
+from .doors import PageRequest, page, show_in_form, tell
+from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm, TokenForm
+from .machines import Machine
+from .questions import Card
+
+PAGE_SIZE = 50
+RECENT = 10
+CARDS = 25
+"""Open questions at once, each with what it is about."""
+form_page = require_http_methods(["GET", "POST"])
+
+
+def home(request: HttpRequest) -> HttpResponse:
+    return redirect("runs")
+
+
+# Runs.
+
+
+def _rows(runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
+    """Runs as a list shows them: the beginning of the prompt and the diff's counts, not all of it."""
+    rows = runs.select_related("agent", "node", "project", "user").defer("prompt", "diff")
+    return rows.annotate(  # type: ignore[return-value]  # to the type checker an annotated run is another type
+        prompt_head=Left("prompt", 200),
+        files_changed=F("diff__files_changed"),
+        additions=F("diff__additions"),
+        deletions=F("diff__deletions"),
+    )
+
+
+@require_GET
+@page
+def runs(request: PageRequest) -> HttpResponse:
+    filters = RunFilter(request.GET, actor=request.actor)
+    found = _rows(filters.apply(Run.objects.visible_to(request.actor)))
+    before = _uuid(request.GET.get("before", ""))
+    rows = list((found.filter(pk__lt=before) if before else found)[: PAGE_SIZE + 1])
+    context = {
+        "filters": filters,
+        "runs": rows[:PAGE_SIZE],
+        "older": rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None,
+        "is_first_page": before is None,
+    }
+    return render(request, "pages/runs/rows.html" if request.htmx else "pages/runs/list.html", context)
+
+
+@form_page
+@page
+def new_run(request: PageRequest) -> HttpResponse:
+    form = StartRunForm(request.POST or None, actor=request.actor, initial=_run_to_begin_with(request))
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        try:
+            run = start_run(data["agent"], by=request.actor, prompt=data["prompt"], keep_open=data["keep_open"])
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            return redirect("run", run.pk)
+    return render(request, "pages/runs/new.html", {"form": form}, status=400 if form.errors else 200)
+
+
+def _run_to_begin_with(request: PageRequest) -> dict[str, object]:
+    """``?agent=`` chooses the agent; ``?like=`` an earlier run, to start it again or change its prompt."""
+    like = _uuid(request.GET.get("like", ""))
+    earlier = Run.objects.visible_to(request.actor).filter(pk=like).first() if like else None
+    if earlier:
+        return {"agent": earlier.agent_id, "prompt": earlier.prompt, "keep_open": earlier.keep_open}
+    return {"agent": request.GET.get("agent")}
+
+
+def _find_run(request: PageRequest, run_id: UUID) -> Run:
+    seen = Run.objects.visible_to(request.actor).select_related("agent", "node", "project", "user")
+    return get_object_or_404(seen, pk=run_id)
+
+
+@require_GET
+@page
+def run(request: PageRequest, run_id: UUID) -> HttpResponse:
+    """The run page; with htmx only its header, which the timeline's script asks for when the state changes."""
+    found = _find_run(request, run_id)
+    context = {
+        "run": found,
+        "may_answer": may(request.actor, Can.ANSWER_APPROVAL, found.project_id),
+        "may_steer": may(request.actor, Can.SEND_INPUT, found.project_id),
+        "reasons": words.table(),
+    }
+    return render(request, "pages/runs/header.html" if request.htmx else "pages/runs/run.html", context)
+
+
+@require_POST
+@page
+def cancel(request: PageRequest, run_id: UUID) -> HttpResponse:
+    try:
+        cancel_run(_find_run(request, run_id), by=request.actor)
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        tell(request, error)
+    return redirect("run", run_id)
+
+
+# Approvals.
+
+
+def _questions(questions: VisibleQuerySet[Approval]) -> VisibleQuerySet[Approval]:
+    """Approvals as a list shows them: with their run's beginning, but neither its whole prompt nor its diff."""
+    rows = questions.select_related("run__agent", "run__node", "project").defer("run__prompt", "run__diff")
+    return rows.annotate(prompt_head=Left("run__prompt", 100))  # type: ignore[return-value]  # as in _rows
+
+
+@require_GET
+@page
+def approvals(request: PageRequest) -> HttpResponse:
+    """Open questions over all projects, and the latest answers."""
+    open_ = open_approvals(request.actor)
+    waiting = list(_questions(open_)[: CARDS + 1])
+    recent = _questions(Approval.objects.visible_to(request.actor)).exclude(pk__in=open_.values("pk"))
+    context = {
+        "waiting": [_card(request, approval) for approval in waiting[:CARDS]],
+        "are_more": len(waiting) > CARDS,
+        "recent": recent.order_by("-id")[:RECENT],
+    }
+    return render(request, "pages/approvals/cards.html" if request.htmx else "pages/approvals/list.html", context)
+
+
+def _card(request: PageRequest, approval: Approval, problem: str = "") -> Card:
+    return Card(approval, may(request.actor, Can.ANSWER_APPROVAL, approval.project_id), problem)
+
+
+@require_POST
+@page
+def decide(request: PageRequest, approval_id: UUID) -> HttpResponse:
+    """Answers with the card as it is now: who decided, or why this answer came too late."""
+    approval = get_object_or_404(_questions(Approval.objects.visible_to(request.actor)), pk=approval_id)
+    option, problem = request.POST.get("option_id") or None, ""
+    try:
+        decide_approval(approval, by=request.actor, option_id=option, outcome=None if option else "cancelled")
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        problem = error.text
+    if request.htmx:
+        return render(request, "pages/approvals/card.html", {"card": _card(request, approval, problem)})
+    if problem:
+        messages.error(request, problem)
+    return redirect("approvals")
+
+
+@require_GET
+@page
+def badge(request: PageRequest) -> HttpResponse:
+    """The number beside *Approvals*, asked for every few seconds."""
+    return render(request, "pages/badge.html")
+
+
+# Agents.
+
+
+@require_GET
+@page
+def agents(request: PageRequest) -> HttpResponse:
+    seen = Agent.objects.visible_to(request.actor).filter(archived_at=None).select_related("project", "node")
+    live = Count("runs", filter=Q(runs__state__in=ON_NODE))
+    return render(
+        request,
+        "pages/agents/list.html",
+        {"agents": seen.annotate(live_runs=live).order_by("project__slug", "name"), "may_create": _may_create(request)},
+    )
+
+
+def _may_create(request: PageRequest) -> bool:
+    actor = request.actor
+    return actor.sees_all or any(may(actor, Can.CREATE_AGENT, project_id) for project_id in actor.project_ids)
+
+
+def _find_agent(request: PageRequest, agent_id: UUID) -> Agent:
+    return get_object_or_404(Agent.objects.visible_to(request.actor).select_related("project", "node"), pk=agent_id)
+
+
+@require_GET
+@page
+def agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    found = _find_agent(request, agent_id)
+    context = {
+        "agent": found,
+        "runs": _rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
+        "may_edit": may(request.actor, Can.EDIT_AGENT, found.project_id),
+        "may_start": may(request.actor, Can.START_RUN, found.project_id) and found.archived_at is None,
+    }
+    return render(request, "pages/agents/agent.html", context)
+
+
+@form_page
+@page
+def new_agent(request: PageRequest) -> HttpResponse:
+    project = Project.objects.visible_to(request.actor).filter(slug=request.GET.get("project", "")).first()
+    form = AgentForm(request.POST or None, actor=request.actor, initial={"project": project})
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = create_agent(form.cleaned_data["project"], by=request.actor, **form.settings())
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            messages.success(request, f"The agent {made.name} is ready.")
+            return redirect("agent", made.pk)
+    return render(request, "pages/agents/form.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@form_page
+@page
+def change_agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    found = _find_agent(request, agent_id)
+    require(request.actor, Can.EDIT_AGENT, found)
+    form = AgentForm(request.POST or None, actor=request.actor, agent=found)
+    if request.method == "POST" and form.is_valid():
+        try:
+            edit_agent(found, by=request.actor, **form.settings())
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            messages.success(request, "Saved. Runs under way keep what they were started with.")
+            return redirect("agent", found.pk)
+    context = {"form": form, "agent": _find_agent(request, agent_id) if form.errors else found}
+    return render(request, "pages/agents/form.html", context, status=400 if form.errors else 200)
+
+
+@require_POST
+@page
+def archive(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    found = _find_agent(request, agent_id)
+    archive_agent(found, by=request.actor)
+    messages.success(request, f"The agent {found.name} is archived. Its runs stay.")
+    return redirect("agents")
+
+
+# Projects.
+
+
+@require_GET
+@page
+def projects(request: PageRequest) -> HttpResponse:
+    seen = Project.objects.visible_to(request.actor).annotate(
+        agent_count=Count("agents", filter=Q(agents__archived_at=None), distinct=True),
+        member_count=Count("memberships", distinct=True),
+        live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE), distinct=True),
+    )
+    context = {"projects": seen, "may_create": may(request.actor, Can.CREATE_PROJECT)}
+    return render(request, "pages/projects/list.html", context)
+
+
+@form_page
+@page
+def new_project(request: PageRequest) -> HttpResponse:
+    require(request.actor, Can.CREATE_PROJECT)
+    form = ProjectForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = accounts.create_project(by=request.actor, **form.cleaned_data)
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            return redirect("project", made.slug)
+    return render(request, "pages/projects/form.html", {"form": form}, status=400 if form.errors else 200)
+
+
+def _find_project(request: PageRequest, slug: str) -> Project:
+    members = Prefetch("memberships", Membership.objects.select_related("user").order_by("user__username"))
+    return get_object_or_404(Project.objects.visible_to(request.actor).prefetch_related(members), slug=slug)
+
+
+@require_GET
+@page
+def project(request: PageRequest, slug: str) -> HttpResponse:
+    return _project_page(request, _find_project(request, slug), MemberForm())
+
+
+def _project_page(request: PageRequest, found: Project, members: MemberForm) -> HttpResponse:
+    agents_here = found.agents.filter(archived_at=None).select_related("node")
+    context = {
+        "project": found,
+        "agents": agents_here.annotate(live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE))),
+        "runs": _rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
+        "member_form": members,
+        "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
+        "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
+    }
+    return render(request, "pages/projects/project.html", context, status=400 if members.errors else 200)
+
+
+@require_POST
+@page
+def add_member(request: PageRequest, slug: str) -> HttpResponse:
+    found, form = _find_project(request, slug), MemberForm(request.POST)
+    require(request.actor, Can.MANAGE_MEMBERS, found.pk)
+    if form.is_valid():
+        try:
+            accounts.add_member(found, form.user(), form.cleaned_data["role"], by=request.actor)
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            return redirect("project", slug)
+    return _project_page(request, found, form)
+
+
+@require_POST
+@page
+def remove_member(request: PageRequest, slug: str, membership_id: UUID) -> HttpResponse:
+    found = _find_project(request, slug)
+    membership = get_object_or_404(found.memberships.select_related("user"), pk=membership_id)
+    try:
+        accounts.remove_member(found, membership.user, by=request.actor)
+    except HubError as error:
+        if error.http == 403:
+            raise
+        tell(request, error)
+    return redirect("project", slug)
+
+
+# Nodes.
+
+
+@require_GET
+@page
+def nodes(request: PageRequest) -> HttpResponse:
+    now = timezone.now()
+    found = visible_nodes(request.actor).annotate(live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE)))
+    health = health_of(found, now)
+    context = {"machines": [Machine(node, now, health[node.pk]) for node in found]}
+    return render(request, "pages/nodes/cards.html" if request.htmx else "pages/nodes/list.html", context)
+
+
+# Tokens.
+
+
+@never_cache
+@form_page
+@page
+def tokens(request: PageRequest) -> HttpResponse:
+    """One's own tokens. A new token's secret is in the answer to the request that made it, and nowhere else."""
+    form, secret = TokenForm(request.POST or None), ""
+    if request.method == "POST" and form.is_valid():
+        try:
+            _, secret = accounts.create_token(
+                request.user, form.cleaned_data["name"], by=request.actor, expires_at=form.expires_at()
+            )
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            form = TokenForm()
+    mine = Token.objects.filter(user=request.user).order_by("revoked_at", "-created_at")
+    context = {"form": form, "secret": secret, "tokens": mine, "now": timezone.now()}
+    return render(request, "pages/tokens.html", context, status=400 if form.errors else 200)
+
+
+@require_POST
+@page
+def revoke_token(request: PageRequest, token_id: UUID) -> HttpResponse:
+    token = get_object_or_404(Token, user=request.user, pk=token_id)
+    accounts.revoke_token(token, by=request.actor)
+    messages.success(request, f"The token {token.name} no longer works.")
+    return redirect("tokens")
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,215 @@
+"""Django's settings, derived from the one typed configuration (``nodes.contract.config``)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from agenthub_site import admin_look
+from agenthub_site.secret_key import read_or_make_secret_key
+from agents.states import State
+from nodes.contract.config import Config, load_config
+from nodes.contract.reasons import Reason
+from nodes.health import Status as NodeStatus
+
+CONFIG: Config = load_config()
+"""The configuration of this process."""
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+_PACKAGED_TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+SECRET_KEY = CONFIG.secret_key.get_secret_value() if CONFIG.secret_key else read_or_make_secret_key(CONFIG.home)
+DEBUG = CONFIG.debug
+_TLS = CONFIG.server.public_url.startswith("https://")
+ALLOWED_HOSTS = CONFIG.allowed_hosts
+CSRF_TRUSTED_ORIGINS = [CONFIG.server.public_url.rstrip("/")] if CONFIG.server.public_url else []
+
+INSTALLED_APPS = [
+    "daphne",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_filters",
+    "channels",
+    "django_htmx",
+    "django_q",
+    "agenthub_site.accounts",
+    "agenthub_site",
+    "agenthub_site.pages",
+    "audit",
+    "nodes",
+    "agents",
+]
+
+MIDDLEWARE = [
+    "agenthub_site.logs.request_log",
+    "agenthub_site.pages.csp.content_security_policy",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "agenthub_site.errors.hub_errors",
+]
+
+ROOT_URLCONF = "agenthub_site.urls"
+ASGI_APPLICATION = "agenthub_site.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [_PACKAGED_TEMPLATES if _PACKAGED_TEMPLATES.is_dir() else BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "agenthub_site.pages.context.frame",
+            ],
+        },
+    },
+]
+
+SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA foreign_keys=ON;PRAGMA temp_store=MEMORY;"
+    "PRAGMA mmap_size=134217728;PRAGMA journal_size_limit=27103364;PRAGMA cache_size=-8000"
+)
+
+
+def _database(url: str, home: Path) -> dict[str, Any]:
+    if not url:
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": home / "db.sqlite3",
+            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": SQLITE_PRAGMAS},
+            "TEST": {"NAME": os.environ.get("AGENTHUB_TEST_DB") or home / "test-db.sqlite3"},
+        }
+    from psycopg.conninfo import conninfo_to_dict
+
+    parts = dict(conninfo_to_dict(url))
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", "agenthub"),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "CONN_HEALTH_CHECKS": True,
+        # Whatever else the URL says is libpq's: sslmode and its certificates above all.
+        "OPTIONS": {**parts, "pool": {"min_size": 1, "max_size": 16, "timeout": 20}},
+    }
+
+
+DATABASES = {"default": _database(CONFIG.database.url, CONFIG.home)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["agenthub_site.accounts.login.PasswordBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+
+CACHES = (
+    {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CONFIG.redis.url}}
+    if CONFIG.redis.url
+    else {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+)
+# Layers drop silently when a group is slow: ours carry no data, and no stream depends on one.
+CHANNEL_LAYERS = {
+    "default": (
+        {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [CONFIG.redis.url]}}
+        if CONFIG.redis.url
+        else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    )
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "agenthub_site.accounts.authentication.TokenAuthentication",
+        "agenthub_site.accounts.authentication.LocalOperatorAuthentication",
+        "agenthub_site.accounts.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["agenthub_site.json_body.BoundedJSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "agenthub_site.pagination.IdCursor",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "agenthub_site.errors.answer_rest",
+    "PAGE_SIZE": 50,
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AgentHub",
+    "DESCRIPTION": "A self-hosted control plane for AI coding agents.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "RunState": [state.value for state in State],
+        "ApprovalState": "agents.models.Approval.State",
+        "DiffState": ["none", "pending", "ready"],
+        "NodeStatus": [status.value for status in NodeStatus],
+        "Reason": [reason.value for reason in Reason],
+    },
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "agenthub_site.openapi.complete",
+    ],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+Q_CLUSTER = {
+    "name": "agenthub",
+    "orm": "default",
+    "workers": 1,
+    "timeout": 60,
+    "retry": 120,
+    "max_attempts": 5,
+    "poll": 1,
+    "catch_up": False,
+    "label": "Tasks",
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+FORMAT_MODULE_PATH = "agenthub_site.formats"
+STATIC_URL = "/static/"
+STATIC_ROOT = CONFIG.home / "static"
+WHITENOISE_USE_FINDERS = True
+
+SESSION_COOKIE_NAME = "agenthub_session"
+CSRF_COOKIE_NAME = "agenthub_csrf"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _TLS
+SECURE_HSTS_SECONDS = 31_536_000 if _TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _TLS
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+UNFOLD = admin_look.UNFOLD
+CSRF_FAILURE_VIEW = "agenthub_site.errors.csrf_failure"
+LOGGING_CONFIG = "nodes.contract.logs.configure_from"
+LOGGING = {"level": CONFIG.log.level, "format": CONFIG.log.format}

@@ -1,0 +1,190 @@
+"""Links that nodes dial: the hub's listening end. Whoever accepts the connection takes the lease in a new epoch."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, transaction
+
+from agenthub_site.accounts.actors import SYSTEM
+from agents.ingest import Ingest
+from audit.services import record
+from nodes.contract.config import Config
+from nodes.contract.errors import ConfigError, HubError
+from nodes.doors import tunnel_address_file
+from nodes.join import NodeRevoked
+from nodes.leases import HeldLease, LeaseLost, release_lease, take_lease
+from nodes.link.credentials import Credentials
+from nodes.link.link import HubEnd
+from nodes.link.serve import LinkServer, hub_server
+from nodes.models import Node
+from nodes.pki import NodeIdentity
+
+from .database_threads import DatabaseThreads
+from .links import LinkSession
+
+logger = structlog.get_logger(__name__)
+
+RETRY_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 2.0
+_SAID_EVERY: Final = 30
+
+
+class Tunnels:
+    """Listens on ``internal_grpc.listen``, and serves every node that comes with a certificate that still counts."""
+
+    def __init__(self, config: Config, ingest: Ingest, database: DatabaseThreads) -> None:
+        self._config = config
+        self._ingest = ingest
+        self._database = database
+        self._owner = ""
+        self._server: LinkServer | None = None
+        self._again: asyncio.Task[None] | None = None
+        self._links: dict[UUID, HubEnd] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+        self._refused: set[NodeIdentity] = set()
+        self._is_stopping = False
+
+    @property
+    def count(self) -> int:
+        return len(self._links)
+
+    async def start(self, owner: str) -> None:
+        """Listen; without ``internal_grpc.enabled`` a taken port is tried again, with it a ``ConfigError``."""
+        self._owner = owner
+        setting = self._config.internal_grpc
+        is_said = "enabled" in setting.model_fields_set
+        if is_said and not setting.enabled:
+            return
+        try:
+            await self._listen()
+        except ConfigError as error:
+            tunnel_address_file(self._config.home).unlink(missing_ok=True)
+            if is_said:
+                raise ConfigError(
+                    f"internal_grpc.listen: {error.text} Name another, or set internal_grpc.enabled = false if no "
+                    "node dials this hub."
+                ) from error
+            self._again = asyncio.create_task(self._try_again(error), name="tunnels")
+
+    async def stop(self) -> None:
+        """Say goodbye to every node and give their leases back. Bounded by ``STOP_SECONDS`` twice."""
+        self._is_stopping = True
+        if self._again is not None:
+            self._again.cancel()
+        links = [link.aclose("The hub is stopping.", "stopping") for link in self._links.values()]
+        await asyncio.gather(*links, return_exceptions=True)
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=STOP_SECONDS)
+        if self._server is not None:
+            await self._server.stop(0.2)
+
+    async def _listen(self) -> None:
+        listen = self._config.internal_grpc.listen
+        host, _, port = listen.rpartition(":")
+        path = tunnel_address_file(self._config.home)
+        # Nodes keep the address that they were told: a port chosen by chance is kept too, if it is still free.
+        wished = [f"{host}:{former}" for former in [_port_in(path)] if port == "0" and former]
+        server = hub_server(Credentials.load(self._config.pki_dir, "hub-server"), self._serve)
+        for address in (*wished, listen):
+            try:
+                await server.start(address)
+                break
+            except ConfigError:
+                if address == listen:
+                    raise
+        self._server = server
+        path.write_text(f"{host}:{server.port}", "ascii")
+        logger.info("tunnels.listening", address=f"{host}:{server.port}")
+
+    async def _try_again(self, first: ConfigError) -> None:
+        error, failures = first, 0
+        while True:
+            if failures % _SAID_EVERY == 0:
+                logger.warning(
+                    "tunnels.cannot_listen",
+                    message=f"{error.text} Nodes cannot dial this hub until that is free, or internal_grpc.listen "
+                    "names another.",
+                    retry_seconds=RETRY_SECONDS,
+                )
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self._listen()
+                return
+            except ConfigError as again:
+                error, failures = again, failures + 1
+
+    async def _serve(self, link: HubEnd) -> None:
+        """One connection, from the handshake to its end."""
+        task = asyncio.ensure_future(self._serve_once(link))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+        try:
+            await task
+        except (HubError, DatabaseError) as error:
+            code = error.code if isinstance(error, HubError) else "unavailable"
+            logger.info("link.down", node=str(link.node.node_id), code=code, error=str(error))
+            await link.aclose(str(error), code)
+
+    async def _serve_once(self, link: HubEnd) -> None:
+        if self._is_stopping:
+            return
+        lease = await self._admit(link.node)
+        former = self._links.pop(lease.node_id, None)
+        self._links[lease.node_id] = link
+        try:
+            if former is not None:
+                await former.aclose("Another connection of this node has taken over.", "superseded")
+            await LinkSession(link, lease, self._ingest, self._database).run()
+        except LeaseLost:
+            await self._database.run(require_current, link.node)  # says so if the node was revoked
+            raise
+        finally:
+            if self._links.get(lease.node_id) is link:
+                del self._links[lease.node_id]
+            with contextlib.suppress(DatabaseError):  # it runs out by itself
+                await self._database.run(release_lease, lease)
+
+    async def _admit(self, identity: NodeIdentity) -> HeldLease:
+        try:
+            return await self._database.run(admit, identity, self._owner)
+        except NodeRevoked:
+            if identity not in self._refused:  # it comes again and again; the trail need not say so each time
+                self._refused.add(identity)
+                await self._database.run(note_refusal, identity)
+            raise
+
+
+def admit(identity: NodeIdentity, owner: str) -> HeldLease:
+    """The lease of a node that dials, in a new epoch, whoever had it. ``NodeRevoked`` if it does not count any more."""
+    with transaction.atomic():
+        require_current(identity)
+        return take_lease(identity.node_id, owner)
+
+
+def require_current(identity: NodeIdentity) -> None:
+    """Raise ``NodeRevoked`` unless the node is known, dials, and its generation goes on; holds its row if it may."""
+    current = Node.objects.filter(
+        pk=identity.node_id, generation=identity.generation, direction=Node.Direction.TUNNEL, removed_at=None
+    )
+    with transaction.atomic():
+        if not current.select_for_update(no_key=True).exists():
+            raise NodeRevoked()
+
+
+def note_refusal(identity: NodeIdentity) -> None:
+    with transaction.atomic():
+        node = Node.objects.filter(pk=identity.node_id).values_list("pk", flat=True).first()
+        record(
+            None, "node.refused", by=SYSTEM, of=("node", identity.node_id), node=node, generation=identity.generation
+        )
+
+
+def _port_in(path: Path) -> str:
+    try:
+        return path.read_text("ascii").strip().rpartition(":")[2]
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,31 @@
+"""Which address leads where. Live reading is not here: those are ASGI apps beside Django (``agenthub_site.asgi``)."""
+
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path
+
+from agenthub_site import health
+from agenthub_site.api import ApiDocs, ApiSchema
+from agenthub_site.api import urlpatterns as api
+from nodes.registry import NodeRegistry
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz),
+    path("readyz", health.readyz),
+    path("metrics", health.metrics),
+    path("api/schema/", ApiSchema.as_view(), name="schema"),
+    path("api/docs/", ApiDocs.as_view(url_name="schema"), name="docs"),
+    path("api/v1/", include(api)),
+    path("api/admin/agent-nodes", NodeRegistry.as_view({"get": "list", "post": "create"})),
+    path(
+        "api/admin/agent-nodes/<str:id>",
+        NodeRegistry.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("api/admin/agent-nodes/<str:id>/health", NodeRegistry.as_view({"get": "health"})),
+    path("admin/", admin.site.urls),
+    path("", include("agenthub_site.pages.urls")),
+]
+
+handler400 = "agenthub_site.errors.bad_request"
+handler403 = "agenthub_site.errors.permission_denied"
+handler404 = "agenthub_site.errors.page_not_found"
+handler500 = "agenthub_site.errors.server_error"
