@@ -1,0 +1,516 @@
+"""The commands that talk to a hub."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+from .ask import decide, is_interactive, keys_of, show_question
+from .client import BadUrl, Client, HubRefused, HubUnreachable, Json, TooLong
+from .exits import Exit
+from .follow import is_over
+from .parsers import parser_of
+from .render import clean, one_line, short_id, table
+from .watch import print_events, watch
+from .where import Where
+
+SEARCHED_RUNS = 2_000
+"""How far back a part of an id is looked for."""
+UUID_DIGITS = 32
+MOST_INPUT = 64 * 1024 * 1024
+"""Bytes read from standard input; a hub takes far less, and says so."""
+PAGE = 200
+PATCH_SECONDS = 20.0
+"""A patch follows its run's last event; this long we wait for it."""
+
+
+class Wrong(Exception):
+    """What was asked for makes no sense here. ``code`` is stable, as the API's are."""
+
+    def __init__(self, message: str, exit_code: Exit = Exit.USAGE, code: str = "usage") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.code = code
+
+
+class Missing(Wrong):
+    """There is no such thing, or not for us."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Exit.REFUSED, "not_found")
+
+
+def main(command: str, arguments: Sequence[str], where: Where) -> int:
+    """Run one command. Errors are one line that says what happened and what to do, or, with --json, the error shape."""
+    return ask_hub(COMMANDS[command], parser_of(command).parse_args(list(arguments)), where)
+
+
+def ask_hub(command: Callable[[Client, argparse.Namespace], Exit], options: argparse.Namespace, where: Where) -> int:
+    """Run ``command`` with the hub that ``where`` names; what goes wrong is told, and becomes the exit code."""
+    try:
+        return int(command(Client.of(where), options))
+    except HubRefused as error:
+        return fail(options, _told(error, where), Exit.REFUSED)
+    except BadUrl as error:
+        return fail(options, shape("bad_config", str(error)), Exit.USAGE)
+    except HubUnreachable as error:
+        return fail(options, shape("hub_unreachable", str(error)), Exit.UNREACHABLE)
+    except TooLong as error:
+        return fail(options, shape("too_large", f"{error} {_FILES_INSTEAD}"), Exit.REFUSED)
+    except Wrong as error:
+        return fail(options, shape(error.code, str(error)), error.exit_code)
+
+
+_FILES_INSTEAD = "Put the long part into a file in the workspace, and name it in the prompt."
+
+
+def _told(error: HubRefused, where: Where) -> Json:
+    """The hub's own words, with what it cannot know: how this command found it."""
+    message = str(error)
+    if error.code == "unauthenticated" and where.url and not where.token:
+        message = (
+            f"{where.url} asks for a token, and AGENTHUB_TOKEN is not set. Make one on the hub's machine with "
+            "`agenthub token create NAME`."
+        )
+    elif error.code == "http_404" and where.url:
+        message = f"{where.url} answers, but not as a hub. Check AGENTHUB_URL."
+    body = shape(error.code, message)
+    if isinstance(error.body.get("error"), dict):
+        body["error"]["data"] = error.body["error"].get("data") or {}
+    return body
+
+
+def shape(code: str, message: str) -> Json:
+    return {"error": {"code": code, "message": message, "data": {}}}
+
+
+def fail(options: argparse.Namespace, body: Json, code: Exit) -> Exit:
+    if getattr(options, "json", False):
+        print(json.dumps(body))
+    else:
+        error = body["error"]
+        print(f"agenthub: {clean(error['message'])}", file=sys.stderr)
+        for line in _field_lines(error["data"].get("fields")):
+            print(f"  {clean(line)}", file=sys.stderr)
+    return code
+
+
+def _field_lines(fields: Any) -> list[str]:
+    """What is wrong with each field; those of lists and tables are flattened."""
+    if isinstance(fields, dict):
+        return [f"{name}: {line}" for name, inner in fields.items() for line in _field_lines(inner)]
+    if isinstance(fields, list):
+        return [line for inner in fields for line in _field_lines(inner)]
+    return [str(fields)] if fields else []
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+# Runs.
+
+
+def start_run(client: Client, options: argparse.Namespace) -> Exit:
+    prompt = options.prompt
+    if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
+        prompt = _read_input()
+    if not prompt or not prompt.strip():
+        raise Wrong(f'Say what it should do: agenthub run {options.agent} "…", or `-` to read it from standard input.')
+    try:
+        run = client.post("/api/v1/runs/", {"agent": options.agent, "prompt": prompt, "keep_open": options.keep_open})
+    except HubRefused as error:
+        if error.code != "not_found":
+            raise
+        raise Missing(f"{error} {_agent_hint(options.agent)}") from error
+    if options.follow:
+        if options.json:
+            return watch(client, run["id"], as_json=True)
+        print(f"agenthub: run {run['id']}", file=sys.stderr)
+        return watch(client, run["id"])
+    if options.json:
+        _print_json(run)
+        return Exit.OK
+    print(run["id"])
+    print(f"agenthub: {run['state']}. Watch it: agenthub logs {short_id(run['id'])} --follow", file=sys.stderr)
+    return Exit.OK
+
+
+def _read_input() -> str:
+    """All of standard input; what is no UTF-8 in it is an error, and not guessed at."""
+    try:
+        return sys.stdin.buffer.read(MOST_INPUT).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Wrong(f"Standard input is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+
+
+def _agent_hint(name: str) -> str:
+    """What to do about an agent that is not there: for a known runtime, how to get it."""
+    from nodes.runtimes.presets import PRESETS
+
+    preset = PRESETS.get(name.rpartition("/")[2])
+    if preset is None or not preset.install_hint:
+        return "`agenthub agents` lists them."
+    return (
+        f"If {preset.title} is not installed on the node yet: {preset.install_hint.rstrip('.')}. "
+        "The next `agenthub up` adds an agent for it to the demo project."
+    )
+
+
+def list_runs(client: Client, options: argparse.Namespace) -> Exit:
+    runs = _first(
+        client,
+        options.limit,
+        "/api/v1/runs/",
+        state=options.state.split(",") if options.state else None,
+        live="true" if options.open else None,
+        agent=options.agent,
+    )
+    if options.agent and not runs:
+        _require_agent(client, options.agent)
+    if options.json:
+        _print_json(runs)
+        return Exit.OK
+    rows = [
+        (short_id(run["id"]), run["agent_name"], run["state"], _why(run), _minute(run), run["prompt_excerpt"])
+        for run in runs
+    ]
+    _print_table(rows, ("RUN", "AGENT", "STATE", "WHY", "CREATED", "PROMPT"), "No runs. Start one: agenthub run …")
+    return Exit.OK
+
+
+def _require_agent(client: Client, wanted: str) -> None:
+    """No runs of an agent that exists is an answer; of one that does not, a slip of the pen."""
+    known = client.every("/api/v1/agents/", archived="true", limit=PAGE)
+    if not any(wanted in (agent["id"], agent["name"]) for agent in known):
+        raise Missing(f"There is no agent {wanted!r} that you may see. `agenthub agents` lists them.")
+
+
+def _why(run: Json) -> str:
+    """What it waits for, or how it ended, where the state does not say it all."""
+    if run["waiting_for"]:
+        return f"for {run['waiting_for']}"
+    return "" if run["state"] == "succeeded" else str(run["reason"]).replace("_", " ")
+
+
+def read_logs(client: Client, options: argparse.Namespace) -> Exit:
+    run = _find_run(client, options.run)
+    if options.follow:
+        return watch(client, run, options.after, as_json=options.json)
+    return print_events(client, run, options.after, as_json=options.json)
+
+
+def send_input(client: Client, options: argparse.Namespace) -> Exit:
+    text = _read_input() if options.text == "-" else options.text
+    run = _find_run(client, options.run)
+    answer = client.post(f"/api/v1/runs/{run}/input/", {"text": text})
+    if options.json:
+        _print_json(answer)
+    else:
+        print(f"agenthub: sent. Watch it: agenthub logs {short_id(run)} --follow", file=sys.stderr)
+    return Exit.OK
+
+
+def cancel(client: Client, options: argparse.Namespace) -> Exit:
+    found = _find_run(client, options.run)
+    try:
+        run = client.post(f"/api/v1/runs/{found}/cancel/")
+    except HubRefused as error:
+        if error.code != "wrong_state":
+            raise
+        state = client.get(f"/api/v1/runs/{found}/")["state"].replace("_", " ")
+        raise Wrong(
+            f"Run {short_id(found)} is over already ({state}): there is nothing to cancel.", Exit.REFUSED, error.code
+        ) from error
+    if options.json:
+        _print_json(run)
+    else:
+        print(run["state"])
+    return Exit.OK
+
+
+def show_diff(client: Client, options: argparse.Namespace) -> Exit:
+    run = _find_run(client, options.run)
+    diff = client.get(f"/api/v1/runs/{run}/diff/")
+    deadline = time.monotonic() + PATCH_SECONDS
+    while diff["state"] == "pending" and time.monotonic() < deadline:
+        time.sleep(0.2)
+        diff = client.get(f"/api/v1/runs/{run}/diff/")
+    if options.json:
+        _print_json(diff)
+        return Exit.OK
+    if diff["state"] == "pending":
+        raise Wrong("The diff is still on its way from the node; try again.", Exit.FAILED)
+    if diff["state"] == "none":
+        state = client.get(f"/api/v1/runs/{run}/")["state"]
+        why = (
+            "it worked outside a git repository, or never began"
+            if is_over(state)
+            else f"it is still {state}, and the diff is made at its end"
+        )
+        print(f"agenthub: run {short_id(run)} has no diff: {why}.", file=sys.stderr)
+        return Exit.OK
+    if options.stat:
+        for file in diff["files"]:
+            print(f"{file['status']:<12} +{file['additions']:<5} -{file['deletions']:<5} {clean(file['path'])}")
+        count = len(diff["files"])
+        print(f"{'1 file' if count == 1 else f'{count} files'}, +{diff['additions']} -{diff['deletions']}")
+        return Exit.OK
+    if sys.stdout.isatty():
+        print(_coloured(clean(diff["patch"])))
+    else:
+        sys.stdout.write(diff["patch"])  # as it is: it may go straight into `git apply`
+    if diff.get("truncated"):
+        print("agenthub: the patch was too long and is cut; the whole of it is in the workspace.", file=sys.stderr)
+    return Exit.OK
+
+
+def _coloured(patch: str) -> str:
+    def colour(line: str) -> str:
+        code = {"+": "32", "-": "31", "@": "36", "d": "1"}.get(line[:1])
+        return f"\033[{code}m{line}\033[0m" if code else line
+
+    return "\n".join(colour(line) for line in patch.splitlines())
+
+
+# Approvals.
+
+
+def approve(client: Client, options: argparse.Namespace) -> Exit:
+    run = _find_run(client, options.run)
+    approval = _find_approval(client, run, options.approval)
+    answer = _chosen(approval, options)
+    if answer is None:
+        if options.json:
+            _print_json(approval)
+            return Exit.USAGE
+        print(_headed(client, run, approval))
+        if not is_interactive():
+            print(
+                f"agenthub: answer with --allow, --always, --reject, --cancel or --option ID "
+                f"({', '.join(option['option_id'] for option in approval['options'])}).",
+                file=sys.stderr,
+            )
+            return Exit.USAGE
+        answer = _asked(approval)
+    decided = decide(client, run, approval["id"], answer)
+    if options.json:
+        _print_json(decided)
+    else:
+        print(f"answered: {decided.get('option_id') or decided.get('outcome') or decided['state']}")
+    return Exit.OK
+
+
+def _chosen(approval: Json, options: argparse.Namespace) -> Json | None:
+    if options.option:
+        return {"option_id": options.option}
+    if options.cancel:
+        return {"outcome": "cancelled"}
+    kind = "allow_once" if options.allow else "allow_always" if options.always else "reject" if options.reject else ""
+    if not kind:
+        return None
+    found = next((option for option in approval["options"] if option["kind"].startswith(kind)), None)
+    if found:
+        return {"option_id": found["option_id"]}
+    if kind == "reject":  # a runtime that offers no way to say no: cancelling denies it as well
+        return {"outcome": "cancelled"}
+    names = ", ".join(f"{option['option_id']} ({option['kind']})" for option in approval["options"])
+    raise Wrong(f"This question has no such answer. It offers: {names}. Use --option ID.")
+
+
+def _asked(approval: Json) -> Json:
+    keys = keys_of(approval["options"])
+    line = input("Your answer (c cancels): ").strip().lower()
+    if line == "c":
+        return {"outcome": "cancelled"}
+    if line not in keys:
+        raise Wrong("That is none of the answers; nothing was decided.")
+    return {"option_id": keys[line]["option_id"]}
+
+
+def _headed(client: Client, run: str, approval: Json) -> str:
+    """The whole question, under the run that asks it."""
+    asking = client.get(f"/api/v1/runs/{run}/")
+    prompt = one_line(asking["prompt_excerpt"])
+    heading = f"Run {short_id(run)} of {one_line(asking['agent_name'])} ({prompt}) asks:"
+    return f"{heading}\n{show_question(approval)}"
+
+
+def _find_approval(client: Client, run: str, part: str | None) -> Json:
+    """The one open question, with the content of what it asks about, which lists leave out."""
+    pending = list(client.every("/api/v1/approvals/", run=run, state="pending"))
+    if part:
+        pending = [approval for approval in pending if _matches(approval["id"], part)]
+    if not pending:
+        raise Missing(f"Run {short_id(run)} has no open question{f' {part}' if part else ''}.")
+    if len(pending) > 1:
+        lines = "; ".join(f"{short_id(approval['id'])} ({one_line(approval['title'])})" for approval in pending)
+        raise Wrong(f"There are {len(pending)} open questions; name one: agenthub approve {short_id(run)} ID. {lines}")
+    whole: Json = client.get(f"/api/v1/approvals/{pending[0]['id']}/")
+    return whole
+
+
+def list_approvals(client: Client, options: argparse.Namespace) -> Exit:
+    run = _find_run(client, options.run) if options.run else None
+    found = _first(client, 200, "/api/v1/approvals/", run=run, state=None if options.all else "pending")
+    if options.json:
+        _print_json(found)
+        return Exit.OK
+    if not found:
+        print("agenthub: Nothing is waiting for an answer.", file=sys.stderr)
+    for item in found:
+        _print_approval(client, item)
+    return Exit.OK
+
+
+def _print_approval(client: Client, item: Json) -> None:
+    """One question: where it comes from, what it would do, and how to answer or how it was answered."""
+    print(f"{short_id(item['run'])}  {short_id(item['id'])}  {item['state']}  {one_line(item['kind'])}")
+    if item["state"] != "pending":
+        answer = item["option_id"] or item["outcome"] or "no answer"
+        print(f"  {one_line(item['title'])}: {one_line(answer)}")
+        return
+    whole = client.get(f"/api/v1/approvals/{item['id']}/")
+    print("\n".join(f"  {line}" for line in show_question(whole).splitlines()))
+    print(f"  answer: agenthub approve {short_id(item['run'])} {short_id(item['id'])} --allow (or --reject)")
+
+
+# What there is to work with.
+
+
+def list_agents(client: Client, options: argparse.Namespace) -> Exit:
+    agents = _first(client, 1000, "/api/v1/agents/")
+    if options.json:
+        _print_json(agents)
+        return Exit.OK
+    rows = [
+        (item["name"], item["project_slug"], item["preset"] or item["runtime"], item["node_slug"], item["description"])
+        for item in agents
+    ]
+    _print_table(rows, ("AGENT", "PROJECT", "RUNTIME", "NODE", "DESCRIPTION"), "No agents that you may see.")
+    return Exit.OK
+
+
+def list_nodes(client: Client, options: argparse.Namespace) -> Exit:
+    nodes = _first(client, 1000, "/api/v1/nodes/")
+    if options.json:
+        _print_json(nodes)
+        return Exit.OK
+    rows = [(item["slug"], item["state"], item["name"], _runtimes(item)) for item in nodes]
+    _print_table(rows, ("NODE", "STATE", "NAME", "RUNTIMES"), "No nodes that you may see.")
+    return Exit.OK
+
+
+def _runtimes(node: Json) -> str:
+    found = [item for item in node["runtimes"] if item["found"]]
+    return ", ".join(item["preset"] + ("" if item["logged_in"] else " (not logged in)") for item in found)
+
+
+# Access.
+
+
+def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
+    if options.action == "create":
+        body = {"name": options.name, "user": options.user, "expires_at": options.expires}
+        made = client.post("/api/v1/tokens/", {key: value for key, value in body.items() if value is not None})
+        if not made.get("token"):  # the answer was cut off and asked for again; a secret is told only once
+            raise Wrong(
+                "The token was made, but its secret was lost on the way. Revoke it, and make another.", Exit.FAILED
+            )
+        if options.json:
+            _print_json({"token": made["token"]})
+        else:
+            print(made["token"])
+            print("agenthub: this is shown once; keep it in a safe place.", file=sys.stderr)
+        return Exit.OK
+    if options.action == "revoke":
+        found = [item for item in client.every("/api/v1/tokens/") if _is_token(item, options.token)]
+        if len(found) != 1:
+            raise Wrong(
+                f"{len(found) or 'No'} tokens match {options.token!r}; see `agenthub token list`.",
+                Exit.REFUSED,
+                "ambiguous" if found else "not_found",
+            )
+        client.delete(f"/api/v1/tokens/{found[0]['id']}/")
+        print(f"agenthub: {clean(found[0]['name'])} is revoked.", file=sys.stderr)
+        return Exit.OK
+    tokens = _first(client, 1000, "/api/v1/tokens/")
+    if options.json:
+        _print_json(tokens)
+        return Exit.OK
+    rows = [
+        (short_id(item["id"]), item["user"], item["hint"] + "…", _token_state(item), item["name"]) for item in tokens
+    ]
+    _print_table(rows, ("TOKEN", "USER", "BEGINS", "STATE", "NAME"), "No tokens. Make one: agenthub token create NAME")
+    return Exit.OK
+
+
+def _is_token(item: Json, wanted: str) -> bool:
+    return _matches(item["id"], wanted) or (item["name"] == wanted and not item.get("revoked_at"))
+
+
+def _token_state(item: Json) -> str:
+    if item.get("revoked_at"):
+        return "revoked"
+    return f"until {item['expires_at'][:10]}" if item.get("expires_at") else "valid"
+
+
+# Finding things.
+
+
+def _first(client: Client, count: int, path: str, **query: object) -> list[Json]:
+    return list(islice(client.every(path, limit=min(count, PAGE), **query), count))
+
+
+def _matches(whole: str, part: str) -> bool:
+    digits, wanted = whole.replace("-", ""), part.replace("-", "").lower()
+    return bool(wanted) and (digits.startswith(wanted) or digits.endswith(wanted))
+
+
+def _find_run(client: Client, part: str) -> str:
+    """A run's id from itself, from a beginning or end of it that is unique, or from the word ``last``."""
+    if len(part.replace("-", "")) == UUID_DIGITS:
+        return quote(part)
+    if part == "last":
+        newest = _first(client, 1, "/api/v1/runs/")
+        if not newest:
+            raise Missing("There are no runs yet. Start one: agenthub run AGENT PROMPT")
+        return str(newest[0]["id"])
+    found = [run["id"] for run in _first(client, SEARCHED_RUNS, "/api/v1/runs/") if _matches(run["id"], part)]
+    if not found:
+        raise Missing(f"There is no run {part!r} that you may see. `agenthub runs` lists them.")
+    if len(found) > 1:
+        raise Wrong(
+            f"{part!r} fits {len(found)} runs: {', '.join(found[:5])}. Give more of the id.", Exit.REFUSED, "ambiguous"
+        )
+    return str(found[0])
+
+
+def _minute(run: Json) -> str:
+    return str(run["created_at"])[:16].replace("T", " ")
+
+
+def _print_table(rows: Sequence[Sequence[Any]], heads: Sequence[str], empty: str) -> None:
+    if rows:
+        table(rows, heads, sys.stdout)
+    else:
+        print(f"agenthub: {empty}", file=sys.stderr)
+
+
+COMMANDS = {
+    "run": start_run,
+    "runs": list_runs,
+    "logs": read_logs,
+    "input": send_input,
+    "approve": approve,
+    "approvals": list_approvals,
+    "cancel": cancel,
+    "diff": show_diff,
+    "agents": list_agents,
+    "nodes": list_nodes,
+    "token": manage_tokens,
+}

@@ -1,0 +1,170 @@
+"""``agenthub node …``: on the hub, tokens for joining and revoking; on a machine, joining and a new key on demand."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .client import Client, Json
+from .commands import Missing, Wrong, ask_hub, fail, list_nodes, shape
+from .exits import MEANINGS, Exit
+from .parsers import Parser
+from .render import clean
+from .where import Where, short
+
+if TYPE_CHECKING:
+    from nodes.contract.errors import HubError
+
+_EXAMPLES = """\
+examples:
+  agenthub node token gpu-01                      on the hub: prints the command to join
+  agenthub node join https://hub … --token ahj_…  on the machine: joins, and serves
+  agenthub node revoke gpu-01 --yes               on the hub: ends its part at once
+"""
+
+
+def main(arguments: Sequence[str], where: Where) -> int:
+    """One of the words below; ``run`` is a part of its own, since it serves."""
+    word = next((each for each in arguments[:1] if not each.startswith("-")), "")
+    if word not in ("", *HUB_WORDS, *MACHINE_WORDS):
+        words = ", ".join(f"`agenthub node {each}`" for each in ("run", *HUB_WORDS, *MACHINE_WORDS))
+        options = argparse.Namespace(json="--json" in arguments)
+        return fail(options, shape("usage", f"`agenthub node {word}` is not a command. There are {words}."), Exit.USAGE)
+    options = _parser().parse_args(list(arguments))
+    if options.word in HUB_WORDS:
+        return ask_hub(HUB_WORDS[options.word], options, where)
+    return _on_machine(options, where)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "agenthub node",
+        description="Machines that execute runs. `agenthub node run` serves this machine as a node.",
+        epilog=f"{_EXAMPLES}\n{MEANINGS}",
+    )
+    words = parser.add_subparsers(dest="word", required=True, metavar="token|list|revoke|join|rotate|run")
+    token = words.add_parser("token", help="on the hub: make a token with which one machine joins, once, in an hour")
+    token.add_argument("name", help="what the node is called: A-Z a-z 0-9 . _ : -")
+    revoke = words.add_parser("revoke", help="on the hub: cut a node off at once; its certificates are void")
+    revoke.add_argument("name", help="the node")
+    revoke.add_argument("--yes", action="store_true", help="yes, end its link and its part")
+    join = words.add_parser("join", help="on a machine: become a node, and serve")
+    join.add_argument("url", help="the hub's address, as `agenthub node token` prints it")
+    join.add_argument("--token", required=True, help="the token, which begins with ahj_")
+    join.add_argument("--home", metavar="DIR", help="the node's home (default: AGENTHUB_HOME, or ~/.agenthub)")
+    join.add_argument("--no-start", action="store_true", help="only join; `agenthub node run` starts it")
+    rotate = words.add_parser("rotate", help="on a node: get a new key and certificate now")
+    listing = words.add_parser("list", help="on the hub: list the nodes")
+    for each in (token, revoke, join, rotate, listing):
+        each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
+    return parser
+
+
+# On the hub.
+
+
+def _make_token(client: Client, options: argparse.Namespace) -> Exit:
+    made = client.post("/api/v1/nodes/join-tokens/", {"name": options.name})
+    if options.json:
+        print(json.dumps(made, ensure_ascii=False))
+        return Exit.OK
+    print(made["command"])
+    print(
+        f"agenthub: run this on the machine that is to be {clean(made['name'])}, until {made['expires_at'][:16]} UTC. "
+        "It is shown once, and good once.",
+        file=sys.stderr,
+    )
+    if made["warning"]:
+        print(f"agenthub: {clean(made['warning'])}", file=sys.stderr)
+    return Exit.OK
+
+
+def _revoke(client: Client, options: argparse.Namespace) -> Exit:
+    node = _find_node(client, options.name)
+    if not options.yes:
+        raise Wrong(
+            f"This cuts {clean(node['slug'])} off at once: its runs become lost, and it can only come back with a new "
+            f"token. Say so: agenthub node revoke {shlex.quote(options.name)} --yes"
+        )
+    revoked = client.post(f"/api/v1/nodes/{node['id']}/revoke/")
+    if options.json:
+        print(json.dumps(revoked, ensure_ascii=False))
+    else:
+        print(f"agenthub: {clean(node['slug'])} is revoked.", file=sys.stderr)
+    return Exit.OK
+
+
+def _find_node(client: Client, name: str) -> Json:
+    for node in client.every("/api/v1/nodes/", limit=200):
+        if name in (node["slug"], node["id"]):
+            return node
+    raise Missing(f"There is no node {name!r} that you may see. `agenthub node list` lists them.")
+
+
+# On the machine.
+
+
+def _on_machine(options: argparse.Namespace, where: Where) -> int:
+    from nodes.contract.errors import HubError
+
+    if getattr(options, "home", None):
+        home = os.path.abspath(os.path.expanduser(options.home))
+        os.environ["AGENTHUB_HOME"] = home
+        where = replace(where, home=Path(home))
+    try:
+        return MACHINE_WORDS[options.word](options, where)
+    except HubError as error:
+        code = str(error.data.get("code") or error.code)
+        return fail(options, shape(code, error.text), _exit_of(error))
+
+
+def _join(options: argparse.Namespace, where: Where) -> int:
+    from nodes.server.joining import join
+
+    place = join(where.home, options.url, options.token)
+    told: dict[str, Any] = {"name": place.slug, "home": str(where.home), "hub": place.addresses[0]}
+    if options.json:
+        print(json.dumps(told), flush=True)
+    else:
+        ending = "Start it with `agenthub node run`." if options.no_start else "It serves now; Ctrl-C stops it."
+        print(
+            f"agenthub: this machine is {place.slug}, with its home in {short(where.home)}. {ending}", file=sys.stderr
+        )
+    if options.no_start:
+        return Exit.OK
+    from nodes.server.main import main as run
+
+    return run([])
+
+
+def _rotate(options: argparse.Namespace, where: Where) -> int:
+    from nodes.server.joining import renew
+
+    until = renew(where.home).isoformat()
+    if options.json:
+        print(json.dumps({"expires_at": until}))
+    else:
+        print(f"agenthub: the new certificate is good until {until[:16]} UTC.", file=sys.stderr)
+    return Exit.OK
+
+
+def _exit_of(error: "HubError") -> Exit:
+    from nodes.contract.errors import ConfigError, Invalid
+    from nodes.server.joining import HubUnreachable
+
+    if isinstance(error, HubUnreachable):
+        return Exit.UNREACHABLE
+    return Exit.USAGE if isinstance(error, (ConfigError, Invalid)) else Exit.REFUSED
+
+
+HUB_WORDS: dict[str, Callable[[Client, argparse.Namespace], Exit]] = {
+    "token": _make_token,
+    "list": list_nodes,
+    "revoke": _revoke,
+}
+MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {"join": _join, "rotate": _rotate}

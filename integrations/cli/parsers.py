@@ -1,0 +1,215 @@
+"""The command lines: one parser per command, made only when its command is used."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from .exits import MEANINGS, Exit
+
+LONGEST_DAYS = 36_500
+
+RUN_HELP = "id of a run, its beginning or end as far as it is unique, or `last`"
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is one line that says what to do, or, with ``--json``, one object in the API's shape."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        self._is_json = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._is_json = "--json" in (args or ())
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        text = f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`."
+        if self._is_json:
+            print(json.dumps({"error": {"code": "usage", "message": text, "data": {}}}))
+        else:
+            print(f"agenthub: {text}", file=sys.stderr)
+        sys.exit(Exit.USAGE)
+
+
+def _make(command: str, what: str, examples: str) -> Parser:
+    return Parser(f"agenthub {command}", description=what, epilog=f"examples:\n{examples}\n\n{MEANINGS}")
+
+
+def _json(parser: argparse.ArgumentParser, what: str = "print JSON; errors too, in the API's shape") -> None:
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def _run() -> Parser:
+    parser = _make(
+        "run",
+        "Start a run of an agent.",
+        '  agenthub run demo "Say hello" --follow\n'
+        '  agenthub run web/codex "Fix the failing test" --json\n'
+        "  agenthub run demo - < task.md",
+    )
+    parser.add_argument("agent", help="its id, project/name, or its name if only one has it")
+    parser.add_argument("prompt", nargs="?", help="what to do; - reads it from standard input")
+    parser.add_argument("-f", "--follow", action="store_true", help="watch it to its end; exit by its outcome")
+    parser.add_argument("--keep-open", action="store_true", help="wait for more input at the end of the turn")
+    _json(parser, "print the run as JSON; with --follow, its events as lines of JSON")
+    return parser
+
+
+def _runs() -> Parser:
+    parser = _make("runs", "List runs, newest first.", "  agenthub runs --open\n  agenthub runs --agent demo --json")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--open", action="store_true", help="only those that are not over")
+    which.add_argument("--state", help="only those in this state (several with commas)")
+    parser.add_argument("--agent", help="only those of this agent")
+    parser.add_argument("--limit", type=_positive, default=20, help="at most so many (20)")
+    _json(parser)
+    return parser
+
+
+def _logs() -> Parser:
+    parser = _make(
+        "logs",
+        "Read a run's events. Following may be cut off at any time, by either side, and misses nothing.",
+        "  agenthub logs last\n  agenthub logs 4f1c22aa --follow\n  agenthub logs 4f1c22aa --json --after 120",
+    )
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run's end; exit by its outcome")
+    parser.add_argument("--after", type=_not_negative, default=0, metavar="N", help="only events after number N")
+    _json(parser, "events as lines of JSON")
+    return parser
+
+
+def _input() -> Parser:
+    parser = _make(
+        "input",
+        "Send a run another prompt: its next turn.",
+        '  agenthub input last "Now add a test"\n  agenthub input last -',
+    )
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument("text", help="the prompt; - reads it from standard input")
+    _json(parser)
+    return parser
+
+
+def _approve() -> Parser:
+    parser = _make(
+        "approve",
+        "Answer what a run asks. Without an answer, shows the question and its options.",
+        "  agenthub approve last\n  agenthub approve 4f1c22aa --allow\n  agenthub approve 4f1c22aa --option once",
+    )
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument("approval", nargs="?", help="which question, if there are several")
+    answer = parser.add_mutually_exclusive_group()
+    answer.add_argument("--allow", action="store_true", help="allow it, this once")
+    answer.add_argument("--always", action="store_true", help="allow it, and what is like it")
+    answer.add_argument("--reject", action="store_true", help="do not allow it")
+    answer.add_argument("--cancel", action="store_true", help="give no answer: the action does not happen")
+    answer.add_argument("--option", metavar="ID", help="one of the runtime's own options")
+    _json(parser)
+    return parser
+
+
+def _approvals() -> Parser:
+    parser = _make(
+        "approvals",
+        "List what is waiting for an answer.",
+        "  agenthub approvals\n  agenthub approvals --run last --all",
+    )
+    parser.add_argument("--run", help=RUN_HELP)
+    parser.add_argument("--all", action="store_true", help="the answered ones too")
+    _json(parser)
+    return parser
+
+
+def _cancel() -> Parser:
+    parser = _make("cancel", "End a run, with all of its processes.", "  agenthub cancel last")
+    parser.add_argument("run", help=RUN_HELP)
+    _json(parser)
+    return parser
+
+
+def _diff() -> Parser:
+    parser = _make(
+        "diff", "Print what a run changed, as a patch.", "  agenthub diff last --stat\n  agenthub diff last | git apply"
+    )
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument("--stat", action="store_true", help="only the files and how much of them")
+    _json(parser)
+    return parser
+
+
+def _agents() -> Parser:
+    parser = _make("agents", "List the agents that you may use.", "  agenthub agents")
+    _json(parser)
+    return parser
+
+
+def _nodes() -> Parser:
+    parser = _make("nodes", "List the machines that execute runs.", "  agenthub nodes --json")
+    _json(parser)
+    return parser
+
+
+def _token() -> Parser:
+    parser = _make(
+        "token",
+        "Create, list and revoke tokens: what programs sign in with.",
+        "  agenthub token create ci\n  agenthub token create laptop --user alice --days 90\n  agenthub token revoke ci",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|revoke")
+    create = actions.add_parser("create", help="make one; it is printed once")
+    create.add_argument("name", help="what it is for")
+    create.add_argument("--user", help="whose it is, by user name (you, unless you are root)")
+    create.add_argument("--days", dest="expires", type=_in_days, metavar="N", help="valid for so many days")
+    _json(create, 'print {"token": …}')
+    _json(actions.add_parser("list", help="list them, without their secrets"))
+    revoke = actions.add_parser("revoke", help="make one invalid")
+    revoke.add_argument("token", help="its name, or its id's beginning or end")
+    _json(revoke)
+    return parser
+
+
+def _positive(text: str) -> int:
+    return _number(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _number(text, 0)
+
+
+def _in_days(text: str) -> str:
+    return (datetime.now(UTC) + timedelta(days=_number(text, 1, LONGEST_DAYS))).isoformat()
+
+
+def _number(text: str, least: int, most: int | None = None) -> int:
+    bounds = f"from {least}" if most is None else f"from {least} to {most}"
+    # isdecimal, and short: int() takes digits and underscores of all kinds, and refuses thousands of them its own way
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and least <= int(text) <= (most or int(text))):
+        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, got {text[:40]!r}")
+    return int(text)
+
+
+PARSERS: dict[str, Callable[[], Parser]] = {
+    "run": _run,
+    "runs": _runs,
+    "logs": _logs,
+    "input": _input,
+    "approve": _approve,
+    "approvals": _approvals,
+    "cancel": _cancel,
+    "diff": _diff,
+    "agents": _agents,
+    "nodes": _nodes,
+    "token": _token,
+}
+
+
+def parser_of(command: str) -> Parser:
+    """The parser of one command. It exits with 2 on wrong usage, as argparse does and ``Exit.USAGE`` says."""
+    parser = PARSERS[command]()
+    if sys.stdout.encoding and sys.stdout.encoding.lower() not in ("utf-8", "utf8"):
+        parser.epilog = (parser.epilog or "").encode("ascii", "replace").decode()
+    return parser
