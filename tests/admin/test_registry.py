@@ -1,0 +1,275 @@
+"""The registry (Django's admin): for root, audited, in a fixed number of queries."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts.models import Membership, Project, Role, Token, User
+from agents.models import Agent, Run
+from audit.models import AuditEvent
+from audit.services import record
+from nodes.models import Node
+from tests.factories import (
+    PASSWORD,
+    make_agent,
+    make_approval,
+    make_node,
+    make_project,
+    make_root,
+    make_run,
+    make_token,
+    make_user,
+)
+
+pytestmark = pytest.mark.django_db
+MODELS = [
+    "accounts_user", "accounts_project", "accounts_token", "nodes_node", "agents_agent", "agents_run",
+    "agents_approval", "audit_auditevent",
+]  # fmt: skip
+READ_ONLY = ["accounts_token", "agents_run", "agents_approval", "audit_auditevent"]
+
+
+@pytest.fixture
+def registry() -> Client:
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(make_root())
+    return client
+
+
+def fill(number: int) -> None:
+    """One more row of everything."""
+    project = make_project(f"project-{number}", owner=make_user(f"owner-{number}"))
+    agent = make_agent(f"agent-{number}", project=project, node=make_node(f"node-{number}"))
+    make_approval(make_run(agent=agent, user=make_user(f"user-{number}")))
+    make_token(make_user(f"user-{number}"))
+    record(project.pk, "thing.happened", by=SYSTEM)
+
+
+def url(model: str, page: str = "changelist", *args: Any) -> str:
+    return reverse(f"admin:{model}_{page}", args=args)
+
+
+def names() -> list[str]:
+    return list(AuditEvent.objects.exclude(name="user.signed_in").order_by("id").values_list("name", flat=True))
+
+
+def saved(response: Any) -> bool:
+    """Whether a form went through; the errors of one that did not are shown by the failing test."""
+    if response.status_code == 200:
+        pytest.fail(str(response.context["adminform"].form.errors) + str(response.context["errors"]))
+    return bool(response.status_code == 302)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_list_takes_the_same_queries_however_long(registry: Client, model: str) -> None:
+    def count() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert registry.get(url(model)).status_code == 200
+        return len(queries)
+
+    fill(1)
+    count()
+    few = count()
+    for number in range(2, 6):
+        fill(number)
+    assert count() == few
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_lists_are_searched(registry: Client, model: str) -> None:
+    fill(1)
+    for wanted in ("1", "00000000-0000-0000-0000-000000000000", "'\"%"):
+        assert registry.get(url(model), {"q": wanted}).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_row_opens(registry: Client, model: str) -> None:
+    fill(1)
+    page = registry.get(url(model))
+    row = page.context["cl"].result_list[0]
+    assert registry.get(url(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", READ_ONLY)
+def test_what_is_made_elsewhere_is_only_looked_at(registry: Client, model: str) -> None:
+    fill(1)
+    row = registry.get(url(model)).context["cl"].result_list[0]
+    assert registry.get(url(model, "add")).status_code == 403
+    assert registry.post(url(model, "change", row.pk), {}).status_code == 403
+    assert registry.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_staff_who_are_not_root_see_nothing(model: str) -> None:
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(make_user("dora", is_staff=True))
+    assert client.get(url(model)).status_code == 403
+
+
+def test_a_person_is_made_changed_and_given_a_password(registry: Client) -> None:
+    form = {"username": "dora", "email": "", "password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+    assert saved(registry.post(url("accounts_user", "add"), form))
+    dora = User.objects.get(username="dora")
+    assert dora.check_password(PASSWORD) and not dora.is_staff
+    form = {"username": "dora", "email": "dora@example.org", "is_active": "on", "is_superuser": "on"}
+    assert saved(registry.post(url("accounts_user", "change", dora.pk), form))
+    changed = User.objects.get(username="dora")
+    assert changed.is_superuser and changed.is_staff and changed.check_password(PASSWORD)
+    new = {"password1": "another horse entirely", "password2": "another horse entirely", "usable_password": "true"}
+    assert registry.post(reverse("admin:auth_user_password_change", args=[dora.pk]), new).status_code == 302
+    assert names() == ["user.created", "user.edited", "user.password_changed"]
+
+
+def test_the_last_root_stays_one_and_is_told_why(registry: Client) -> None:
+    root = User.objects.get(username="root")
+    response = registry.post(
+        url("accounts_user", "change", root.pk), {"username": "root", "is_active": "on"}, follow=True
+    )
+    assert "at least one active root operator" in response.content.decode()
+    root.refresh_from_db()
+    assert root.is_superuser and names() == []
+
+
+def members(*rows: tuple[str, str, str], initial: int = 0, delete: int | None = None) -> dict[str, str]:
+    """The inline form's fields: (membership id or empty, user id, role) each."""
+    form = {"memberships-TOTAL_FORMS": str(len(rows)), "memberships-INITIAL_FORMS": str(initial)}
+    for number, (key, user, role) in enumerate(rows):
+        form |= {
+            f"memberships-{number}-user": user,
+            f"memberships-{number}-role": role,
+            f"memberships-{number}-id": key,
+        }
+    return form if delete is None else {**form, f"memberships-{delete}-DELETE": "on"}
+
+
+def test_a_project_is_made_with_its_members_and_changed(registry: Client, alice: User, bob: User) -> None:
+    form = {"slug": "pier", "name": "Pier", "description": "", **members(("", str(alice.pk), "owner"))}
+    assert saved(registry.post(url("accounts_project", "add"), form))
+    project = Project.objects.get(slug="pier")
+    assert project.memberships.get(user=alice).role == Role.OWNER
+    held = project.memberships.get(user=alice)
+    mine = project.memberships.exclude(user=alice).get()
+    rows = [(str(held.pk), str(bob.pk), "maintainer"), (str(mine.pk), str(mine.user_id), "owner")]
+    form = {"name": "East Pier", "description": "", "memberships-0-project": str(project.pk),
+            "memberships-1-project": str(project.pk), **members(*rows, initial=2)}  # fmt: skip
+    assert saved(registry.post(url("accounts_project", "change", project.pk), form))
+    assert dict(project.memberships.values_list("user__username", "role")) == {"bob": "maintainer", "root": "owner"}
+    assert names() == [
+        "project.created", "member.added", "project.edited", "member.added", "member.removed",
+    ]  # fmt: skip
+
+
+def test_the_last_owner_of_a_project_stays_and_is_told_why(registry: Client, project: Project, alice: User) -> None:
+    held = project.memberships.get(user=alice)
+    form = {"name": project.name, "description": "", "memberships-0-project": str(project.pk)}
+    form |= members((str(held.pk), str(alice.pk), "owner"), initial=1, delete=0)
+    response = registry.post(url("accounts_project", "change", project.pk), form, follow=True)
+    assert "at least one owner" in response.content.decode()
+    assert Membership.objects.filter(pk=held.pk).exists() and names() == []
+
+
+def test_a_node_is_switched_off(registry: Client, oslo: Node) -> None:
+    form = {"name": "Oslo", "direction": "dial", "capacity": "3", "labels": "{}", "default_worktree_root": ""}
+    assert saved(registry.post(url("nodes_node", "change", oslo.pk), form))
+    oslo.refresh_from_db()
+    assert (oslo.is_enabled, oslo.capacity, names()) == (False, 3, ["node.edited"])
+
+
+NEW_NODE = {
+    "slug": "gpu-01", "name": "GPU 01", "direction": "dial", "grpc_target": "https://gpu01.internal:50051",
+    "tls_server_name": "gpu01.internal", "default_worktree_root": "/data/worktrees", "labels": '{"gpu": "h100"}',
+    "pool": "gpu", "capacity": "8", "is_enabled": "on",
+}  # fmt: skip
+
+
+def test_a_node_is_registered_and_edited(registry: Client) -> None:
+    assert saved(registry.post(url("nodes_node", "add"), NEW_NODE))
+    node = Node.objects.get(slug="gpu-01")
+    assert (node.labels, node.capacity, node.pool) == ({"gpu": "h100"}, 8, "gpu")
+    assert saved(registry.post(url("nodes_node", "change", node.pk), {**NEW_NODE, "direction": "tunnel"}))
+    node.refresh_from_db()
+    assert (node.direction, node.grpc_target) == ("tunnel", "")
+    assert names() == ["node.registered", "node.edited"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"slug": "main"}, "is reserved"), ({"grpc_target": ""}, "Needed for the hub to dial")],
+    ids=str,
+)
+def test_a_node_that_does_not_fit_is_refused_with_the_reason(
+    registry: Client, change: dict[str, str], words: str
+) -> None:
+    response = registry.post(url("nodes_node", "add"), NEW_NODE | change, follow=True)
+    assert words in response.content.decode() and not Node.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "words", "state"),
+    [("cordon", "take no new runs; those", "cordoned"), ("drain", "show as draining", "draining")],
+)
+def test_nodes_are_cordoned_drained_and_opened(
+    registry: Client, oslo: Node, action: str, words: str, state: str
+) -> None:
+    chosen = {"_selected_action": [str(oslo.pk)]}
+    page = registry.post(url("nodes_node"), {"action": action, **chosen}, follow=True).content.decode()
+    assert words in page and f">{state}<" in page.replace("\n", "").replace(" ", "")
+    assert (
+        "take new runs again"
+        in registry.post(url("nodes_node"), {"action": "uncordon", **chosen}, follow=True).content.decode()
+    )
+    oslo.refresh_from_db()
+    assert not oslo.is_cordoned and len(names()) == 2
+
+
+def test_a_node_that_was_deleted_is_not_listed(registry: Client, run: Run) -> None:
+    Node.objects.filter(pk=run.node_id).update(removed_at=run.created_at)
+    assert list(registry.get(url("nodes_node")).context["cl"].result_list) == []
+
+
+def test_an_agent_is_made_changed_and_put_away(registry: Client, project: Project, oslo: Node) -> None:
+    form = {
+        "project": str(project.pk), "name": "mender", "node": str(oslo.pk), "runtime": "acp", "preset": "scripted",
+        "command": "[]", "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay",
+        "worktree_ref": "HEAD", "approval_seconds": "600",
+    }  # fmt: skip
+    assert saved(registry.post(url("agents_agent", "add"), form))
+    agent = Agent.objects.get(name="mender")
+    assert saved(registry.post(url("agents_agent", "change", agent.pk), {**form, "description": "Mends nets."}))
+    registry.post(url("agents_agent"), {"action": "archive", "_selected_action": [str(agent.pk)]})
+    agent.refresh_from_db()
+    assert agent.description == "Mends nets." and agent.archived_at
+    assert names() == ["agent.created", "agent.edited", "agent.archived"]
+
+
+def test_an_agent_that_does_not_fit_is_refused_with_the_reason(registry: Client, agent: Agent) -> None:
+    form = {
+        "name": "mender", "node": str(agent.node_id), "runtime": "acp", "command": "[]", "environment": "{}",
+        "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
+    }  # fmt: skip
+    response = registry.post(url("agents_agent", "change", agent.pk), form, follow=True)
+    assert "Choose a preset" in response.content.decode()
+    assert names() == []
+
+
+def test_tokens_are_revoked_and_show_no_secret(registry: Client, alice: User) -> None:
+    secret = make_token(alice)
+    token = Token.objects.get()
+    for page in (url("accounts_token"), url("accounts_token", "change", token.pk)):
+        text = registry.get(page).content.decode()
+        assert secret not in text and token.digest not in text
+    registry.post(url("accounts_token"), {"action": "revoke", "_selected_action": [str(token.pk)]})
+    token.refresh_from_db()
+    assert token.revoked_at and names() == ["token.revoked"]
+
+
+def test_events_are_not_in_the_registry(registry: Client, run: Run) -> None:
+    index = registry.get("/admin/").content.decode()
+    assert "runevent" not in index.lower() and "Success" not in index

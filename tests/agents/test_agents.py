@@ -1,0 +1,85 @@
+from typing import Any
+
+import pytest
+
+from agenthub_site.accounts.authentication import actor_of
+from agenthub_site.accounts.models import Project, User
+from agents.models import Agent
+from agents.queries import AmbiguousAgent, find_agent
+from agents.services.agents import NameTaken, archive_agent, create_agent, edit_agent
+from nodes.contract.errors import Forbidden, Invalid, NotFound
+from nodes.models import Node
+from tests.factories import make_agent, make_project
+
+
+def create(project: Project, node: Node, by: User, **fields: Any) -> Agent:
+    fields = {"name": "demo", "preset": "scripted", "worktree_repo": "/srv/repo", "node": node, **fields}
+    return create_agent(project, by=actor_of(by), **fields)
+
+
+def test_an_owner_creates_an_agent_and_a_developer_may_not(
+    project: Project, oslo: Node, alice: User, bob: User
+) -> None:
+    assert create(project, oslo, alice).project == project
+    with pytest.raises(Forbidden):
+        create(project, oslo, bob, name="second")
+
+
+def test_a_name_is_taken_once_per_project_and_free_again_when_archived(
+    project: Project, oslo: Node, alice: User
+) -> None:
+    first = create(project, oslo, alice)
+    with pytest.raises(NameTaken):
+        create(project, oslo, alice)
+    archive_agent(first, by=actor_of(alice))
+    assert create(project, oslo, alice).pk != first.pk
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"name": "no spaces"}, "name"),
+        ({"preset": ""}, "preset"),
+        ({"runtime": "command"}, "command"),
+        ({"command": "make"}, "command"),
+        ({"runtime": "magic"}, "runtime"),
+        ({"environment": {"A B": "x"}}, "environment"),
+        ({"environment": {"AGENTHUB_RUN_ID": "x"}}, "environment"),
+        ({"worktree_repo": ""}, "worktree_repo"),
+        ({"workspace_mode": "use_existing"}, "workdir"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_made(
+    project: Project, oslo: Node, alice: User, fields: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        create(project, oslo, alice, **fields)
+    assert field in refused.value.data["fields"]
+    assert not Agent.objects.exists()
+
+
+def test_editing_checks_what_creating_checks(agent: Agent, alice: User) -> None:
+    agent.worktree_repo = "/srv/repo"
+    agent.save()
+    assert edit_agent(agent, by=actor_of(alice), model="large").model == "large"
+    with pytest.raises(Invalid):
+        edit_agent(agent, by=actor_of(alice), name="")
+
+
+def test_an_agent_is_found_by_id_by_name_and_by_project_and_name(agent: Agent, bob: User) -> None:
+    actor = actor_of(bob)
+    assert find_agent(actor, str(agent.pk)) == find_agent(actor, "demo") == find_agent(actor, "harbour/demo") == agent
+
+
+def test_an_ambiguous_name_lists_the_candidates(agent: Agent, alice: User, oslo: Node) -> None:
+    make_agent("demo", project=make_project("quarry", owner=alice), node=oslo)
+    with pytest.raises(AmbiguousAgent) as refused:
+        find_agent(actor_of(alice), "demo")
+    assert refused.value.data["agents"] == ["harbour/demo", "quarry/demo"]
+
+
+def test_what_one_may_not_see_is_not_found(agent: Agent, charlie: User) -> None:
+    for name in (str(agent.pk), "demo", "harbour/demo", "nobody"):
+        with pytest.raises(NotFound):
+            find_agent(actor_of(charlie), name)

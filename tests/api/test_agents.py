@@ -1,0 +1,125 @@
+"""``/api/v1/agents/``."""
+
+from typing import Any
+
+import pytest
+
+from agenthub_site.accounts.models import Project, Role
+from agents.models import Agent
+from nodes.models import Node
+from tests.api.clients import Api, refusal
+from tests.factories import make_agent, make_node, make_project, make_user
+
+AGENTS = "/api/v1/agents/"
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    fields = {
+        "project": "harbour",
+        "name": "mender",
+        "node": "oslo",
+        "preset": "scripted",
+        "worktree_repo": "/srv/quay",
+    }
+    return {name: value for name, value in {**fields, **changes}.items() if value is not None}
+
+
+def test_a_maintainer_makes_an_agent(project: Project, oslo: Node) -> None:
+    make_project(mona=Role.MAINTAINER)
+    response = Api(make_user("mona")).post(AGENTS, body(environment={"CI": "1"}, command=["agent", "--acp"]))
+    assert response.status_code == 201 and response["ETag"]
+    made = response.json()
+    assert (made["project_slug"], made["node_slug"], made["environment"]) == ("harbour", "oslo", {"CI": "1"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"name": "../up"}, "name"),
+        ({"name": None}, "name"),
+        ({"node": "atlantis"}, "node"),
+        ({"runtime": "magic"}, "runtime"),
+        ({"runtime": "command", "command": []}, "command"),
+        ({"command": "rm -rf"}, "command"),
+        ({"environment": {"A B": "1"}}, "environment"),
+        ({"environment": {"AGENTHUB_HOME": "/"}}, "environment"),
+        ({"worktree_repo": None}, "worktree_repo"),
+        ({"approval_seconds": 0}, "approval_seconds"),
+        ({"colour": "blue"}, "colour"),
+    ],
+)
+def test_an_agent_that_does_not_fit_is_refused_and_the_field_is_named(
+    as_alice: Api, project: Project, oslo: Node, changes: dict[str, Any], field: str
+) -> None:
+    response = as_alice.post(AGENTS, body(**changes))
+    assert refusal(response) == (400, "invalid")
+    assert field in response.json()["error"]["data"]["fields"]
+    assert not Agent.objects.exists()
+
+
+def test_a_taken_name_is_a_conflict(as_alice: Api, agent: Agent) -> None:
+    assert refusal(as_alice.post(AGENTS, body(name="demo"))) == (409, "name_taken")
+
+
+def test_a_project_that_one_does_not_see_takes_no_agent(as_charlie: Api, project: Project, oslo: Node) -> None:
+    assert refusal(as_charlie.post(AGENTS, body())) == (404, "not_found")
+
+
+@pytest.mark.parametrize("role", [Role.DEVELOPER, Role.REVIEWER, Role.VIEWER])
+def test_other_roles_look_and_change_nothing(agent: Agent, role: str) -> None:
+    make_project(dora=role)
+    as_dora, url = Api(make_user("dora")), f"{AGENTS}{agent.pk}/"
+    assert as_dora.get(url).status_code == 200
+    assert refusal(as_dora.post(AGENTS, body())) == (403, "forbidden")
+    assert refusal(as_dora.patch(url, {"name": "mine"})) == (403, "forbidden")
+    assert refusal(as_dora.delete(url)) == (403, "forbidden")
+
+
+def test_values_of_the_environment_are_for_those_who_may_set_them(as_alice: Api, as_bob: Api, agent: Agent) -> None:
+    as_alice.patch(f"{AGENTS}{agent.pk}/", {"environment": {"KEY": "shh"}, "worktree_repo": "/srv/quay"})
+    assert as_alice.get(f"{AGENTS}{agent.pk}/").json()["environment"] == {"KEY": "shh"}
+    assert as_bob.get(f"{AGENTS}{agent.pk}/").json()["environment"] == {"KEY": "•••"}
+    assert "shh" not in as_bob.get(AGENTS).content.decode()
+
+
+def test_a_change_with_the_etag_one_read_goes_through_and_a_stale_one_does_not(as_alice: Api, project: Project) -> None:
+    url = f"{AGENTS}{make_agent(project=project, worktree_repo='/srv/quay').pk}/"
+    read = as_alice.get(url)["ETag"]
+    changed = as_alice.patch(url, {"description": "first"}, headers={"If-Match": read})
+    assert changed.status_code == 200 and changed["ETag"] != read
+    assert refusal(as_alice.patch(url, {"description": "second"}, headers={"If-Match": read})) == (
+        412,
+        "precondition_failed",
+    )
+    assert as_alice.get(url).json()["description"] == "first"
+
+
+def test_an_agent_moves_to_another_node(as_alice: Api, project: Project) -> None:
+    make_node("bergen")
+    url = f"{AGENTS}{make_agent(project=project, worktree_repo='/srv/quay').pk}/"
+    assert as_alice.patch(url, {"node": "bergen"}).json()["node_slug"] == "bergen"
+
+
+def test_an_agent_put_away_leaves_the_list_and_keeps_its_history(as_alice: Api, agent: Agent) -> None:
+    assert as_alice.delete(f"{AGENTS}{agent.pk}/").status_code == 204
+    assert as_alice.get(AGENTS).json()["results"] == []
+    assert len(as_alice.get(f"{AGENTS}?archived=true").json()["results"]) == 1
+    assert as_alice.get(f"{AGENTS}{agent.pk}/").json()["archived_at"]
+    assert refusal(as_alice.post("/api/v1/runs/", {"agent": "demo", "prompt": "Go."})) == (404, "not_found")
+
+
+def test_an_outsider_finds_no_agent(as_charlie: Api, agent: Agent) -> None:
+    url = f"{AGENTS}{agent.pk}/"
+    for response in (as_charlie.get(url), as_charlie.patch(url, {"name": "x"}), as_charlie.delete(url)):
+        assert refusal(response) == (404, "not_found")
+    assert as_charlie.get(AGENTS).json()["results"] == []
+
+
+def test_a_list_takes_the_same_queries_however_long(
+    as_alice: Api, project: Project, django_assert_num_queries: Any
+) -> None:
+    for number in range(5):
+        make_agent(f"agent-{number}", project=project, node=make_node(f"node-{number}"))
+    as_alice.get(AGENTS)
+    with django_assert_num_queries(3):  # token, roles, agents
+        assert len(as_alice.get(f"{AGENTS}?project=harbour").json()["results"]) == 5

@@ -1,0 +1,79 @@
+"""``/healthz``, ``/readyz``, ``/metrics``."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from agenthub_site import health
+from agents.models import Run
+from nodes.models import Node
+from tests.api.clients import Api, refusal
+from tests.factories import make_approval, make_node
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(SERVER_NAME="localhost")
+
+
+@pytest.fixture
+def broken_bell() -> Iterator[None]:
+    health.register("bell", lambda: "The bell hears nobody.")
+    yield
+    health.unregister("bell")
+
+
+def test_a_live_process_says_so_without_a_query(client: Client) -> None:
+    with connection.execute_wrapper(lambda *_: pytest.fail("a query")):
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_ready_process_says_what_it_looked_at(client: Client) -> None:
+    response = client.get("/readyz")
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "not_ready": {}, "checked": ["database", "migrations"]}
+
+
+def test_what_is_not_ready_is_named(client: Client, broken_bell: None) -> None:
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["not_ready"] == {"bell": "The bell hears nobody."}
+
+
+def test_a_migration_that_is_missing_is_named(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_is_migrated", False)
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'audit' AND name = '0002_append_only'")
+    assert "1 migrations" in client.get("/readyz").json()["not_ready"]["migrations"]
+
+
+def test_metrics_count_what_is_under_way(client: Client, run: Run) -> None:
+    make_approval(run)
+    client.get("/readyz")
+    text = client.get("/metrics").content.decode()
+    assert 'agenthub_live_runs{state="running"} 1.0' in text
+    assert "agenthub_open_approvals 1.0" in text
+    assert 'agenthub_nodes{state="online"} 1.0' in text
+    assert 'agenthub_http_request_seconds_count{method="GET",route="readyz",status="200"}' in text
+
+
+def test_metrics_tell_each_nodes_health(client: Client, oslo: Node, lima: Node) -> None:
+    make_node("cairo", is_enabled=False)
+    Node.objects.filter(pk=oslo.pk).update(vitals={"disk_free": 10, "disk_total": 100})
+    text = client.get("/metrics").content.decode()
+    assert 'agenthub_node_health{node="oslo",status="degraded"} 1.0' in text
+    assert 'agenthub_node_health{node="oslo",status="online"} 0.0' in text
+    assert 'agenthub_node_health{node="lima",status="offline"} 1.0' in text
+    assert 'agenthub_node_disk_pct{node="oslo"} 90.0' in text
+    assert "agenthub_node_latency_ms{" not in text and "cairo" not in text
+
+
+def test_metrics_from_afar_are_for_root(as_alice: Api, as_root: Api) -> None:
+    for api in (as_alice, Api()):
+        assert refusal(api.get("/metrics", REMOTE_ADDR="10.0.0.7")) == (403, "forbidden")
+        assert refusal(api.get("/metrics", headers={"X-Forwarded-For": "10.0.0.7"})) == (403, "forbidden")
+    assert as_root.get("/metrics", REMOTE_ADDR="10.0.0.7").status_code == 200

@@ -1,0 +1,310 @@
+"""A machine becomes a node by a token, once; renews by its key; and is put out by revoking."""
+
+import base64
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.conf import settings
+from django.core.cache import cache
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import SYSTEM
+from audit.models import AuditEvent
+from nodes import pki
+from nodes.contract.errors import Conflict, Invalid
+from nodes.join import ATTEMPTS, create_join_token, revoke_node
+from nodes.leases import LeaseLost, claim_lease, require_lease
+from nodes.link.joining import Enrolled, NotAToken, TokenText, derive_key, renewal_message, request_proof
+from nodes.models import JoinToken, Node
+from tests.api.clients import Api, refusal
+from tests.factories import make_node
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def authority() -> Iterator[pki.Authority]:
+    cache.clear()
+    pki.ensure_pki(settings.CONFIG.pki_dir, uuid4())
+    yield pki.load_authority(settings.CONFIG.pki_dir)
+    cache.clear()
+
+
+@dataclass
+class Machine:
+    """A machine with a token, and what it got for it."""
+
+    token: TokenText
+    key: bytes = b""
+    csr: str = ""
+    answer: Any = None
+
+    def body(self, **changes: object) -> dict[str, object]:
+        key, csr = pki.make_request()
+        self.key, self.csr = key, csr.decode()
+        proof = request_proof(derive_key(self.token.id, self.token.secret), self.token.id, "", self.csr)
+        return {"token": str(self.token.id), "csr": self.csr, "proof": proof, **changes}
+
+    def enroll(self, **changes: object) -> Any:
+        self.answer = Api().post("/api/v1/nodes/enroll", self.body(**changes))
+        return self.answer
+
+    @property
+    def certificate(self) -> str:
+        return str(self.answer.json()["certificate"])
+
+    @property
+    def identity(self) -> pki.NodeIdentity:
+        found = pki.identity_of(self.certificate.encode())
+        assert found
+        return found
+
+    def renew(self, *, at: float | None = None, node: UUID | None = None, key: bytes = b"", **changes: object) -> Any:
+        _, csr = pki.make_request()
+        node, stamp = node or self.identity.node_id, int(time.time() if at is None else at)
+        signature = sign(key or self.key, renewal_message(node, stamp, csr.decode()))
+        body = {
+            "node": str(node), "csr": csr.decode(), "timestamp": stamp, "certificate": self.certificate,
+            "signature": signature,
+        }  # fmt: skip
+        return Api().post("/api/v1/nodes/renew", {**body, **changes})
+
+
+def sign(key: bytes, message: bytes) -> str:
+    loaded = serialization.load_pem_private_key(key, None)
+    assert isinstance(loaded, ec.EllipticCurvePrivateKey)
+    return base64.b64encode(loaded.sign(message, ec.ECDSA(hashes.SHA256()))).decode()
+
+
+def new_machine(slug: str = "gpu-01") -> Machine:
+    return Machine(create_join_token(slug, SYSTEM).text)
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return new_machine()
+
+
+@pytest.fixture
+def joined(machine: Machine) -> Machine:
+    assert machine.enroll().status_code == 201
+    return machine
+
+
+def audited(name: str) -> list[dict[str, Any]]:
+    return list(AuditEvent.objects.filter(name=name).order_by("number").values_list("data", flat=True))
+
+
+def test_a_token_makes_the_node_and_says_how_to_join(as_root: Api) -> None:
+    answer = as_root.post("/api/v1/nodes/join-tokens/", {"name": "gpu-01"})
+    assert answer.status_code == 201
+    body = answer.json()
+    text = TokenText.decode(body["token"])
+    assert text.fingerprint == pki.fingerprint((settings.CONFIG.pki_dir / "ca.pem").read_bytes())
+    assert body["command"] == f"agenthub node join {body['url']} --token {body['token']}"
+    node = Node.objects.get(slug="gpu-01")
+    assert (node.direction, body["node"]) == (Node.Direction.TUNNEL, str(node.pk))
+    assert audited("node.created") and audited("join_token.created")
+    assert body["token"] not in str(AuditEvent.objects.values_list("data", flat=True))
+
+
+def test_only_root_makes_tokens_and_revokes(as_bob: Api, as_nobody: Api, project: object) -> None:
+    node = make_node("gpu-01", direction=Node.Direction.TUNNEL)
+    for path in ("/api/v1/nodes/join-tokens/", f"/api/v1/nodes/{node.pk}/revoke/"):
+        assert refusal(as_bob.post(path, {"name": "gpu-01"})) == (403, "forbidden")
+        assert as_nobody.post(path, {"name": "gpu-01"}).status_code == 401
+
+
+@pytest.mark.parametrize("slug", ["", "main", "local", "a b", "a/b", "ö", "x" * 129])
+def test_a_name_that_is_none_is_refused(slug: str) -> None:
+    with pytest.raises(Invalid):
+        create_join_token(slug, SYSTEM)
+
+
+def test_a_node_that_the_hub_dials_gets_no_token() -> None:
+    make_node("oslo")
+    with pytest.raises(Conflict):
+        create_join_token("oslo", SYSTEM)
+
+
+def test_the_hub_keeps_no_secret(machine: Machine) -> None:
+    kept = JoinToken.objects.get()
+    assert bytes(kept.key) == derive_key(machine.token.id, machine.token.secret) != machine.token.secret
+    machine.enroll()
+    kept.refresh_from_db()
+    assert bytes(kept.key) == b"" and kept.used_at
+
+
+def test_joining_gives_a_certificate_for_the_machines_own_key(joined: Machine, authority: pki.Authority) -> None:
+    body = joined.answer.json()
+    certificate = x509.load_pem_x509_certificate(joined.certificate.encode())
+    certificate.verify_directly_issued_by(authority.certificate)
+    node = Node.objects.get(slug="gpu-01")
+    assert joined.identity == pki.NodeIdentity(node.pk, node.generation)
+    own = serialization.load_pem_private_key(joined.key, None)
+    assert certificate.public_key() == own.public_key()
+    assert certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(days=pki.JOINED_DAYS)
+    answer = Enrolled(
+        UUID(body["node"]), body["name"], body["generation"], body["certificate"], body["authority"],
+        tuple(body["addresses"]),
+    )  # fmt: skip
+    key = derive_key(joined.token.id, joined.token.secret)
+    assert body["proof"] == answer.proof(key, joined.csr)
+    assert replace(answer, authority="another").proof(key, joined.csr) != body["proof"]
+    assert audited("node.joined")
+
+
+def test_what_else_the_request_says_is_ignored(machine: Machine) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(pki.HUB_URI)])
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    csr = request.public_bytes(serialization.Encoding.PEM).decode()
+    proof = request_proof(derive_key(machine.token.id, machine.token.secret), machine.token.id, "", csr)
+    machine.enroll(csr=csr, proof=proof)
+    certificate = x509.load_pem_x509_certificate(machine.certificate.encode())
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    shown = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert shown.get_values_for_type(x509.UniformResourceIdentifier) == [machine.identity.uri]
+
+
+def test_a_token_is_good_once(joined: Machine) -> None:
+    assert refusal(Machine(joined.token).enroll()) == (409, "join_token_used")
+    assert [data["code"] for data in audited("join_token.refused")] == ["join_token_used"]
+
+
+def test_an_expired_token_is_refused(machine: Machine) -> None:
+    JoinToken.objects.update(expires_at=timezone.now())
+    assert refusal(machine.enroll()) == (403, "join_token_expired")
+    assert audited("join_token.refused")[0]["code"] == "join_token_expired"
+
+
+@pytest.mark.parametrize("changes", [{"proof": "0" * 64}, {"name": "other"}, {"token": str(uuid4())}])
+def test_a_request_without_the_secret_is_refused(machine: Machine, changes: dict[str, object]) -> None:
+    assert refusal(machine.enroll(**changes)) == (403, "join_token_invalid")
+    assert JoinToken.objects.get().used_at is None
+
+
+def test_a_token_is_bound_to_its_node(machine: Machine) -> None:
+    _, csr = pki.make_request()
+    key = derive_key(machine.token.id, machine.token.secret)
+    proof = request_proof(key, machine.token.id, "other", csr.decode())
+    assert refusal(machine.enroll(name="other", csr=csr.decode(), proof=proof)) == (403, "join_token_invalid")
+
+
+def test_a_proof_holds_for_its_request_alone(machine: Machine) -> None:
+    _, another = pki.make_request()
+    assert refusal(machine.enroll(csr=another.decode())) == (403, "join_token_invalid")
+
+
+def test_guessing_is_slowed_down(machine: Machine) -> None:
+    for _ in range(ATTEMPTS):
+        machine.enroll(proof="0" * 64)
+    assert refusal(machine.enroll()) == (429, "throttled")
+
+
+@pytest.mark.parametrize("text", ["", "ahj_", "aht_abc", "ahj_e30", "ahj_" + "é" * 8, "ahj_W10", "ahj_" + "a" * 5000])
+def test_what_is_no_token_is_said_so(text: str) -> None:
+    with pytest.raises(NotAToken):
+        TokenText.decode(text)
+
+
+def test_a_new_machine_under_the_name_ends_the_old_ones_certificate(joined: Machine) -> None:
+    second = new_machine()
+    assert second.enroll().status_code == 201
+    assert second.identity.node_id == joined.identity.node_id
+    assert second.identity.generation > joined.identity.generation
+    assert refusal(joined.renew()) == (403, "node_revoked")
+
+
+def test_renewing_gives_a_certificate_for_another_key(joined: Machine) -> None:
+    answer = joined.renew()
+    assert answer.status_code == 200
+    new = answer.json()["certificate"].encode()
+    assert pki.identity_of(new) == joined.identity
+    old = x509.load_pem_x509_certificate(joined.certificate.encode())
+    assert x509.load_pem_x509_certificate(new).public_key() != old.public_key()
+    assert audited("node.renewed")
+
+
+def test_renewing_is_possible_after_expiry_for_a_while(joined: Machine, authority: pki.Authority) -> None:
+    public_key = pki.requested_key(joined.csr.encode())
+    for days, status in ((pki.RENEW_GRACE_DAYS - 1, 200), (pki.RENEW_GRACE_DAYS + 1, 403)):
+        past = datetime.now(UTC) - timedelta(days=days + 1)
+        old = pki.certify_node(authority, joined.identity, public_key, now=past, days=1)
+        assert joined.renew(certificate=old.decode()).status_code == status
+
+
+def test_a_renewal_by_another_key_is_refused(joined: Machine) -> None:
+    assert refusal(joined.renew(key=pki.make_request()[0])) == (403, "renewal_refused")
+
+
+def test_a_node_renews_for_itself_alone(joined: Machine) -> None:
+    other = new_machine("gpu-02")
+    other.enroll()
+    assert refusal(joined.renew(node=other.identity.node_id)) == (403, "renewal_refused")
+    assert refusal(joined.renew(certificate=other.certificate)) == (403, "renewal_refused")
+
+
+def test_a_certificate_of_another_authority_is_refused(joined: Machine) -> None:
+    foreign = pki.certify_node(pki.make_authority(), joined.identity, pki.requested_key(joined.csr.encode()))
+    assert refusal(joined.renew(certificate=foreign.decode())) == (403, "renewal_refused")
+
+
+@pytest.mark.parametrize("ago", [-3600, 3600])
+def test_a_renewal_of_another_hour_is_refused(joined: Machine, ago: int) -> None:
+    assert refusal(joined.renew(at=time.time() - ago)) == (403, "clock_skew")
+
+
+@pytest.mark.parametrize("field", ["csr", "certificate", "signature"])
+def test_nonsense_is_refused_and_no_fault(joined: Machine, field: str) -> None:
+    changes: dict[str, Any] = {field: "nonsense ☃"}
+    assert joined.renew(**changes).status_code in (400, 403)
+
+
+def test_a_request_that_is_none_leaves_the_token(machine: Machine) -> None:
+    proof = request_proof(derive_key(machine.token.id, machine.token.secret), machine.token.id, "", "nonsense")
+    assert refusal(machine.enroll(csr="nonsense", proof=proof)) == (400, "invalid")
+    assert machine.enroll().status_code == 201
+
+
+def test_a_revoked_node_renews_nothing_and_its_link_is_void(joined: Machine, as_root: Api) -> None:
+    node = Node.objects.get(slug="gpu-01")
+    lease = claim_lease(node.pk, "one")
+    assert lease
+    assert as_root.post(f"/api/v1/nodes/{node.pk}/revoke/").json()["is_enabled"] is False
+    with pytest.raises(LeaseLost):
+        require_lease(lease)
+    assert refusal(joined.renew()) == (403, "node_revoked")
+    assert audited("node.revoked")[0]["slug"] == "gpu-01"
+
+
+def test_revoking_ends_the_nodes_open_tokens(machine: Machine) -> None:
+    revoke_node(Node.objects.get(slug="gpu-01"), SYSTEM)
+    assert refusal(machine.enroll()) == (403, "join_token_expired")
+
+
+def test_a_revoked_node_may_join_again(joined: Machine) -> None:
+    revoke_node(Node.objects.get(slug="gpu-01"), SYSTEM)
+    again = new_machine()
+    assert again.enroll().status_code == 201
+    assert Node.objects.get(slug="gpu-01").is_enabled
+    assert again.renew().status_code == 200
+
+
+def test_the_hubs_own_node_is_not_revoked() -> None:
+    with pytest.raises(Invalid):
+        revoke_node(make_node("local"), SYSTEM)

@@ -1,0 +1,177 @@
+"""The other pages, on a wide screen and on a phone, by mouse and by keyboard."""
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.journeys.hub import Hub
+
+from .contrast import faint_texts
+from .steps import answer, approval, expect_state, start_run
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+PAGES = [
+    "/runs/",
+    "/runs/new/",
+    "/approvals/",
+    "/agents/",
+    "/agents/new/",
+    "/projects/",
+    "/projects/demo/",
+    "/nodes/",
+    "/tokens/",
+]
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits_the_screen(web: Page, hub: Hub, width: int, scheme: str) -> None:
+    web.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    web.set_viewport_size({"width": width, "height": 740})
+    for path in [*PAGES, f"/runs/{hub.told['run']}/"]:
+        web.goto(hub.told["address"] + path)
+        expect(web.locator("h1").first).to_be_visible()
+        assert web.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert web.evaluate("document.documentElement.dataset.bsTheme") == scheme
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read(web: Page, hub: Hub, scheme: str) -> None:
+    web.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+    run = hub.start_run("@write faint.md can this be read?")
+    for path in [*PAGES, f"/runs/{hub.told['run']}/", f"/runs/{run}/"]:
+        web.goto(hub.told["address"] + path)
+        expect(web.locator("h1").first).to_be_visible()
+        assert faint_texts(web) == {}, path
+    approval(web)
+    assert faint_texts(web) == {}
+    answer(web, "outline-danger")
+
+
+def test_an_approval_is_answered_from_the_inbox(web: Page, hub: Hub) -> None:
+    run = hub.start_run("@ask shell @say thank you")
+    web.goto(f"{hub.told['address']}/approvals/")
+    card = web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{run}/"]'))
+    card.locator("button.btn-primary").click()
+    expect(card).to_have_count(0)
+    expect(web.locator(f'.row-item a[href^="/runs/{run}/"]')).to_be_visible()
+    web.goto(f"{hub.told['address']}/runs/{run}/")
+    expect_state(web, "succeeded")
+
+
+def test_a_change_is_judged_and_answered_by_keyboard_in_the_inbox(web: Page, hub: Hub) -> None:
+    run = hub.start_run("@write keyboard.md a line of its own")
+    web.goto(f"{hub.told['address']}/approvals/")
+    card = web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{run}/"]'))
+    expect(card.locator(".line-add")).to_contain_text("a line of its own")
+    card.locator(".file-diff-lines").focus()
+    web.keyboard.press("Tab")
+    expect(card.locator(".row-meta a")).to_be_focused()
+    web.keyboard.press("Tab")
+    expect(card.get_by_role("button", name="Allow once")).to_be_focused()
+    web.keyboard.press("Enter")
+    expect(web.locator(f'.row-item a[href^="/runs/{run}/"]')).to_be_visible()
+    expect(card).to_have_count(0)
+    assert web.evaluate("document.activeElement.closest('#approval-cards') !== null"), "the keyboard kept its place"
+
+
+def test_the_list_of_runs_follows_by_itself(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/runs/")
+    run = hub.start_run("@ask write")
+    row = web.locator(f"#run-{run}")
+    expect(row).to_contain_text("waiting")
+    assert hub.cli("approve", run, "--reject").returncode == 0
+    expect(row).to_contain_text("succeeded")
+
+
+def test_filters_change_the_address_and_the_list(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/runs/")
+    web.get_by_label("State").select_option("lost")
+    expect(web.get_by_text("No run fits these filters")).to_be_visible()
+    assert "state=lost" in web.url
+
+
+def test_the_form_shows_the_fields_that_matter(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/agents/new/")
+    expect(web.get_by_label("Command")).to_be_hidden()
+    web.get_by_label("Runtime").select_option("command")
+    expect(web.get_by_label("Command")).to_be_visible()
+    expect(web.get_by_label("Preset")).to_be_hidden()
+    web.get_by_label("Workspace").select_option("use_existing")
+    expect(web.get_by_label("Directory")).to_be_visible()
+    expect(web.get_by_label("Repository")).to_be_hidden()
+
+
+def test_the_theme_is_chosen_and_kept(web: Page) -> None:
+    web.emulate_media(color_scheme="light")
+    web.get_by_role("button", name="Dark").click()
+    expect(web.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    web.reload()
+    expect(web.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    expect(web.get_by_role("button", name="Dark")).to_have_attribute("aria-pressed", "true")
+    web.get_by_role("button", name="Auto").click()
+    expect(web.locator("html")).to_have_attribute("data-bs-theme", "light")
+
+
+def test_the_keyboard_leads_to_the_content_and_can_be_followed(web: Page) -> None:
+    web.keyboard.press("Tab")
+    expect(web.get_by_role("link", name="Skip to content")).to_be_focused()
+    web.keyboard.press("Enter")
+    web.keyboard.press("Tab")
+    outline = web.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    shadow = web.evaluate("getComputedStyle(document.activeElement).boxShadow")
+    assert outline != "none" or shadow != "none"
+
+
+def test_a_phone_has_its_menu_behind_a_button(web: Page) -> None:
+    web.set_viewport_size({"width": 375, "height": 740})
+    expect(web.get_by_role("link", name="Nodes")).to_be_hidden()
+    web.get_by_role("button", name="Menu").click()
+    web.get_by_role("link", name="Nodes").click()
+    expect(web.get_by_role("heading", name="Nodes")).to_be_visible()
+    expect(web.locator(".node").first).to_contain_text("online")
+
+
+def test_a_run_is_started_from_a_phone(web: Page) -> None:
+    web.set_viewport_size({"width": 375, "height": 740})
+    start_run(web, "@say hello from afar @ask write")
+    expect(web.locator(".message").first).to_contain_text("hello from afar")
+    answer(web, "primary")
+    expect(web.locator(".ending-succeeded")).to_be_visible()
+
+
+def test_the_api_docs_load_nothing_from_elsewhere(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/api/docs/")
+    expect(web.locator(".swagger-ui .info")).to_be_visible()
+
+
+def test_no_page_breaks_its_content_policy(web: Page, hub: Hub) -> None:
+    broken: list[str] = []
+
+    def note(what: str) -> None:
+        broken.append(what)
+
+    web.expose_function("noteViolation", note)
+    web.add_init_script(
+        "addEventListener('securitypolicyviolation', e => noteViolation(`${location.pathname} ${e.violatedDirective}`))"
+    )
+    admin = ["/admin/", "/admin/agents/run/", "/admin/agents/agent/add/", "/admin/accounts/user/"]
+    for path in [*PAGES, f"/runs/{hub.told['run']}/", "/api/docs/", *admin]:
+        web.goto(hub.told["address"] + path)
+        expect(web.locator("h1, h2").first).to_be_attached()
+        web.wait_for_load_state("networkidle")
+    assert broken == []
+
+
+def test_the_admin_is_one_click_away_for_root(web: Page) -> None:
+    web.get_by_role("link", name="Admin").click()
+    expect(web).to_have_url(re.compile(r"/admin/$"))
+
+
+def test_the_admin_has_the_pages_colour_and_a_way_back(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/admin/")
+    accent = web.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--color-primary-600').trim()")
+    assert accent in {"#3f5bd9", "rgb(63, 91, 217)"}
+    web.get_by_role("link", name="Back to the pages").locator("visible=true").first.click()
+    expect(web).to_have_url(re.compile(r"/runs/$"))

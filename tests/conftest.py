@@ -1,0 +1,71 @@
+"""Every test process has a home of its own, made before Django's settings are read; and the cast as fixtures."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+KEPT = {"AGENTHUB_DATABASE__URL", "AGENTHUB_REDIS__URL", "AGENTHUB_TEST_DB"}
+for _name in [name for name in os.environ if name.startswith("AGENTHUB_") and name not in KEPT]:
+    del os.environ[_name]
+HOME = Path(tempfile.mkdtemp(prefix="aht-", dir="/tmp"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+(HOME / "static").mkdir()
+os.environ["AGENTHUB_HOME"] = str(HOME)
+os.environ["DJANGO_SETTINGS_MODULE"] = "agenthub_site.settings"
+
+import django  # noqa: E402
+
+django.setup()
+# Not left to the workers of a parallel run: they would read the settings before they have a home of their own.
+del os.environ["DJANGO_SETTINGS_MODULE"]
+
+import pytest  # noqa: E402
+from django.conf import settings  # noqa: E402
+from django.db import connection  # noqa: E402
+from django.test import TransactionTestCase  # noqa: E402
+from pytest_django import DjangoDbBlocker  # noqa: E402
+
+from audit.protection import protect, unprotect  # noqa: E402
+from tests.cast import *  # noqa: E402, F403
+
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A fresh home under a short path, since a Unix socket's path holds 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_can_be_emptied() -> Iterator[None]:
+    """A transactional test ends with empty tables, which the trail's protection refuses; it steps aside just then."""
+    empty = vars(TransactionTestCase)["_fixture_teardown"]
+
+    def unprotected(case: TransactionTestCase) -> None:
+        unprotect(connection)
+        try:
+            empty(case)
+        finally:
+            protect(connection)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", unprotected)
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """PostgreSQL drops no database in use, and threads of asynchronous tests leave their connections open."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )

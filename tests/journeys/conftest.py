@@ -1,0 +1,25 @@
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .hub import Hub, new_hub
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A hub that is up, for the tests of one file."""
+    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
+    with new_hub(home) as hub:
+        hub.up()
+        yield hub
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def own_hub(home: Path) -> Iterator[Hub]:
+    """A hub of one test's own, not started."""
+    with new_hub(home) as hub:
+        yield hub

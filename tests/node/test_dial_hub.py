@@ -1,0 +1,189 @@
+"""A joined node dials its hub: what it checks before it believes, what it writes, when it renews, how it waits."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from nodes import pki
+from nodes.contract.errors import ConfigError, HubError
+from nodes.link.joining import Enrolled, TokenText, derive_key, new_secret, request_proof
+from nodes.server.joining import HomeInUse, HubPlace, HubRefused, HubUnreachable, NotTheHub, join, renew, renews_in
+from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, pause
+
+NODE = UUID(int=7)
+Answer = tuple[int, dict[str, Any]]
+
+
+class FakeHub:
+    """Enrols and renews as a hub does, over plain HTTP; ``change`` spoils what it would answer."""
+
+    def __init__(self) -> None:
+        self.authority = pki.make_authority()
+        self.secret = new_secret()
+        self.token = TokenText(uuid4(), self.secret, pki.fingerprint(self.authority.pem), ("127.0.0.1:1",))
+        self.change: Callable[[dict[str, Any]], None] = lambda _: None
+        self.refusal: Answer | None = None
+        self.days = pki.JOINED_DAYS
+        self.node = NODE
+        self.url = ""
+
+    def answer(self, path: str, body: dict[str, Any]) -> Answer:
+        if self.refusal:
+            return self.refusal
+        public_key = pki.requested_key(body["csr"].encode())
+        certificate = pki.certify_node(self.authority, pki.NodeIdentity(self.node, 2), public_key, days=self.days)
+        said: dict[str, Any] = {"certificate": certificate.decode()}
+        if path.endswith("/enroll"):
+            key = derive_key(self.token.id, self.secret)
+            assert body["proof"] == request_proof(key, self.token.id, "", body["csr"])
+            assert self.token.encode() not in json.dumps(body)
+            enrolled = Enrolled(
+                self.node, "gpu-01", 2, said["certificate"], self.authority.pem.decode(), ("127.0.0.1:1",)
+            )
+            said |= {
+                "node": str(self.node), "name": "gpu-01", "generation": 2, "authority": enrolled.authority,
+                "addresses": list(enrolled.addresses), "proof": enrolled.proof(key, body["csr"]),
+            }  # fmt: skip
+        self.change(said)
+        return 200, said
+
+
+@contextmanager
+def serving(hub: FakeHub) -> Iterator[None]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            status, said = hub.answer(self.path, body)
+            content = json.dumps(said).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join(30)
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    hub = FakeHub()
+    with serving(hub):
+        yield hub
+
+
+def test_joining_writes_a_private_home(hub: FakeHub, home: Path) -> None:
+    place = join(home, hub.url, hub.token.encode())
+    assert place == HubPlace.load(home / "node") == HubPlace(hub.url, ("127.0.0.1:1",), "gpu-01")
+    assert pki.identity_of((home / "pki/node.pem").read_bytes()) == pki.NodeIdentity(NODE, 2)
+    assert (home / "pki/node.pem").stat().st_mode & 0o777 == 0o600
+    assert (home / "pki").stat().st_mode & 0o777 == 0o700
+    assert (home / "config.toml").read_text() == '[server]\nrole = "node"\n'
+    assert (home / "node/id").read_text().strip() == str(NODE)
+
+
+def test_a_configuration_that_is_there_is_kept(hub: FakeHub, home: Path) -> None:
+    (home / "config.toml").write_text('safe_paths = ["/srv"]\n')
+    join(home, hub.url, hub.token.encode())
+    assert (home / "config.toml").read_text() == 'safe_paths = ["/srv"]\n'
+
+
+@pytest.mark.parametrize("field", ["certificate", "authority", "node", "name", "generation", "addresses", "proof"])
+def test_an_answer_that_was_changed_on_the_way_is_not_believed(hub: FakeHub, home: Path, field: str) -> None:
+    other = pki.make_authority().pem.decode()
+    changed: dict[str, Any] = {
+        "certificate": other, "authority": other, "node": str(uuid4()), "name": "gpu-02", "generation": 3,
+        "addresses": ["192.0.2.1:50051"], "proof": "0" * 64,
+    }  # fmt: skip
+    hub.change = lambda said: said.update({field: changed[field]})
+    with pytest.raises(NotTheHub):
+        join(home, hub.url, hub.token.encode())
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("field", ["certificate", "node", "proof"])
+def test_an_answer_that_lacks_a_part_is_none(hub: FakeHub, home: Path, field: str) -> None:
+    hub.change = lambda said: said.pop(field)
+    with pytest.raises(NotTheHub):
+        join(home, hub.url, hub.token.encode())
+
+
+def test_the_hubs_refusal_is_told_with_its_code(hub: FakeHub, home: Path) -> None:
+    hub.refusal = (409, {"error": {"code": "join_token_used", "message": "Used.", "data": {}}})
+    with pytest.raises(HubRefused, match="Used") as refused:
+        join(home, hub.url, hub.token.encode())
+    assert refused.value.data["code"] == "join_token_used"
+
+
+@pytest.mark.parametrize("url", ["", "hub", "ftp://hub", "http://127.0.0.1:port", "http://"])
+def test_an_address_that_is_none_is_said(hub: FakeHub, home: Path, url: str) -> None:
+    with pytest.raises(ConfigError):
+        join(home, url, hub.token.encode())
+
+
+def test_a_hub_that_is_not_there_is_said(hub: FakeHub, home: Path) -> None:
+    with pytest.raises(HubUnreachable):
+        join(home, "http://127.0.0.1:1", hub.token.encode())
+
+
+def test_a_hubs_home_is_left_alone(hub: FakeHub, home: Path) -> None:
+    pki.ensure_pki(home / "pki", NODE)
+    with pytest.raises(HomeInUse):
+        join(home, hub.url, hub.token.encode())
+
+
+def test_another_nodes_epoch_is_forgotten_and_ones_own_is_not(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    (home / "node/epoch").write_text("9")
+    join(home, hub.url, hub.token.encode())
+    assert (home / "node/epoch").exists()
+    hub.node = uuid4()
+    join(home, hub.url, hub.token.encode())
+    assert not (home / "node/epoch").exists()
+
+
+def test_renewing_replaces_key_and_certificate_together(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    before = (home / "pki/node.pem").read_bytes()
+    assert renew(home) > datetime.now(UTC) + timedelta(days=6)
+    after = (home / "pki/node.pem").read_bytes()
+    assert pki.identity_of(after) == pki.identity_of(before)
+    assert after.partition(b"-----BEGIN PRIVATE")[2] != before.partition(b"-----BEGIN PRIVATE")[2]
+
+
+def test_a_certificate_of_another_authority_is_not_taken(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    before = (home / "pki/node.pem").read_bytes()
+    hub.authority = pki.make_authority()
+    with pytest.raises(HubError):
+        renew(home)
+    assert (home / "pki/node.pem").read_bytes() == before
+
+
+def test_a_certificate_is_renewed_at_half_its_life(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    now = datetime.now(UTC)
+    assert renews_in(home, now + timedelta(days=3)) > timedelta()
+    assert renews_in(home, now + timedelta(days=4)) <= timedelta()
+
+
+def test_pauses_grow_to_a_bound_and_are_longer_when_the_hub_does_not_want_the_node() -> None:
+    assert all(pause(0, "") <= 0.25 for _ in range(50))
+    assert all(pause(1000, "link_closed") <= LONGEST_SECONDS for _ in range(50))
+    assert all(0.3 * REFUSED_SECONDS <= pause(0, "node_revoked") <= REFUSED_SECONDS for _ in range(50))

@@ -1,0 +1,210 @@
+"""Nodes dial the hub: who is let in, who takes over from whom, and who is put out."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.database_threads import DatabaseThreads
+from agenthub_site.tunnels import Tunnels
+from agents.ingest import Ingest
+from agents.models import RunEvent
+from agents.states import State
+from audit.models import AuditEvent
+from nodes import pki
+from nodes.contract import events
+from nodes.contract.config import Config, InternalGrpcConfig
+from nodes.contract.errors import ConfigError
+from nodes.contract.record import encode
+from nodes.doors import hub_addresses, tunnel_address_file
+from nodes.join import revoke_node
+from nodes.link.credentials import Credentials
+from nodes.link.dial import dial_hub
+from nodes.link.errors import LinkClosed, LinkError
+from nodes.link.link import PROTOCOL, NodeEnd
+from nodes.models import LinkLease, Node
+from nodes.pb import link_pb2 as pb
+from tests.factories import make_agent, make_node, make_run
+from tests.support import eventually_async
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def config_of(home: Path, listen: str = "127.0.0.1:0", **given: bool) -> Config:
+    config = Config(internal_grpc=InternalGrpcConfig(listen=listen, **given))
+    config.home = home
+    return config
+
+
+class Hub:
+    """The listening end alone, on loopback."""
+
+    def __init__(self, home: Path) -> None:
+        self.config = config_of(home)
+        self.authority = pki.load_authority(self.config.pki_dir)
+
+    @property
+    def address(self) -> str:
+        return tunnel_address_file(self.config.home).read_text()
+
+    def credentials(self, node: Node, generation: int = 0, authority: pki.Authority | None = None) -> Credentials:
+        identity = pki.NodeIdentity(node.pk, generation or node.generation)
+        pair = pki.issue_node(authority or self.authority, identity)
+        return Credentials(self.authority.pem, pair.certificate, pair.key)
+
+    async def dial(self, node: Node, *, says: Node | None = None, generation: int = 0) -> NodeEnd:
+        """A node's end that has said hello."""
+        link = await dial_hub(self.address, self.credentials(node, generation))
+        hello = pb.Hello(protocol=PROTOCOL, node_id=str((says or node).pk))
+        await link.send(pb.NodeFrame(hello=hello))
+        return link
+
+
+@asynccontextmanager
+async def listening(config: Config) -> AsyncIterator[Tunnels]:
+    ingest, database = Ingest(), DatabaseThreads(2)
+    tunnels = Tunnels(config, ingest, database)
+    ingest.start()
+    try:
+        await tunnels.start("hub-a")
+        yield tunnels
+    finally:
+        await tunnels.stop()
+        await asyncio.to_thread(ingest.stop)
+        await asyncio.to_thread(database.close)
+
+
+@pytest.fixture
+async def hub(home: Path) -> AsyncIterator[Hub]:
+    pki.ensure_pki(home / "pki", UUID(int=7))
+    hub = Hub(home)
+    async with listening(hub.config):
+        yield hub
+
+
+@pytest.fixture
+def tunnel() -> Node:
+    return make_node("gpu-01", direction=Node.Direction.TUNNEL, last_heard_at=None)
+
+
+async def ending(link: NodeEnd) -> str:
+    """The hub's own word for why a link is over."""
+    error: LinkError = await asyncio.wait_for(link.wait_closed(), 30)
+    return str(error.data.get("code", error.code))
+
+
+async def test_a_node_that_dials_is_welcomed_in_a_new_epoch(hub: Hub, tunnel: Node) -> None:
+    link = await hub.dial(tunnel)
+    welcome = await link.welcome(30)
+    lease = await LinkLease.objects.aget(node=tunnel)
+    assert (welcome.epoch, lease.owner) == (lease.epoch, "hub-a")
+    await tunnel.arefresh_from_db()
+    assert tunnel.connected_at
+    await link.aclose()
+
+
+async def test_the_older_of_two_connections_is_cut(hub: Hub, tunnel: Node) -> None:
+    first = await hub.dial(tunnel)
+    before = await first.welcome(30)
+    second = await hub.dial(tunnel)
+    after = await second.welcome(30)
+    assert after.epoch > before.epoch
+    assert await ending(first) == "superseded"
+    assert second.is_open
+    await second.aclose()
+
+
+async def test_a_revoked_node_is_cut_and_does_not_come_back(hub: Hub, tunnel: Node) -> None:
+    link = await hub.dial(tunnel)
+    await link.welcome(30)
+    await sync_to_async(revoke_node)(tunnel, SYSTEM)
+    assert await ending(link) == "node_revoked"
+    for _ in range(2):
+        assert await ending(await hub.dial(tunnel, generation=1)) == "node_revoked"
+    assert await AuditEvent.objects.filter(name="node.refused").acount() == 1
+
+
+@pytest.mark.parametrize("changes", [{"generation": 2}, {"direction": Node.Direction.DIAL}])
+async def test_a_certificate_that_does_not_fit_the_node_is_refused(
+    hub: Hub, tunnel: Node, changes: dict[str, object]
+) -> None:
+    await Node.objects.filter(pk=tunnel.pk).aupdate(**changes)
+    assert await ending(await hub.dial(tunnel)) == "node_revoked"
+
+
+async def test_a_certificate_of_another_authority_is_refused(hub: Hub, tunnel: Node) -> None:
+    foreign = hub.credentials(tunnel, authority=pki.make_authority())
+    with pytest.raises(LinkError):
+        await dial_hub(hub.address, foreign)
+
+
+async def test_a_node_speaks_under_its_own_name_alone(hub: Hub, tunnel: Node) -> None:
+    oslo = await sync_to_async(make_node)("oslo", direction=Node.Direction.TUNNEL, last_heard_at=None)
+    link = await hub.dial(tunnel, says=oslo)
+    assert await ending(link) == "link_closed"  # cut, without a word
+    await oslo.arefresh_from_db()
+    assert oslo.last_heard_at is None
+    await tunnel.arefresh_from_db()
+    assert tunnel.last_heard_at is None
+
+
+async def test_records_of_another_nodes_run_are_refused(hub: Hub, tunnel: Node) -> None:
+    run = await sync_to_async(lambda: make_run(agent=make_agent(node=make_node("oslo")), state=State.RUNNING))()
+    link = await hub.dial(tunnel)
+    await link.welcome(30)
+    ended = encode(1, events.RunCompleted())
+    part = pb.RunRecords(run_id=str(run.pk), generation=1, count=1, frames=ended)
+    await link.send(pb.NodeFrame(records=pb.Records(batch=1, runs=[part])))
+    acks: list[pb.RunAck] = []
+    with contextlib.suppress(LinkClosed):
+        async for frame in link.frames():
+            if frame.WhichOneof("frame") == "ack":
+                acks = list(frame.ack.runs)
+                break
+    assert [ack.refused for ack in acks] == ["unknown_run"]
+    await run.arefresh_from_db()
+    assert run.state == State.RUNNING
+    assert not await RunEvent.objects.filter(run=run).aexists()
+    await link.aclose()
+
+
+async def test_a_taken_port_is_tried_again_unless_it_was_asked_for(home: Path) -> None:
+    pki.ensure_pki(home / "pki", UUID(int=7))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        async with listening(config_of(home, listen)) as tunnels:
+            assert tunnels.count == 0 and not tunnel_address_file(home).exists()
+        with pytest.raises(ConfigError, match=r"internal_grpc\.listen"):
+            async with listening(config_of(home, listen, enabled=True)):
+                pass
+
+
+async def test_a_port_that_gets_free_is_taken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agenthub_site.tunnels.RETRY_SECONDS", 0.05)
+    pki.ensure_pki(home / "pki", UUID(int=7))
+    taken = socket.create_server(("127.0.0.1", 0))
+    listen = f"127.0.0.1:{taken.getsockname()[1]}"
+    async with listening(config_of(home, listen)):
+        taken.close()
+        await eventually_async(tunnel_address_file(home).exists)
+        assert hub_addresses(config_of(home, listen)) == (listen,)
+
+
+async def test_a_hub_that_wants_no_nodes_to_dial_does_not_listen(home: Path) -> None:
+    async with listening(config_of(home, enabled=False)):
+        assert not tunnel_address_file(home).exists()
+
+
+async def test_a_port_chosen_by_chance_is_kept_over_a_restart(home: Path) -> None:
+    pki.ensure_pki(home / "pki", UUID(int=7))
+    async with listening(config_of(home)):
+        first = tunnel_address_file(home).read_text()
+    async with listening(config_of(home)):
+        assert tunnel_address_file(home).read_text() == first

@@ -1,0 +1,110 @@
+"""Health from evidence: every status, every threshold, and nothing invented."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agents.models import Agent
+from agents.states import State
+from nodes.contract.ids import new_id
+from nodes.evidence import health_of
+from nodes.health import Evidence, Level, Status, judge
+from nodes.models import Command, Node
+from tests.factories import make_agent, make_node, make_run
+
+NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
+
+
+def heard(seconds: float = 1, **known: Any) -> Evidence:
+    return Evidence(heard_at=NOW - timedelta(seconds=seconds), **known)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status", "words"),
+    [
+        (Evidence(), "unknown", "not said hello"),
+        (heard(), "online", "is heard"),
+        (heard(12), "online", "is heard"),
+        (heard(13), "stale", "last heard 13 s ago"),
+        (heard(15), "stale", "overdue"),
+        (heard(16), "offline", "Not heard for 16 s"),
+        (heard(3 * 86_400), "offline", "Not heard for 3 d"),
+        (heard(latency_ms=501), "degraded", "Link latency 501 ms (critical)."),
+        (heard(failure_rate=0.02), "degraded", "Connection failures 2 % (warning)."),
+        (heard(16, latency_ms=501), "offline", "Not heard"),
+        (heard(5, refusal=Status.MISMATCH, refused_at=NOW), "mismatch", "Another machine"),
+        (heard(5, refusal=Status.UNAUTHORIZED, refused_at=NOW), "unauthorized", "unauthorized"),
+        (Evidence(refusal=Status.UNAUTHORIZED, refused_at=NOW), "unauthorized", "unauthorized"),
+        (heard(1, refusal=Status.MISMATCH, refused_at=NOW - timedelta(seconds=9)), "online", "is heard"),
+    ],
+)
+def test_each_status_follows_from_what_is_known(evidence: Evidence, status: str, words: str) -> None:
+    health = judge(evidence, NOW)
+    assert health.status == status and words in health.reason
+    assert (health.checked_at, health.heard_at) == (NOW, evidence.heard_at)
+
+
+@pytest.mark.parametrize(
+    ("figure", "ok", "warning", "critical"),
+    [
+        ("latency_ms", 100, 100.1, 500.1),
+        ("failure_rate", 0.01, 0.011, 0.101),
+        ("agent_start_s", 30, 31, 61),
+    ],
+)
+def test_each_figure_has_its_thresholds(figure: str, ok: float, warning: float, critical: float) -> None:
+    for value, level in ((ok, "ok"), (warning, "warning"), (critical, "critical")):
+        health = judge(heard(**{figure: value}), NOW)
+        assert (getattr(health, figure).value, getattr(health, figure).level) == (value, level)
+        assert health.status == ("online" if level == "ok" else "degraded")
+
+
+@pytest.mark.parametrize(("free", "level"), [(20, "ok"), (19, "warning"), (5, "warning"), (4, "critical")])
+def test_a_disk_is_judged_by_what_is_used_of_it(free: int, level: str) -> None:
+    disk = judge(heard(disk_free=free, disk_total=100), NOW).disk_pct
+    assert (disk.value, disk.level) == (100 - free, level)
+
+
+def test_what_is_not_measured_has_no_value() -> None:
+    health = judge(heard(disk_free=0, disk_total=0), NOW)
+    assert {(figure.value, figure.level) for figure, _ in health.figures.values()} == {(None, Level.UNKNOWN)}
+
+
+def started(agent: Agent, seconds: float) -> None:
+    """A run whose agent was there so long after the node was told, and that had waited a day for it to be told."""
+    now = timezone.now()
+    run = make_run(agent=agent, state=State.SUCCEEDED, started_at=now)
+    Command.objects.create(node=agent.node, run=run.pk, kind="start_run", number=1)
+    Command.objects.filter(run=run.pk).update(created_at=now - timedelta(seconds=seconds))
+    agent.runs.filter(pk=run.pk).update(created_at=now - timedelta(days=1))
+
+
+def test_agent_start_is_the_median_of_recent_runs(agent: Agent) -> None:
+    for seconds in (1, 40, 900):
+        started(agent, seconds)
+    health = health_of([agent.node], timezone.now())[agent.node_id]
+    assert (health.agent_start_s.value, health.agent_start_s.level) == (40, "warning")
+    assert health_of([agent.node], timezone.now() + timedelta(hours=2))[agent.node_id].agent_start_s.value is None
+
+
+def test_runs_that_were_never_sent_tell_nothing(agent: Agent) -> None:
+    make_run(agent=agent)
+    Command.objects.create(node=agent.node, run=new_id(), kind="start_run")
+    assert health_of([agent.node], timezone.now())[agent.node_id].agent_start_s.value is None
+
+
+def test_any_number_of_nodes_takes_one_query(agent: Agent, django_assert_num_queries: Any) -> None:
+    others = [make_agent(f"agent-{number}", node=make_node(f"node-{number}")) for number in range(4)]
+    for one in others:
+        started(one, 2)
+    nodes = list(Node.objects.all())
+    with django_assert_num_queries(1):
+        found = health_of(nodes, timezone.now())
+    assert [found[one.node_id].agent_start_s.value for one in others] == [2, 2, 2, 2]
+
+
+def test_the_disk_is_what_the_node_told(db: None) -> None:
+    node = make_node(vitals={"disk_free": 3, "disk_total": 100, "load": 0.1})
+    assert health_of([node], timezone.now())[node.pk].disk_pct.value == 97

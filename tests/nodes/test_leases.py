@@ -1,0 +1,44 @@
+from datetime import timedelta
+
+from django.utils import timezone
+
+from nodes.leases import claim_lease, release_lease, renew_lease
+from nodes.models import LinkLease, Node
+
+
+def expire(node: Node) -> None:
+    LinkLease.objects.filter(node=node).update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_link_has_one_owner_at_a_time(oslo: Node) -> None:
+    assert claim_lease(oslo.pk, "a")
+    assert claim_lease(oslo.pk, "b") is None
+
+
+def test_every_claim_begins_a_new_epoch(oslo: Node) -> None:
+    first, second = claim_lease(oslo.pk, "a"), claim_lease(oslo.pk, "a")
+    assert first and second and second.epoch == first.epoch + 1
+    assert not renew_lease(first) and renew_lease(second)
+
+
+def test_a_lease_that_ran_out_can_be_taken_and_not_renewed(oslo: Node) -> None:
+    old = claim_lease(oslo.pk, "a")
+    expire(oslo)
+    assert old and not renew_lease(old)
+    assert claim_lease(oslo.pk, "b")
+    assert not renew_lease(old)
+
+
+def test_a_lease_given_back_is_free_at_once(oslo: Node) -> None:
+    lease = claim_lease(oslo.pk, "a")
+    assert lease
+    release_lease(lease)
+    assert claim_lease(oslo.pk, "b")
+
+
+def test_a_stale_owner_cannot_give_back_what_is_no_longer_its_own(oslo: Node) -> None:
+    stale = claim_lease(oslo.pk, "a")
+    claim_lease(oslo.pk, "a")
+    assert stale
+    release_lease(stale)
+    assert claim_lease(oslo.pk, "b") is None

@@ -1,0 +1,235 @@
+"""What people fill in, and what they are told when it does not fit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from agenthub_site.accounts.models import Membership, Project, Token, User
+from agents.models import Agent, Approval, Run
+from agents.states import State
+from nodes.contract.limits import PROMPT_BYTES
+from nodes.models import Node
+from tests.factories import PASSWORD, make_approval, make_root, make_token, make_user
+
+SignIn = Callable[[User], Client]
+
+
+@pytest.fixture
+def settings_of_an_agent(project: Project, oslo: Node) -> dict[str, Any]:
+    return {
+        "project": project.pk, "name": "painter", "node": oslo.pk, "runtime": "acp", "preset": "scripted",
+        "workspace_mode": "create_worktree", "worktree_repo": "/srv/harbour", "worktree_ref": "HEAD",
+        "approval_seconds": "600",
+    }  # fmt: skip
+
+
+def test_signing_in_leads_to_where_one_wanted_to_go(client: Client, db: None) -> None:
+    make_user("alice", password=PASSWORD)
+    answer = client.post("/login/", {"username": "alice", "password": PASSWORD, "next": "/nodes/"})
+    assert answer.status_code == 302 and answer["Location"] == "/nodes/"
+
+
+def test_a_wrong_password_is_said_to_be_wrong(client: Client, db: None) -> None:
+    make_user("alice", password=PASSWORD)
+    page = client.post("/login/", {"username": "alice", "password": "guess"}).content.decode()
+    assert "do not go together" in page and 'value="alice"' in page and "guess" not in page
+
+
+def test_signing_in_never_leads_to_another_site(client: Client, db: None) -> None:
+    make_user("alice", password=PASSWORD)
+    answer = client.post("/login/", {"username": "alice", "password": PASSWORD, "next": "https://evil.example/"})
+    assert answer["Location"] == "/"
+
+
+def test_signing_out_ends_the_session(web: Client) -> None:
+    web.post("/logout/")
+    assert web.get("/runs/").status_code == 302
+
+
+def test_a_form_without_its_token_is_refused_in_style(alice: User) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(alice)
+    answer = strict.post("/runs/new/", {"prompt": "Hello"})
+    assert answer.status_code == 403 and "reload the page" in answer.content.decode()
+
+
+def test_starting_a_run_leads_to_its_page(web: Client, agent: Agent) -> None:
+    answer = web.post("/runs/new/", {"agent": agent.pk, "prompt": "Paint the quay"})
+    run = Run.objects.get()
+    assert answer["Location"] == f"/runs/{run.pk}/" and run.prompt == "Paint the quay" and not run.keep_open
+
+
+def test_a_run_can_be_started_again_with_its_own_prompt(web: Client, run: Run) -> None:
+    page = web.get(f"/runs/new/?like={run.pk}").content.decode()
+    assert run.prompt in page and f'value="{run.agent_id}" selected' in page
+
+
+def test_anothers_run_lends_no_prompt(sign_in: SignIn, charlie: User, run: Run) -> None:
+    assert run.prompt not in sign_in(charlie).get(f"/runs/new/?like={run.pk}").content.decode()
+
+
+def test_an_empty_prompt_is_refused_beside_its_field(web: Client, agent: Agent) -> None:
+    answer = web.post("/runs/new/", {"agent": agent.pk, "prompt": "  "})
+    assert answer.status_code == 400 and 'id="id_prompt_error"' in answer.content.decode()
+    assert not Run.objects.exists()
+
+
+def test_a_prompt_of_too_many_bytes_says_what_is_allowed(web: Client, agent: Agent) -> None:
+    page = web.post("/runs/new/", {"agent": agent.pk, "prompt": "ü" * (PROMPT_BYTES - 1)}).content.decode()
+    assert "at most 128 KiB" in page and not Run.objects.exists()
+
+
+def test_nobody_starts_an_agent_they_may_not_see(sign_in: SignIn, charlie: User, agent: Agent) -> None:
+    answer = sign_in(charlie).post("/runs/new/", {"agent": agent.pk, "prompt": "Mine"})
+    assert answer.status_code == 400 and not Run.objects.exists()
+
+
+def test_a_cancelled_run_says_so(web: Client, run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(state=State.QUEUED)
+    page = web.post(reverse("cancel_run", args=[run.pk]), follow=True).content.decode()
+    assert 'data-state="cancelled"' in page
+
+
+def test_cancelling_what_has_ended_is_answered_with_the_reason(web: Client, run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(state=State.SUCCEEDED)
+    page = web.post(reverse("cancel_run", args=[run.pk]), follow=True).content.decode()
+    assert "alert-danger" in page and "succeeded" in page
+
+
+def test_an_approval_is_answered_with_the_runtimes_own_option(web: Client, run: Run) -> None:
+    approval = make_approval(run)
+    page = web.get("/approvals/").content.decode()
+    assert "make test" in page and 'value="yes"' in page and 'value="no"' in page
+    web.post(reverse("decide_approval", args=[approval.pk]), {"option_id": "yes"})
+    approval.refresh_from_db()
+    assert (approval.state, approval.option_id, approval.decided_by_label) == ("decided", "yes", "alice")
+
+
+def test_who_comes_second_is_told_who_was_first(sign_in: SignIn, alice: User, bob: User, run: Run) -> None:
+    approval = make_approval(run)
+    address = reverse("decide_approval", args=[approval.pk])
+    sign_in(bob).post(address, {"option_id": "no"})
+    page = sign_in(alice).post(address, {"option_id": "yes"}, headers={"HX-Request": "true"}).content.decode()
+    assert "bob answered this already" in page and "<html" not in page
+    approval.refresh_from_db()
+    assert approval.option_id == "no"
+
+
+def test_an_agent_is_made(web: Client, settings_of_an_agent: dict[str, Any]) -> None:
+    given = {**settings_of_an_agent, "environment": "LANG=C\nNAME=a=b", "turn_seconds": "90"}
+    answer = web.post("/agents/new/", given)
+    made = Agent.objects.get()
+    assert answer["Location"] == f"/agents/{made.pk}/"
+    assert made.environment == {"LANG": "C", "NAME": "a=b"} and made.turn_seconds == 90
+
+
+def test_a_command_is_read_as_a_shell_would(web: Client, settings_of_an_agent: dict[str, Any]) -> None:
+    given = {**settings_of_an_agent, "runtime": "command", "command": "make 'the tests' -j2"}
+    web.post("/agents/new/", given)
+    made = Agent.objects.get()
+    assert made.command == ["make", "the tests", "-j2"] and made.preset == ""
+    assert "make &#x27;the tests&#x27; -j2" in web.get(f"/agents/{made.pk}/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("name", "no spaces, please", "letters"),
+        ("worktree_repo", "", "git repository"),
+        ("command", "make 'half", "command line"),
+        ("environment", "no equals", "NAME=value"),
+        ("environment", "AGENTHUB_X=1", "are ours"),
+        ("approval_seconds", "0", "greater than"),
+    ],
+)
+def test_what_does_not_fit_is_said_beside_its_field(
+    web: Client, settings_of_an_agent: dict[str, Any], field: str, value: str, says: str
+) -> None:
+    answer = web.post("/agents/new/", {**settings_of_an_agent, field: value})
+    page = answer.content.decode()
+    problem = page.partition(f'id="id_{field}_error">')[2].partition("</div>")[0]
+    assert answer.status_code == 400 and says in problem and not Agent.objects.exists()
+
+
+def test_a_taken_name_is_refused(web: Client, agent: Agent, settings_of_an_agent: dict[str, Any]) -> None:
+    page = web.post("/agents/new/", {**settings_of_an_agent, "name": agent.name}).content.decode()
+    assert "has an agent of that name already" in page and Agent.objects.count() == 1
+
+
+def test_a_developer_makes_no_agents(sign_in: SignIn, bob: User, settings_of_an_agent: dict[str, Any]) -> None:
+    answer = sign_in(bob).post("/agents/new/", settings_of_an_agent)
+    assert answer.status_code == 400 and not Agent.objects.exists()
+
+
+def test_an_agent_is_changed(web: Client, agent: Agent, settings_of_an_agent: dict[str, Any]) -> None:
+    web.post(reverse("edit_agent", args=[agent.pk]), {**settings_of_an_agent, "model": "large"})
+    agent.refresh_from_db()
+    assert (agent.name, agent.model) == ("painter", "large")
+
+
+def test_a_refused_change_shows_the_name_it_still_has(
+    web: Client, agent: Agent, settings_of_an_agent: dict[str, Any]
+) -> None:
+    answer = web.post(reverse("edit_agent", args=[agent.pk]), {**settings_of_an_agent, "worktree_repo": ""})
+    assert answer.status_code == 400 and "<h1>Edit demo</h1>" in answer.content.decode()
+
+
+def test_an_archived_agent_leaves_the_lists_and_keeps_its_page(web: Client, agent: Agent, run: Run) -> None:
+    web.post(reverse("archive_agent", args=[agent.pk]))
+    assert "empty-title" in web.get("/agents/").content.decode()
+    assert "archived" in web.get(reverse("agent", args=[agent.pk])).content.decode()
+
+
+def test_a_project_is_roots_to_make(sign_in: SignIn, alice: User) -> None:
+    given = {"name": "Light House", "slug": "light-house", "description": ""}
+    assert sign_in(alice).post("/projects/new/", given).status_code == 403
+    assert sign_in(make_root()).post("/projects/new/", given)["Location"] == "/projects/light-house/"
+
+
+def test_an_owner_adds_and_removes_members(web: Client, project: Project, charlie: User) -> None:
+    web.post(reverse("add_member", args=[project.slug]), {"username": "charlie", "role": "viewer"})
+    membership = Membership.objects.get(user=charlie)
+    assert membership.role == "viewer"
+    web.post(reverse("remove_member", args=[project.slug, membership.pk]))
+    assert not Membership.objects.filter(user=charlie).exists()
+
+
+def test_nobody_of_that_name_is_said_beside_the_name(web: Client, project: Project) -> None:
+    answer = web.post(reverse("add_member", args=[project.slug]), {"username": "zoe", "role": "viewer"})
+    assert answer.status_code == 400 and "There is no such user." in answer.content.decode()
+
+
+def test_the_last_owner_stays(web: Client, alice: User, project: Project) -> None:
+    membership = Membership.objects.get(user=alice)
+    address = reverse("remove_member", args=[project.slug, membership.pk])
+    assert "keeps at least one owner" in web.post(address, follow=True).content.decode()
+    assert Membership.objects.filter(pk=membership.pk).exists()
+
+
+def test_a_tokens_secret_is_shown_once(web: Client) -> None:
+    answer = web.post("/tokens/", {"name": "laptop", "days": "30"})
+    page = answer.content.decode()
+    secret = page.partition('class="secret">')[2].partition("<")[0]
+    assert secret.startswith(Token.PREFIX) and "no-store" in answer["Cache-Control"]
+    assert Token.objects.get().digest == Token.digest_of(secret)
+    assert secret not in web.get("/tokens/").content.decode()
+
+
+def test_ones_own_token_is_revoked_and_anothers_is_not_found(web: Client, alice: User, bob: User) -> None:
+    make_token(alice)
+    make_token(bob)
+    mine, his = Token.objects.get(user=alice), Token.objects.get(user=bob)
+    assert web.post(reverse("revoke_token", args=[mine.pk])).status_code == 302
+    assert web.post(reverse("revoke_token", args=[his.pk])).status_code == 404
+    mine.refresh_from_db()
+    his.refresh_from_db()
+    assert mine.revoked_at is not None and his.revoked_at is None
+
+
+def test_an_expired_approval_is_not_asked_any_more(web: Client, run: Run) -> None:
+    approval = make_approval(run)
+    Approval.objects.filter(pk=approval.pk).update(expires_at=approval.requested_at)
+    assert "Nothing waits for you" in web.get("/approvals/").content.decode()

@@ -1,0 +1,75 @@
+"""Whose fault a failed authentication is, and what a caller shows."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from agenthub_site import hot
+from agenthub_site.accounts.admission import credential_of
+from agenthub_site.hot import DeadlineExceeded, identify
+from agenthub_site.origins import WrongOrigin, check_origin
+from agenthub_site.rates import Rates
+from nodes.contract.errors import HubError, InvalidToken, Unavailable
+
+COOKIE = (b"cookie", b"agenthub_session=x")
+
+
+def scope_of(*headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http", "client": ("192.0.2.7", 1), "headers": list(headers)}
+
+
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rates]:
+    rates = Rates(per_second=0.0, burst=1)
+    monkeypatch.setattr(hot, "REFUSALS", rates)
+    yield rates
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OperationalError("away"), Unavailable), (DeadlineExceeded(), DeadlineExceeded)],
+)
+async def test_a_database_that_does_not_answer_is_not_the_callers_failure(
+    monkeypatch: pytest.MonkeyPatch, refusals: Rates, error: Exception, told: type[HubError]
+) -> None:
+    async def admit(scope: object) -> None:
+        raise error
+
+    monkeypatch.setattr(hot, "admit", admit)
+    for _ in range(3):
+        with pytest.raises(told) as refused:
+            await identify(scope_of(), {})
+        assert refused.value.http == 503
+    assert refusals.has("192.0.2.7")
+
+
+async def test_a_wrong_token_is(monkeypatch: pytest.MonkeyPatch, refusals: Rates) -> None:
+    async def admit(scope: object) -> None:
+        await asyncio.sleep(0)
+        raise InvalidToken()
+
+    monkeypatch.setattr(hot, "admit", admit)
+    with pytest.raises(InvalidToken):
+        await identify(scope_of(), {})
+    assert not refusals.has("192.0.2.7")
+
+
+@pytest.mark.parametrize("authorization", [b"Basic eDp5", b"Bearer", b"x"])
+def test_only_a_bearer_takes_the_place_of_an_origin(authorization: bytes) -> None:
+    scope = scope_of(COOKIE, (b"authorization", authorization))
+    if authorization == b"Bearer":
+        with pytest.raises(InvalidToken):
+            check_origin(scope, {"origin": "http://evil.example"})
+        return
+    assert credential_of(scope)[0] == ""
+    with pytest.raises(WrongOrigin):
+        check_origin(scope, {"origin": "http://evil.example"})
+
+
+def test_a_bearer_proves_that_no_page_is_behind_it() -> None:
+    scope = scope_of(COOKIE, (b"authorization", b"bearer  aht_x "))
+    assert credential_of(scope) == ("aht_x", COOKIE[1], False)
+    check_origin(scope, {"origin": "http://evil.example"})
