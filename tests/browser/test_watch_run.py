@@ -203,12 +203,23 @@ def test_an_ended_run_shows_nothing_under_way(web: Page) -> None:
     expect(web.get_by_role("button", name="Jump to latest")).to_be_hidden()
 
 
+def test_whoever_scrolls_up_while_text_comes_is_not_pulled_back(web: Page) -> None:
+    start_run(web, f"@say 600 @say {WORDS} @delay 3 @say 600 @ask write")
+    expect(web.locator(".message").first).to_contain_text("word600")
+    web.mouse.move(600, 300)
+    web.mouse.wheel(0, -60)
+    expect(web.get_by_role("button", name="Jump to latest")).to_be_visible()
+    approval(web)
+    expect(web.get_by_role("button", name="Approval needed")).to_be_visible()
+
+
 def test_a_long_way_up_has_a_way_back_down(web: Page) -> None:
     lines = "\n\n".join(f"@say paragraph {number}" for number in range(60))
     start_run(web, f"{lines} @ask write")
     approval(web)
     expect(web.get_by_role("button", name=re.compile("Jump to latest|Approval needed"))).to_be_hidden()
     web.mouse.wheel(0, -20_000)
+    expect(web.locator("html")).to_have_js_property("scrollTop", 0)
     web.get_by_role("button", name="Approval needed").click()
     expect(approval(web).locator("button.btn-primary")).to_be_in_viewport()
     answer(web, "outline-danger")

@@ -17,9 +17,11 @@ export class Timeline {
     this.from = 0; // index of the first mounted item
     this.following = true;
     this.scheduled = false;
+    this.lastY = scrollY;
     earlier.addEventListener("click", () => this.showEarlier());
     jump.addEventListener("click", () => this.jumpToLatest());
     addEventListener("scroll", () => this.noteScroll(), { passive: true });
+    addEventListener("wheel", (event) => this.noteWheel(event), { passive: true });
   }
 
   /** Draw soon: in the next frame, or, while a long history still comes in, once in a while. */
@@ -106,10 +108,18 @@ export class Timeline {
     this.schedule();
   }
 
+  /** Whoever moves up has left the end, however little; whoever comes near it follows again. */
   noteScroll() {
     const end = document.documentElement.scrollHeight - innerHeight - scrollY;
-    this.following = end < NEAR_END_PX;
+    const isMovingUp = scrollY < this.lastY;
+    this.lastY = scrollY;
+    this.following = end < 1 || (!isMovingUp && end < NEAR_END_PX);
     this.updateJump();
+  }
+
+  /** A wheel turned up counts before the page has moved: the next draw must not pull it back. */
+  noteWheel(event) {
+    if (event.deltaY < 0 && scrollY > 0) this.following = false;
   }
 
   scrollToEnd() {
