@@ -20,12 +20,10 @@ from agents.ingest import Ingest
 from agents.models import Run
 from agents.states import ON_NODE
 from nodes.contract.config import Config
+from nodes.dialling import dial_node
 from nodes.link.credentials import Credentials
-from nodes.link.dial import dial
-from nodes.link.errors import NodeUnreachable
 from nodes.link.link import HubEnd
 from nodes.models import Command, Node
-from nodes.pki import NodeIdentity
 
 from .database_threads import DatabaseThreads
 from .links import LinkKeeper
@@ -47,13 +45,12 @@ class Controlplane:
         self._ingest = Ingest()
         self._database = DatabaseThreads()
         self._tunnels = Tunnels(config, self._ingest, self._database)
-        self._credentials: Credentials
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         """Begin to work. Raises ``PkiError`` if the home has no certificates, ``ConfigError`` if nodes cannot dial."""
-        self._credentials = Credentials.load(self._config.pki_dir, "hub")
+        Credentials.load(self._config.pki_dir, "hub")
         self._owner.take()
         self._ingest.start()
         await self._tunnels.start(self._owner.name)
@@ -109,17 +106,7 @@ class Controlplane:
             await asyncio.sleep(_NODES_SECONDS)
 
     async def _dial(self, node_id: UUID) -> HubEnd:
-        node = await self._database.run(Node.objects.get, pk=node_id)
-        target = self._local_target() if node.is_local else node.grpc_target.removeprefix("https://")
-        identity = NodeIdentity(node.pk, node.generation)
-        return await dial(target, self._credentials, identity, server_name=node.tls_server_name)
-
-    def _local_target(self) -> str:
-        """Where the local node listens: it writes its address when it starts."""
-        try:
-            return (self._config.node_dir / "address").read_text("ascii").strip()
-        except OSError as error:
-            raise NodeUnreachable("The local node has not started yet.") from error
+        return await dial_node(self._config, await self._database.run(Node.objects.get, pk=node_id))
 
 
 def nodes_to_dial() -> list[UUID]:
