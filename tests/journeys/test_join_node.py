@@ -1,28 +1,21 @@
 """A machine joins by the printed command, works, and is revoked; with real processes on two homes."""
 
 import json
-import os
-import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from integrations.cli.client import Client
 from integrations.cli.exits import Exit
 from nodes import pki
 from tests.support import eventually
 
-from .hub import AGENTHUB, Hub, new_hub
+from .hub import Hub, new_hub
+from .machine import SECONDS, Machine, client_of, command_of, is_online, node_of, workdir
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
-SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -34,70 +27,11 @@ def hub() -> Iterator[Hub]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-class Machine:
-    """Another home, which becomes a node's."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environ = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("AGENTHUB_", "DJANGO_"))},
-            "AGENTHUB_HOME": str(home),
-        }
-        self.log = home.with_name(f"{home.name}.log")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def cli(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [*AGENTHUB, *arguments], env=self.environ, capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-
-    def serve(self, *arguments: str) -> None:
-        """Run a command that goes on."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*AGENTHUB, *arguments], env=self.environ, stdout=log, stderr=log)
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.terminate()
-            self._process.wait(SECONDS)
-            self._process = None
-
-    def close(self) -> None:
-        self.stop()
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get("AGENTHUB_HOME") == str(self.home):
-                    process.kill()
-        self.log.unlink(missing_ok=True)
-
-
 @pytest.fixture
 def machine(home: Path) -> Iterator[Machine]:
     machine = Machine(home)
     yield machine
     machine.close()
-
-
-def node_of(hub: Hub, name: str) -> Any:
-    return next((node for node in hub.ask("node", "list") if node["slug"] == name), None)
-
-
-def is_online(hub: Hub, name: str) -> bool:
-    node = node_of(hub, name)
-    return bool(node and node["state"] == "online" and node["runtimes"])
-
-
-def client_of(hub: Hub) -> Client:
-    return Client.over_socket(hub.home / "hub.sock")
-
-
-def command_of(hub: Hub, name: str) -> list[str]:
-    """What `agenthub node token` prints to be run on the machine."""
-    printed = hub.cli("node", "token", name)
-    assert printed.returncode == 0, printed.stderr
-    words = shlex.split(printed.stdout)
-    assert words[0] == "agenthub"
-    return words[1:]
 
 
 def refused(machine: Machine, command: list[str]) -> tuple[int, str]:
@@ -144,12 +78,6 @@ def test_a_machine_joins_works_and_is_revoked(hub: Hub, machine: Machine) -> Non
     assert before and after and after.node_id == before.node_id and after.generation > before.generation
     assert hub.cli("cancel", run).returncode == 0
     eventually(lambda: hub.run_of(run)["state"] == "cancelled", SECONDS)
-
-
-def workdir(machine: Machine) -> Path:
-    path = machine.home / "worktrees/demo/far"
-    path.mkdir(parents=True)
-    return path
 
 
 def test_a_token_is_good_for_one_machine(hub: Hub, machine: Machine) -> None:
