@@ -13,7 +13,7 @@ from nodes.pki import HUB_SERVER_NAME, NodeIdentity
 
 from .credentials import Credentials
 from .diagnose import diagnose
-from .errors import LinkError, NodeUnreachable, PeerRefused
+from .errors import Cause, LinkError, NodeUnreachable, PeerRefused
 from .link import HubEnd, NodeEnd
 from .services import ACCEPTED, HUB_LINK, NODE_LINK
 from .wires import OPTIONS, DialledWire
@@ -78,15 +78,21 @@ async def _connected(
             is_connected = any(key == ACCEPTED for key, _ in headers or ())
             if not is_connected:
                 await call.read()  # raises the status that came in place of headers
-                raise PeerRefused("The other end closed the link at once.")
+                raise PeerRefused("unauthorized: the other end closed the link at once.", cause=Cause.UNAUTHORIZED)
     except TimeoutError:
         raise await why(timeout) from None
     except grpc.aio.AioRpcError as error:
         if error.code() is grpc.StatusCode.UNAVAILABLE:
             raise await why(0.0) from error
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            raise NodeUnreachable("What answers speaks gRPC, but is not the other end of a link.") from error
-        raise PeerRefused(f"The link was refused: {error.details() or error.code().name}") from error
+            raise NodeUnreachable(
+                "failed to connect to remote node: what answers speaks gRPC, but is not the other end of a link.",
+                fix="Check grpc_target: is another program, or the hub's own port, behind it?",
+                cause=Cause.NOT_A_LINK,
+            ) from error
+        raise PeerRefused(
+            f"unauthorized: the link was refused: {error.details() or error.code().name}", cause=Cause.UNAUTHORIZED
+        ) from error
     finally:
         if not is_connected:
             call.cancel()

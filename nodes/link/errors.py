@@ -1,34 +1,63 @@
 """What can go wrong with a link, each with a code of its own and a message that says which end to look at."""
 
+from enum import StrEnum
+from typing import Any
+
 from nodes.contract.errors import TooLarge, Unavailable
 
 
+class Cause(StrEnum):
+    """Why a link could not be opened, as ``data["cause"]``: finer than the error's code."""
+
+    UNKNOWN_HOST = "unknown_host"
+    CONNECTION_REFUSED = "connection_refused"
+    NO_ROUTE = "no_route"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FROZEN = "frozen"
+    NOT_TLS = "not_tls"
+    NOT_A_LINK = "not_a_link"
+    SLOW = "slow"
+    UNKNOWN_AUTHORITY = "unknown_authority"
+    EXPIRED = "certificate_expired"
+    NOT_YET_VALID = "certificate_not_yet_valid"
+    BAD_CERTIFICATE = "bad_certificate"
+    WRONG_NAME = "wrong_name"
+    WRONG_NODE = "wrong_node"
+    WRONG_GENERATION = "wrong_generation"
+    UNAUTHORIZED = "unauthorized"
+
+
 class LinkError(Unavailable):
-    """Base of everything that ends or prevents a link."""
+    """Base of everything that ends or prevents a link. ``what`` happened and the ``fix`` are its text together."""
 
     code = "link_error"
     message = "The link between hub and node failed."
+
+    def __init__(self, what: str | None = None, *, fix: str = "", **data: Any) -> None:
+        self.what = what or self.message
+        self.fix = fix
+        super().__init__(f"{self.what} {fix}".rstrip(), **data)
 
 
 class NodeUnreachable(LinkError):
     """Nobody answers at the address, or not in our protocol."""
 
     code = "node_unreachable"
-    message = "The node does not answer."
+    message = "failed to connect to remote node: it does not answer."
 
 
 class CertificateMismatch(LinkError):
     """Whoever answers cannot show the certificate of the expected node in the expected generation."""
 
     code = "node_certificate_mismatch"
-    message = "Whoever answers at the node's address is not that node."
+    message = "certificate verify failed: whoever answers at the node's address is not that node."
 
 
 class PeerRefused(LinkError):
-    """The other end is there and does not want us: our certificate, or what it names."""
+    """The other end is there and does not want us: our certificate or token, or what it names."""
 
     code = "link_refused"
-    message = "The other end refused the link."
+    message = "unauthorized: the other end refused the link."
 
 
 class LinkClosed(LinkError):
