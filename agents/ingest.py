@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Final
 from uuid import UUID
@@ -25,7 +25,7 @@ from nodes.contract.errors import Conflict
 from nodes.contract.events import ENDINGS, PAYLOADS, STATEFUL, GapFound, Payload, ValidationFailed
 from nodes.contract.ids import now_us
 from nodes.contract.limits import BATCH_RECORDS, EXCERPT_CHARS
-from nodes.contract.record import BadFrame, Record, decode, frames, origin_seq_of
+from nodes.contract.record import BadFrame, Record, decode, frames
 from nodes.leases import HeldLease, LeaseLost, require_lease
 
 from .event_table import NewEvent, insert_events
@@ -260,8 +260,9 @@ def _add(progress: _Progress, part: RunFrames, recorded: int) -> None:
         return
     try:
         for _, body in frames(part.frames):
-            if origin_seq_of(body) > progress.origin_seq:
-                _add_record(progress, decode(body), recorded)
+            record = decode(body)
+            if record.origin_seq > progress.origin_seq:
+                _add_record(progress, record, recorded)
     except BadFrame as error:  # the link's checksum is TLS's: this is a defect of the node, not of the wire
         logger.warning("ingest.bad_frame", run=str(part.run_id), error=str(error))
 
@@ -270,7 +271,7 @@ def _add_record(progress: _Progress, record: Record, recorded: int) -> None:
     if record.origin_seq > _MAX_ORIGIN_SEQ:
         raise BadFrame(0, f"a record claims the number {record.origin_seq}", is_torn=False)
     if not 0 <= record.occurred_us <= _MAX_US:
-        record = replace(record, occurred_us=recorded)
+        record = record._replace(occurred_us=recorded)
     missing = record.origin_seq - progress.origin_seq - 1
     progress.origin_seq = record.origin_seq
     if progress.may_reopen:
@@ -303,15 +304,15 @@ def _append(progress: _Progress, record: Record, recorded: int, *, is_ours: bool
     progress.seq += 1
     progress.events.append(
         NewEvent(
-            run_id=progress.run_id,
-            seq=progress.seq,
-            generation=0 if is_ours else progress.generation,
-            origin_seq=None if is_ours else record.origin_seq,
-            type=record.type,
-            version=record.version,
-            occurred_us=record.occurred_us,
-            recorded_us=recorded,
-            payload=record.payload.decode(),
+            progress.run_id,
+            progress.seq,
+            0 if is_ours else progress.generation,
+            None if is_ours else record.origin_seq,
+            record.type,
+            record.version,
+            record.occurred_us,
+            recorded,
+            record.payload.decode(),
         )
     )
 
@@ -321,7 +322,7 @@ def _read(record: Record) -> tuple[Payload | None, str]:
 
     Payloads are spliced into lines as they are, so each must be one line and one JSON object.
     """
-    if not _TYPE.fullmatch(record.type):
+    if record.type not in PAYLOADS and not _TYPE.fullmatch(record.type):
         return None, "the type's name is malformed"
     if record.version > _MAX_VERSION:
         return None, f"there is no version {record.version}"

@@ -8,7 +8,7 @@ A frame, as it lies in a spool and travels on the link, is::
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import google_crc32c
 
@@ -18,6 +18,7 @@ from .limits import EVENT_BYTES
 
 _FRAME = struct.Struct(">II")
 _BODY = struct.Struct(">QqHB")
+_SEQ = struct.Struct(">Q")
 FRAME_HEAD = _FRAME.size
 MAX_BODY = _BODY.size + 255 + EVENT_BYTES
 
@@ -31,8 +32,7 @@ class BadFrame(ValueError):
         self.is_torn = is_torn
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One event as its origin wrote it; ``payload`` is JSON in UTF-8, never re-encoded."""
 
     origin_seq: int
@@ -57,36 +57,33 @@ def encode_raw(origin_seq: int, type_: str, version: int, payload: bytes, occurr
     return _FRAME.pack(len(body), google_crc32c.value(body)) + body
 
 
-def decode(body: bytes | memoryview) -> Record:
+def decode(body: bytes) -> Record:
     """The record in a frame's body, whose checksum was checked by ``frames``. A type's bytes may be anything."""
     seq, occurred, version, name_length = _BODY.unpack_from(body)
     start = _BODY.size + name_length
-    return Record(
-        seq, occurred, version, bytes(body[_BODY.size : start]).decode("utf-8", "replace"), bytes(body[start:])
-    )
+    return Record(seq, occurred, version, body[_BODY.size : start].decode("utf-8", "replace"), body[start:])
 
 
-def origin_seq_of(body: bytes | memoryview) -> int:
+def origin_seq_of(body: bytes) -> int:
     """The number of the record in ``body``, without decoding the rest."""
-    number: int = struct.unpack_from(">Q", body)[0]
+    number: int = _SEQ.unpack_from(body)[0]
     return number
 
 
-def frames(data: bytes | memoryview, start: int = 0) -> Iterator[tuple[int, memoryview]]:
+def frames(data: bytes | memoryview, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """Every whole frame as (offset just after it, body). Raises ``BadFrame`` where the good prefix ends."""
-    view = memoryview(data)
-    at, end = start, len(view)
+    at, end = start, len(data)
     while at < end:
         if end - at < FRAME_HEAD:
             raise BadFrame(at, "a frame's head is cut off", is_torn=True)
-        length, crc = _FRAME.unpack_from(view, at)
+        length, crc = _FRAME.unpack_from(data, at)
         if not _BODY.size <= length <= MAX_BODY:
             raise BadFrame(at, f"a frame claims {length} bytes", is_torn=False)
         after = at + FRAME_HEAD + length
         if after > end:
             raise BadFrame(at, "a frame is cut off", is_torn=True)
-        body = view[at + FRAME_HEAD : after]
-        if google_crc32c.value(body.tobytes()) != crc:
+        body = bytes(data[at + FRAME_HEAD : after])
+        if google_crc32c.value(body) != crc:
             raise BadFrame(at, "a frame's checksum is wrong", is_torn=False)
         yield after, body
         at = after
