@@ -26,6 +26,7 @@ from nodes.link.link import HubEnd
 from nodes.models import Command, Node
 
 from .database_threads import DatabaseThreads
+from .heard import Heard
 from .links import LinkKeeper
 from .tunnels import Tunnels
 
@@ -44,7 +45,8 @@ class Controlplane:
         self._owner = _OwnerName(config.home / "controlplane.lock")
         self._ingest = Ingest()
         self._database = DatabaseThreads()
-        self._tunnels = Tunnels(config, self._ingest, self._database)
+        self._heard = Heard(self._database)
+        self._tunnels = Tunnels(config, self._ingest, self._database, heard=self._heard)
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -68,6 +70,7 @@ class Controlplane:
                 task.cancel()
             await asyncio.gather(*group, return_exceptions=True)
         await self._tunnels.stop()
+        await self._heard.aclose()
         await asyncio.to_thread(self._ingest.stop)
         await asyncio.to_thread(self._database.close)
         self._owner.give_up()
@@ -97,7 +100,9 @@ class Controlplane:
             try:
                 wanted = set(await self._database.run(nodes_to_dial))
                 for node_id in wanted - self._keepers.keys():
-                    keeper = LinkKeeper(node_id, self._owner.name, self._dial, self._ingest, self._database)
+                    keeper = LinkKeeper(
+                        node_id, self._owner.name, self._dial, self._ingest, self._database, heard=self._heard
+                    )
                     self._keepers[node_id] = asyncio.create_task(keeper.keep(), name=f"link:{node_id}")
                 for node_id in self._keepers.keys() - wanted:
                     self._keepers.pop(node_id).cancel()

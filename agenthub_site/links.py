@@ -23,15 +23,19 @@ from agents.services.answers import take_answer
 from agents.services.blobs import store_blob
 from audit.bell import bell
 from nodes.contract.errors import HubError, Unavailable
+from nodes.contract.ids import now_us
 from nodes.contract.limits import BLOB_BYTES, CREDIT_BATCHES
 from nodes.leases import RENEW_SECONDS, HeldLease, LeaseLost, claim_lease, release_lease, renew_lease, require_lease
-from nodes.link.errors import FrameTooLarge, LinkProtocolError
+from nodes.link.errors import FrameTooLarge, LinkError, LinkProtocolError
 from nodes.link.link import HubEnd
+from nodes.measured import Measured
 from nodes.models import Command, Node
 from nodes.outbox import RETRY_CODES, take_commands
 from nodes.pb import link_pb2 as pb
+from nodes.told import told_in, vitals_in
 
 from .database_threads import DatabaseThreads
+from .heard import Heard
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,15 +64,23 @@ class _Assembly:
 class LinkSession:
     """One connection to one node, owned in one epoch. ``run`` returns when it ends; reconnecting is the keeper's."""
 
-    def __init__(self, link: HubEnd, lease: HeldLease, ingest: Ingest, database: DatabaseThreads) -> None:
+    def __init__(
+        self,
+        link: HubEnd,
+        lease: HeldLease,
+        ingest: Ingest,
+        database: DatabaseThreads,
+        *,
+        heard: Heard | None = None,
+        measured: Measured | None = None,
+    ) -> None:
         self._link = link
         self._lease = lease
         self._node_id = lease.node_id
         self._ingest = ingest
         self._database = database
-        self._heard = asyncio.Event()
-        self._heartbeat: pb.Heartbeat | None = None
-        self._hello: pb.Hello | None = None
+        self._heard = heard or Heard(database)
+        self._measured = measured or Measured()
         self._results: asyncio.Queue[pb.CommandResult] = asyncio.Queue(maxsize=10_000)
         self._under_way: set[UUID] = set()
         self._acking: set[asyncio.Task[None]] = set()
@@ -76,7 +88,15 @@ class LinkSession:
 
     async def run(self) -> None:
         """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``)."""
+        try:
+            await self._serve()
+        except LinkError as error:
+            await self._note_failure(error)
+            raise
+
+    async def _serve(self) -> None:
         hello = await self._link.hello(_HELLO_SECONDS)
+        self._measured.reached()
         acked = await self._database.run(self._greet, hello)
         await self._link.send(
             pb.HubFrame(
@@ -86,7 +106,7 @@ class LinkSession:
         logger.info("link.up", node=str(self._node_id), epoch=self._lease.epoch, runs=len(hello.runs))
         jobs = [
             asyncio.create_task(job(), name=f"{job.__name__}:{self._node_id}")
-            for job in (self._receive, self._send_commands, self._take_answers, self._note_heartbeats, self._keep_lease)
+            for job in (self._receive, self._send_commands, self._take_answers, self._keep_lease)
         ]
         try:
             done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
@@ -102,7 +122,8 @@ class LinkSession:
         with transaction.atomic():
             require_lease(self._lease)
             now = timezone.now()
-            Node.objects.filter(pk=self._node_id).update(connected_at=now, last_heard_at=now, **_told_in(hello))
+            told = {**told_in(hello), "measured": self._measured.as_row()}
+            Node.objects.filter(pk=self._node_id).update(connected_at=now, last_heard_at=now, **told)
             on_hello(self._node_id, held)
         runs = Run.objects.filter(pk__in=held, node_id=self._node_id)
         known = {
@@ -122,11 +143,9 @@ class LinkSession:
             if kind == "records":
                 self._submit(frame.records)
             elif kind == "heartbeat":
-                self._heartbeat = frame.heartbeat  # the link has answered it already
-                self._heard.set()
+                self._take_heartbeat(frame.heartbeat)  # the link has answered it already
             elif kind == "hello":  # said again when its facts have changed
-                self._hello = frame.hello
-                self._heard.set()
+                self._heard.note(self._lease, **told_in(frame.hello))
             elif kind == "result":
                 await self._results.put(frame.result)
             elif kind == "chunk":
@@ -207,24 +226,14 @@ class LinkSession:
                         message=result.message,
                     )
 
-    async def _note_heartbeats(self) -> None:
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            hello, self._hello = self._hello, None
-            try:
-                await self._database.run(self._store_heard, self._heartbeat, hello)
-            except DatabaseError:  # the next beat tries again
-                self._hello = self._hello or hello
+    def _take_heartbeat(self, beat: pb.Heartbeat) -> None:
+        self._measured.beat(self._link.latency_ms, beat.clock_us, now_us())
+        self._heard.note(self._lease, vitals=vitals_in(beat), measured=self._measured.as_row())
 
-    def _store_heard(self, beat: pb.Heartbeat | None, hello: pb.Hello | None) -> None:
-        told: dict[str, Any] = _told_in(hello) if hello else {}
-        if beat:
-            told["vitals"] = {
-                "load": round(beat.load, 2), "live_runs": beat.live_runs, "memory_free": beat.memory_free,
-                "disk_free": beat.disk_free, "disk_total": beat.disk_total,
-            }  # fmt: skip
-        Node.objects.filter(pk=self._node_id).update(last_heard_at=timezone.now(), **told)
+    async def _note_failure(self, error: LinkError) -> None:
+        self._measured.failed(error, timezone.now())
+        await self._heard.flush()  # what was heard before must not be written after it
+        await write_trouble(self._lease, self._measured, self._database)
 
     async def _keep_lease(self) -> None:
         while True:
@@ -275,18 +284,20 @@ class LinkSession:
         await self._link.send(pb.HubFrame(file_ack=ack))
 
 
-def _told_in(hello: pb.Hello) -> dict[str, Any]:
-    """What a node says of itself, as columns of its row."""
-    return {
-        "version": hello.version[:64],
-        "boot_id": hello.boot_id[:64],
-        "allowed_roots": list(hello.allowed_roots)[:100],
-        "runtimes": [
-            {"preset": r.preset, "version": r.version, "found": r.found, "logged_in": r.logged_in, "detail": r.detail}
-            for r in hello.runtimes[:100]
-        ],
-        "facts": {"git_version": hello.git_version[:64], "capacity": hello.capacity},
-    }
+async def write_trouble(lease: HeldLease, measured: Measured, database: DatabaseThreads) -> None:
+    """Write down why there is no link, for as long as the lease says that it is ours to tell. At a bounded rate."""
+    if not measured.is_worth_writing():
+        return
+    try:
+        await database.run(_store_measured, lease, measured.as_row())
+    except (LeaseLost, DatabaseError) as error:
+        logger.info("link.trouble_not_written", node=str(lease.node_id), error=str(error))
+
+
+def _store_measured(lease: HeldLease, row: dict[str, Any]) -> None:
+    with transaction.atomic():
+        require_lease(lease)
+        Node.objects.filter(pk=lease.node_id).update(measured=row)
 
 
 class LinkKeeper:
@@ -299,12 +310,16 @@ class LinkKeeper:
         dial_node: Callable[[UUID], Awaitable[HubEnd]],
         ingest: Ingest,
         database: DatabaseThreads,
+        *,
+        heard: Heard | None = None,
     ) -> None:
         self._node_id = node_id
         self._owner = owner
         self._dial_node = dial_node
         self._ingest = ingest
         self._database = database
+        self._heard = heard or Heard(database)
+        self._measured = Measured()
 
     async def keep(self) -> None:
         """Runs until cancelled."""
@@ -326,9 +341,17 @@ class LinkKeeper:
         if lease is None:
             return
         try:
-            link = await self._dial_node(self._node_id)
             try:
-                await LinkSession(link, lease, self._ingest, self._database).run()
+                link = await self._dial_node(self._node_id)
+            except HubError as error:
+                self._measured.failed(error, timezone.now())
+                await write_trouble(lease, self._measured, self._database)
+                raise
+            try:
+                session = LinkSession(
+                    link, lease, self._ingest, self._database, heard=self._heard, measured=self._measured
+                )
+                await session.run()
             finally:
                 await link.aclose("The hub closes the link.")
         finally:

@@ -73,6 +73,7 @@ _FIGURES: Final = {
     "failure_rate": "Attempts to connect that failed, as a share of 1.",
     "agent_start_s": "Median seconds from the command to an agent's start, over the node's recent runs.",
     "disk_pct": "How much of the worktree root's disk is used, in percent.",
+    "clock_skew_s": "How far the node's clock is ahead of the hub's, in seconds.",
 }
 
 

@@ -8,6 +8,9 @@ from uuid import UUID
 
 import structlog
 from django.db import DatabaseError, transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from agents.ingest import Ingest
@@ -20,10 +23,12 @@ from nodes.leases import HeldLease, LeaseLost, release_lease, take_lease
 from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.link.serve import LinkServer, hub_server
-from nodes.models import Node
+from nodes.measured import Measured
+from nodes.models import LinkLease, Node
 from nodes.pki import NodeIdentity
 
 from .database_threads import DatabaseThreads
+from .heard import Heard
 from .links import LinkSession
 
 logger = structlog.get_logger(__name__)
@@ -36,16 +41,20 @@ _SAID_EVERY: Final = 30
 class Tunnels:
     """Listens on ``internal_grpc.listen``, and serves every node that comes with a certificate that still counts."""
 
-    def __init__(self, config: Config, ingest: Ingest, database: DatabaseThreads) -> None:
+    def __init__(
+        self, config: Config, ingest: Ingest, database: DatabaseThreads, *, heard: Heard | None = None
+    ) -> None:
         self._config = config
         self._ingest = ingest
         self._database = database
+        self._heard = heard or Heard(database)
+        self._measured: dict[UUID, Measured] = {}
         self._owner = ""
         self._server: LinkServer | None = None
         self._again: asyncio.Task[None] | None = None
         self._links: dict[UUID, HubEnd] = {}
         self._serving: set[asyncio.Task[None]] = set()
-        self._refused: set[NodeIdentity] = set()
+        self._refused: dict[NodeIdentity, Measured] = {}
         self._is_stopping = False
 
     @property
@@ -138,9 +147,11 @@ class Tunnels:
         try:
             if former is not None:
                 await former.aclose("Another connection of this node has taken over.", "superseded")
-            await LinkSession(link, lease, self._ingest, self._database).run()
+            measured = self._measured.setdefault(lease.node_id, Measured())
+            session = LinkSession(link, lease, self._ingest, self._database, heard=self._heard, measured=measured)
+            await session.run()
         except LeaseLost:
-            await self._database.run(require_current, link.node)  # says so if the node was revoked
+            await self._require_current(link.node)
             raise
         finally:
             if self._links.get(lease.node_id) is link:
@@ -151,11 +162,26 @@ class Tunnels:
     async def _admit(self, identity: NodeIdentity) -> HeldLease:
         try:
             return await self._database.run(admit, identity, self._owner)
-        except NodeRevoked:
+        except NodeRevoked as error:
             if identity not in self._refused:  # it comes again and again; the trail need not say so each time
-                self._refused.add(identity)
+                self._refused[identity] = Measured()
                 await self._database.run(note_refusal, identity)
+            await self._write_refusal(identity, error, self._refused[identity])
             raise
+
+    async def _require_current(self, identity: NodeIdentity) -> None:
+        """After its lease was lost: says so if the node was revoked."""
+        try:
+            await self._database.run(require_current, identity)
+        except NodeRevoked as error:
+            await self._write_refusal(identity, error, Measured())
+            raise
+
+    async def _write_refusal(self, identity: NodeIdentity, error: NodeRevoked, refused: Measured) -> None:
+        """``refused`` is not what is measured of the node's own link: an old certificate must not spoil that."""
+        refused.failed(error, timezone.now())
+        if refused.is_worth_writing():
+            await self._database.run(store_refusal, identity, refused.as_row()["trouble"])
 
 
 def admit(identity: NodeIdentity, owner: str) -> HeldLease:
@@ -173,6 +199,14 @@ def require_current(identity: NodeIdentity) -> None:
     with transaction.atomic():
         if not current.select_for_update(no_key=True).exists():
             raise NodeRevoked()
+
+
+def store_refusal(identity: NodeIdentity, trouble: dict[str, str]) -> None:
+    """Nothing is said of a node that has a link at present: then it is somebody else who was refused."""
+    with transaction.atomic():
+        linked = LinkLease.objects.filter(node=OuterRef("pk"), expires_at__gte=Now())
+        for node in Node.objects.filter(~Exists(linked), pk=identity.node_id, removed_at=None):
+            Node.objects.filter(pk=node.pk).update(measured={**node.measured, "trouble": trouble})
 
 
 def note_refusal(identity: NodeIdentity) -> None:

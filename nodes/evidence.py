@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Subquery
 
 from nodes.contract.commands import StartRun
 
-from .health import Evidence, Health, judge
+from .health import Evidence, Health, Trouble, judge
 from .models import Command, Node
 
 RECENT: Final = timedelta(hours=1)
@@ -28,12 +28,21 @@ def health_of(nodes: Iterable[Node], now: datetime) -> dict[UUID, Health]:
 
 
 def _evidence(node: Node, agent_start_s: float | None) -> Evidence:
+    measured = node.measured
     return Evidence(
         heard_at=node.last_heard_at,
+        trouble=_trouble(measured.get("trouble")),
+        latency_ms=measured.get("latency_ms"),
+        failure_rate=measured.get("failure_rate"),
         agent_start_s=agent_start_s,
         disk_free=node.vitals.get("disk_free"),
         disk_total=node.vitals.get("disk_total"),
+        clock_skew_s=measured.get("clock_skew_s"),
     )
+
+
+def _trouble(written: dict[str, str] | None) -> Trouble | None:
+    return Trouble(**{**written, "at": datetime.fromisoformat(written["at"])}) if written else None  # type: ignore[arg-type]
 
 
 def _start_seconds(nodes: Iterable[UUID], now: datetime) -> dict[UUID, float]:

@@ -3,6 +3,7 @@
 What nobody has measured has no value and the level ``unknown``; it never counts against a node.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -40,15 +41,31 @@ class Threshold:
     words: str
     unit: str
     scale: float = 1.0
+    signs: tuple[str, str] | None = None
+    """What a value above and one below zero is, where both are possible."""
 
     def show(self, value: float) -> str:
-        return f"{round(value * self.scale, 1):g} {self.unit}"
+        shown = f"{round(abs(value) * self.scale, 1):g} {self.unit}"
+        return f"{shown} {self.signs[value < 0]}" if self.signs else shown
+
+    def level(self, value: float) -> Level:
+        if abs(value) > self.critical:
+            return Level.CRITICAL
+        return Level.WARNING if abs(value) > self.warning else Level.OK
 
 
 LATENCY_MS: Final = Threshold(100, 500, "link latency", "ms")
 FAILURE_RATE: Final = Threshold(0.01, 0.10, "connection failures", "%", scale=100)
 AGENT_START_S: Final = Threshold(30, 60, "agent start", "s")
 DISK_PCT: Final = Threshold(80, 95, "disk usage", "%")
+CLOCK_SKEW_S: Final = Threshold(30, math.inf, "clock skew", "s", signs=("ahead", "behind"))
+THRESHOLDS: Final = {
+    "latency_ms": LATENCY_MS,
+    "failure_rate": FAILURE_RATE,
+    "agent_start_s": AGENT_START_S,
+    "disk_pct": DISK_PCT,
+    "clock_skew_s": CLOCK_SKEW_S,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,79 +75,112 @@ class Figure:
 
     @classmethod
     def of(cls, value: float | None, threshold: Threshold) -> "Figure":
-        if value is None:
-            return cls(None, Level.UNKNOWN)
-        if value > threshold.critical:
-            return cls(value, Level.CRITICAL)
-        return cls(value, Level.WARNING if value > threshold.warning else Level.OK)
+        return cls(value, Level.UNKNOWN if value is None else threshold.level(value))
+
+
+REFUSALS: Final = {
+    Status.MISMATCH: frozenset({
+        "node_mismatch", "node_certificate_mismatch", "certificate_mismatch", "wrong_node", "wrong_name",
+    }),
+    Status.UNAUTHORIZED: frozenset({
+        "unauthorized", "link_refused", "node_revoked", "wrong_generation", "unknown_authority", "bad_certificate",
+        "certificate_expired", "certificate_not_yet_valid",
+    }),
+}  # fmt: skip
+"""Codes and causes of failed connections that no further attempt mends: what a machine is, or may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the hub has no link: the last failure's code and finer ``cause``, in the words that a test of it says."""
+
+    code: str
+    text: str
+    at: datetime
+    cause: str = ""
+
+    @property
+    def refusal(self) -> Status | None:
+        """The status that it stands for by itself; None for what may pass."""
+        for word in (self.cause, self.code):
+            for status, words in REFUSALS.items():
+                if word in words:
+                    return status
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known. ``refusal`` is why the last attempt to connect was refused for good, at ``refused_at``."""
+    """What is known, and when it was. ``clock_skew_s`` is how far the node's clock is ahead of the hub's."""
 
     heard_at: datetime | None = None
-    refusal: Status | None = None
-    refused_at: datetime | None = None
+    trouble: Trouble | None = None
     latency_ms: float | None = None
     failure_rate: float | None = None
     agent_start_s: float | None = None
     disk_free: int | None = None
     disk_total: int | None = None
+    clock_skew_s: float | None = None
 
     @property
     def disk_pct(self) -> float | None:
         """Of the worktree root's disk, as the node last told."""
         if not self.disk_total or self.disk_free is None:
             return None
-        return round(100 * (1 - self.disk_free / self.disk_total), 1)
+        return round(100 * (1 - min(self.disk_free, self.disk_total) / self.disk_total), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A status as of ``checked_at``, from what was heard until ``heard_at``. ``failure_rate`` is a share of 1."""
+    """A status as of ``checked_at``, from what was heard until ``heard_at``. ``failure_rate`` is a share of 1.
+
+    ``summary`` is for everybody who may see the node; ``trouble`` says what went wrong on the way there,
+    with addresses.
+    """
 
     status: Status
-    reason: str
+    summary: str
+    trouble: str
     checked_at: datetime
     heard_at: datetime | None
     latency_ms: Figure
     failure_rate: Figure
     agent_start_s: Figure
     disk_pct: Figure
+    clock_skew_s: Figure
+
+    @property
+    def reason(self) -> str:
+        """All that is known of why, for root operators: with the addresses and names in ``trouble``."""
+        return f"{self.summary} {self.trouble}".rstrip()
 
     @property
     def figures(self) -> dict[str, tuple[Figure, Threshold]]:
-        return {
-            "latency_ms": (self.latency_ms, LATENCY_MS),
-            "failure_rate": (self.failure_rate, FAILURE_RATE),
-            "agent_start_s": (self.agent_start_s, AGENT_START_S),
-            "disk_pct": (self.disk_pct, DISK_PCT),
-        }
+        return {name: (getattr(self, name), threshold) for name, threshold in THRESHOLDS.items()}
 
 
 def judge(evidence: Evidence, now: datetime) -> Health:
     """The node's health at ``now``, which is by the same clock as the evidence."""
-    figures = {
-        "latency_ms": Figure.of(evidence.latency_ms, LATENCY_MS),
-        "failure_rate": Figure.of(evidence.failure_rate, FAILURE_RATE),
-        "agent_start_s": Figure.of(evidence.agent_start_s, AGENT_START_S),
-        "disk_pct": Figure.of(evidence.disk_pct, DISK_PCT),
-    }
-    thresholds = (LATENCY_MS, FAILURE_RATE, AGENT_START_S, DISK_PCT)
+    figures = {name: Figure.of(getattr(evidence, name), threshold) for name, threshold in THRESHOLDS.items()}
     complaints = [
-        f"{threshold.words} {threshold.show(figure.value)} ({figure.level})"
-        for figure, threshold in zip(figures.values(), thresholds, strict=True)
-        if figure.value is not None and figure.level in {Level.WARNING, Level.CRITICAL}
+        f"{threshold.words} {threshold.show(figures[name].value or 0)} ({figures[name].level})"
+        for name, threshold in THRESHOLDS.items()
+        if figures[name].level in {Level.WARNING, Level.CRITICAL}
     ]
-    status, reason = _status(evidence, now, complaints)
-    return Health(status, reason, now, evidence.heard_at, **figures)
+    trouble = evidence.trouble
+    if trouble and evidence.heard_at and evidence.heard_at >= trouble.at:
+        trouble = None
+    status, summary = _status(evidence.heard_at, trouble, now, complaints)
+    is_heard = status in {Status.ONLINE, Status.DEGRADED}
+    return Health(status, summary, trouble.text if trouble and not is_heard else "", now, evidence.heard_at, **figures)
 
 
-def _status(evidence: Evidence, now: datetime, complaints: list[str]) -> tuple[Status, str]:
-    heard_at, refused_at = evidence.heard_at, evidence.refused_at
-    if evidence.refusal and refused_at and (heard_at is None or heard_at < refused_at):
-        return evidence.refusal, _REFUSALS[evidence.refusal]
+def _status(
+    heard_at: datetime | None, trouble: Trouble | None, now: datetime, complaints: list[str]
+) -> tuple[Status, str]:
+    """``trouble`` is of after the node was heard."""
+    if trouble and (refusal := trouble.refusal):
+        return refusal, _REFUSED[refusal]
     if heard_at is None:
         return Status.UNKNOWN, "It has not said hello yet."
     quiet = now - heard_at
@@ -144,7 +194,7 @@ def _status(evidence: Evidence, now: datetime, complaints: list[str]) -> tuple[S
     return Status.ONLINE, "It is heard, and within its thresholds."
 
 
-_REFUSALS: Final = {
+_REFUSED: Final = {
     Status.MISMATCH: "Another machine answers under this node's address or name.",
     Status.UNAUTHORIZED: "unauthorized: hub and node do not accept each other's credentials.",
 }

@@ -49,6 +49,8 @@ class Node(models.Model):
     allowed_roots = models.JSONField(default=list, blank=True, editable=False)
     facts = models.JSONField(default=dict, blank=True, editable=False)
     vitals = models.JSONField(default=dict, blank=True, editable=False)
+    # What the hub itself measured of it, and its last trouble with it: see ``nodes.measured``.
+    measured = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
         ordering = ("slug",)

@@ -69,6 +69,7 @@ class HealthOut(serializers.Serializer[Any]):
     failure_rate = FigureOut()
     agent_start_s = FigureOut()
     disk_pct = FigureOut()
+    clock_skew_s = FigureOut(help_text="How far the node's clock is ahead of the hub's. Warning beyond 30 either way.")
 
 
 class NodeIn(In):

@@ -60,11 +60,11 @@ class Machine:
         if node.is_cordoned:
             return Health("cordoned", "yellow", "It takes no new runs until a root operator uncordons it.")
         if self._known and self._known.status == judged.Status.STALE:
-            return Health("stale", "yellow", self._known.reason)
+            return Health("stale", "yellow", self._known.summary)
         if self.disk_free is not None and self.disk_free < LITTLE_DISK_BYTES:
             return Health("online", "yellow", "Its disk is nearly full: runs stop when it is. Make room there.")
         if self._known and self._known.status == judged.Status.DEGRADED:
-            return Health("degraded", "yellow", self._known.reason)
+            return Health("degraded", "yellow", self._known.summary)
         if self.live_runs >= node.capacity:
             return Health("full", "yellow", "All its places are taken; queued runs wait for one.")
         return Health("online", "green", "It takes new runs.")

@@ -24,6 +24,8 @@ class Lane(IntEnum):
 LANE_OF = {
     "goodbye": Lane.HEARTBEAT,
     "heartbeat": Lane.HEARTBEAT,
+    "ping": Lane.HEARTBEAT,
+    "pong": Lane.HEARTBEAT,
     "hello": Lane.RESULT,
     "welcome": Lane.RESULT,
     "result": Lane.RESULT,

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections import deque
 from collections.abc import AsyncIterator
+from statistics import median
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 import structlog
 
 from nodes.contract.ids import now_us
 from nodes.contract.limits import FRAME_BYTES, SILENT_SECONDS
-from nodes.pb.link_pb2 import Goodbye, Heartbeat, Hello, HubFrame, NodeFrame, Welcome
+from nodes.pb.link_pb2 import Goodbye, Heartbeat, Hello, HubFrame, NodeFrame, Ping, Pong, Welcome
 from nodes.pki import NodeIdentity
 
 from .errors import (
@@ -31,6 +33,10 @@ INBOUND_BYTES = 64 * 1024 * 1024
 WRITE_SECONDS = 20.0
 """How long one frame may take to leave, and how long ``send`` waits for room."""
 GOODBYE_SECONDS = 1.0
+PINGS = 12
+"""The last round trips that a link's latency is the median of: about a minute's."""
+LEAST_PINGS = 3
+"""Fewer tell nothing: the first are made while both ends still have their hands full."""
 
 Sent = TypeVar("Sent", HubFrame, NodeFrame)
 Received = TypeVar("Received", HubFrame, NodeFrame)
@@ -261,7 +267,10 @@ class Link(Generic[Sent, Received]):
 
 
 class HubEnd(Link[HubFrame, NodeFrame]):
-    """The hub's end. Heartbeats are answered here, whatever the handler is busy with, and handed on as well."""
+    """The hub's end. Heartbeats are answered here, whatever the handler is busy with, and handed on as well.
+
+    Each is also the occasion for a ping, so that the link's latency is the hub's own measurement.
+    """
 
     _frame = HubFrame
 
@@ -275,6 +284,14 @@ class HubEnd(Link[HubFrame, NodeFrame]):
     ) -> None:
         super().__init__(wire, address, silence_seconds=silence_seconds)
         self.node = node
+        self._pinged: tuple[int, float] | None = None
+        self._round_trips: deque[float] = deque(maxlen=PINGS)
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Median of the last round trips; None while there are too few, and with a node that answers no ping."""
+        trips = self._round_trips
+        return round(median(trips) * 1_000, 2) if len(trips) >= LEAST_PINGS else None
 
     async def hello(self, timeout: float = 10.0) -> Hello:
         """The node's first frame. ``CertificateMismatch`` if it names another node than its certificate."""
@@ -289,16 +306,42 @@ class HubEnd(Link[HubFrame, NodeFrame]):
         return hello
 
     def _take_in(self, frame: NodeFrame) -> bool:
-        if frame.WhichOneof("frame") == "heartbeat":
+        kind = frame.WhichOneof("frame")
+        if kind == "pong":
+            self._take_pong(frame.pong.number)
+            return True
+        if kind == "heartbeat":
             answer = HubFrame(heartbeat=Heartbeat(number=frame.heartbeat.number, clock_us=now_us()))
             self._lanes.try_put(Lane.HEARTBEAT, answer, answer.ByteSize())
+            self._ping()
         return False
+
+    def _ping(self) -> None:
+        """One at a time: a slow one is waited for, however long it takes."""
+        if self._pinged is not None:
+            return
+        number = secrets.randbits(64)
+        ping = HubFrame(ping=Ping(number=number))
+        if self._lanes.try_put(Lane.HEARTBEAT, ping, ping.ByteSize()):
+            self._pinged = number, asyncio.get_running_loop().time()
+
+    def _take_pong(self, number: int) -> None:
+        if self._pinged is not None and self._pinged[0] == number:
+            self._round_trips.append(asyncio.get_running_loop().time() - self._pinged[1])
+            self._pinged = None
 
 
 class NodeEnd(Link[NodeFrame, HubFrame]):
-    """The node's end."""
+    """The node's end. Pings are answered here, whatever the handler is busy with."""
 
     _frame = NodeFrame
+
+    def _take_in(self, frame: HubFrame) -> bool:
+        if frame.WhichOneof("frame") != "ping":
+            return False
+        pong = NodeFrame(pong=Pong(number=frame.ping.number))
+        self._lanes.try_put(Lane.HEARTBEAT, pong, pong.ByteSize())
+        return True
 
     async def welcome(self, timeout: float = 10.0) -> Welcome:
         """The hub's first frame: its epoch, and what it has committed."""

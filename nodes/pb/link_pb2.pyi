@@ -7,23 +7,25 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeFrame(_message.Message):
-    __slots__ = ("hello", "heartbeat", "records", "result", "chunk", "goodbye")
+    __slots__ = ("hello", "heartbeat", "records", "result", "chunk", "goodbye", "pong")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    PONG_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     records: Records
     result: CommandResult
     chunk: FileChunk
     goodbye: Goodbye
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    pong: Pong
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
 
 class HubFrame(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye")
+    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye", "ping")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +33,7 @@ class HubFrame(_message.Message):
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     FILE_ACK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    PING_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     command: Command
@@ -38,7 +41,20 @@ class HubFrame(_message.Message):
     chunk: FileChunk
     file_ack: FileAck
     goodbye: Goodbye
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    ping: Ping
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ...) -> None: ...
+
+class Ping(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class Pong(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ("code", "message")
@@ -49,8 +65,15 @@ class Goodbye(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch")
+    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch", "worktree_modes", "cpus", "versions")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -69,6 +92,9 @@ class Hello(_message.Message):
     CLOCK_US_FIELD_NUMBER: _ClassVar[int]
     GIT_VERSION_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WORKTREE_MODES_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     node_id: str
     version: str
@@ -81,7 +107,10 @@ class Hello(_message.Message):
     clock_us: int
     git_version: str
     epoch: int
-    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    worktree_modes: _containers.RepeatedScalarFieldContainer[str]
+    cpus: int
+    versions: _containers.ScalarMap[str, str]
+    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ..., worktree_modes: _Optional[_Iterable[str]] = ..., cpus: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Runtime(_message.Message):
     __slots__ = ("preset", "version", "found", "logged_in", "detail")
@@ -122,7 +151,7 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., epoch: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[RunAck, _Mapping]]] = ..., credit_batches: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("number", "clock_us", "live_runs", "load", "memory_free", "disk_free", "disk_total")
+    __slots__ = ("number", "clock_us", "live_runs", "load", "memory_free", "disk_free", "disk_total", "memory_total")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     CLOCK_US_FIELD_NUMBER: _ClassVar[int]
     LIVE_RUNS_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +159,7 @@ class Heartbeat(_message.Message):
     MEMORY_FREE_FIELD_NUMBER: _ClassVar[int]
     DISK_FREE_FIELD_NUMBER: _ClassVar[int]
     DISK_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_TOTAL_FIELD_NUMBER: _ClassVar[int]
     number: int
     clock_us: int
     live_runs: int
@@ -137,7 +167,8 @@ class Heartbeat(_message.Message):
     memory_free: int
     disk_free: int
     disk_total: int
-    def __init__(self, number: _Optional[int] = ..., clock_us: _Optional[int] = ..., live_runs: _Optional[int] = ..., load: _Optional[float] = ..., memory_free: _Optional[int] = ..., disk_free: _Optional[int] = ..., disk_total: _Optional[int] = ...) -> None: ...
+    memory_total: int
+    def __init__(self, number: _Optional[int] = ..., clock_us: _Optional[int] = ..., live_runs: _Optional[int] = ..., load: _Optional[float] = ..., memory_free: _Optional[int] = ..., disk_free: _Optional[int] = ..., disk_total: _Optional[int] = ..., memory_total: _Optional[int] = ...) -> None: ...
 
 class Records(_message.Message):
     __slots__ = ("batch", "runs")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import platform
 import re
 import shutil
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ logger = structlog.get_logger(__name__)
 REFRESH_SECONDS = 600.0
 GIT_SECONDS = 5.0
 FIRST_LOOK_SECONDS = 2.0
-_MEMINFO = re.compile(rb"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
+_MEMORY = {name: re.compile(rb"^%s:\s+(\d+) kB" % name, re.MULTILINE) for name in (b"MemAvailable", b"MemTotal")}
 
 
 class Facts:
@@ -79,16 +80,26 @@ class Facts:
             clock_us=now_us(),
             git_version=self._git,
             epoch=epoch,
+            worktree_modes=self._worktree_modes,
+            cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
+            versions={"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}"},
         )
+
+    @property
+    def _worktree_modes(self) -> list[str]:
+        """Worktrees are git's; a directory that is there needs nothing."""
+        return ["use_existing", *(["create_worktree", "reuse_worktree"] if self._git else [])]
 
     def heartbeat(self, number: int, live_runs: int) -> pb.Heartbeat:
         free, total = _disk(self._config.worktree_root)
+        memory_free, memory_total = _memory()
         return pb.Heartbeat(
             number=number,
             clock_us=now_us(),
             live_runs=live_runs,
             load=os.getloadavg()[0],
-            memory_free=_memory_free(),
+            memory_free=memory_free,
+            memory_total=memory_total,
             disk_free=free,
             disk_total=total,
         )
@@ -101,12 +112,14 @@ def _software_version() -> str:
         return "unknown"
 
 
-def _memory_free() -> int:
+def _memory() -> tuple[int, int]:
+    """Bytes that could be had, and all; 0 where the system does not say."""
     try:
-        found = _MEMINFO.search(Path("/proc/meminfo").read_bytes())
+        said = Path("/proc/meminfo").read_bytes()
     except OSError:
-        return 0
-    return int(found[1]) * 1024 if found else 0
+        return 0, 0
+    free, total = (int(found[1]) * 1024 if (found := line.search(said)) else 0 for line in _MEMORY.values())
+    return free, total
 
 
 def _disk(path: Path) -> tuple[int, int]:

@@ -1,16 +1,17 @@
 """``/healthz``, ``/readyz``, ``/metrics``."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
 from django.test import Client
 
 from agenthub_site import health
-from agents.models import Run
-from nodes.models import Node
+from agents.models import Agent, Run
+from nodes.models import Command, Node
 from tests.api.clients import Api, refusal
-from tests.factories import make_approval, make_node
+from tests.factories import make_approval, make_node, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -70,6 +71,33 @@ def test_metrics_tell_each_nodes_health(client: Client, oslo: Node, lima: Node) 
     assert 'agenthub_node_health{node="lima",status="offline"} 1.0' in text
     assert 'agenthub_node_disk_pct{node="oslo"} 90.0' in text
     assert "agenthub_node_latency_ms{" not in text and "cairo" not in text
+
+
+def test_metrics_have_every_figure_of_a_node(client: Client, agent: Agent) -> None:
+    run = make_run(agent=agent, state="succeeded")
+    Command.objects.create(node=agent.node, run=run.pk, kind="start_run", number=1)
+    measured = {"latency_ms": 12.5, "failure_rate": 0.02, "clock_skew_s": -3.0}
+    Node.objects.update(measured=measured, vitals={"disk_free": 10, "disk_total": 100})
+    text = client.get("/metrics").content.decode()
+    for name, value in {
+        "latency_ms": "12.5",
+        "failure_rate": "0.02",
+        "disk_pct": "90.0",
+        "clock_skew_s": "-3.0",
+    }.items():
+        assert f'agenthub_node_{name}{{node="oslo"}} {value}' in text
+    assert 'agenthub_node_agent_start_s{node="oslo"} ' in text
+
+
+def test_metrics_take_the_same_queries_however_many_nodes(
+    client: Client, oslo: Node, django_assert_max_num_queries: Any
+) -> None:
+    with django_assert_max_num_queries(8) as few:
+        client.get("/metrics")
+    for number in range(5):
+        make_node(f"node-{number}")
+    with django_assert_max_num_queries(len(few)):
+        client.get("/metrics")
 
 
 def test_metrics_from_afar_are_for_root(as_alice: Api, as_root: Api) -> None:

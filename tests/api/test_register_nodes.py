@@ -125,6 +125,7 @@ def test_health_of_a_new_node_invents_nothing(as_root: Api, node: dict[str, Any]
     assert health == {
         "status": "unknown", "reason": "It has not said hello yet.", "heard_at": None, "latency_ms": unmeasured,
         "failure_rate": unmeasured, "agent_start_s": unmeasured, "disk_pct": unmeasured,
+        "clock_skew_s": unmeasured,
     }  # fmt: skip
 
 
@@ -133,6 +134,18 @@ def test_health_tells_what_was_heard(as_root: Api) -> None:
     health = curl(as_root, HEALTH).json()
     assert health["disk_pct"] == {"value": 90, "level": "warning"}
     assert (health["status"], health["reason"]) == ("degraded", "Disk usage 90 % (warning).")
+
+
+def test_health_tells_what_was_measured_and_what_went_wrong_last(as_root: Api) -> None:
+    said = {"code": "node_unreachable", "cause": "", "text": "Nothing answers at node01:1."}
+    trouble = {**said, "at": timezone.now().isoformat()}
+    measured = {"latency_ms": 512.5, "failure_rate": 0.05, "clock_skew_s": -2.5, "trouble": trouble}
+    make_node("node-01", measured=measured, heard=timezone.now() - timedelta(hours=3))
+    health = curl(as_root, HEALTH).json()
+    assert (health["latency_ms"], health["failure_rate"], health["clock_skew_s"]) == (
+        {"value": 512.5, "level": "critical"}, {"value": 0.05, "level": "warning"}, {"value": -2.5, "level": "ok"},
+    )  # fmt: skip
+    assert health["reason"] == "Not heard for 3 h; it gets no new work. Nothing answers at node01:1."
 
 
 def test_a_silent_node_is_offline(as_root: Api) -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.database_threads import DatabaseThreads
@@ -24,6 +25,7 @@ from nodes.contract.config import Config, InternalGrpcConfig
 from nodes.contract.errors import ConfigError
 from nodes.contract.record import encode
 from nodes.doors import hub_addresses, tunnel_address_file
+from nodes.evidence import health_of
 from nodes.join import revoke_node
 from nodes.link.credentials import Credentials
 from nodes.link.dial import dial_hub
@@ -126,6 +128,9 @@ async def test_a_revoked_node_is_cut_and_does_not_come_back(hub: Hub, tunnel: No
     await link.welcome(30)
     await sync_to_async(revoke_node)(tunnel, SYSTEM)
     assert await ending(link) == "node_revoked"
+    await tunnel.arefresh_from_db()
+    health = (await sync_to_async(health_of)([tunnel], timezone.now()))[tunnel.pk]
+    assert health.status == "unauthorized" and "not accepted any more" in health.reason
     for _ in range(2):
         assert await ending(await hub.dial(tunnel, generation=1)) == "node_revoked"
     assert await AuditEvent.objects.filter(name="node.refused").acount() == 1
@@ -137,6 +142,17 @@ async def test_a_certificate_that_does_not_fit_the_node_is_refused(
 ) -> None:
     await Node.objects.filter(pk=tunnel.pk).aupdate(**changes)
     assert await ending(await hub.dial(tunnel)) == "node_revoked"
+
+
+async def test_an_old_certificate_does_not_spoil_the_health_of_a_node_that_is_linked(hub: Hub, tunnel: Node) -> None:
+    await Node.objects.filter(pk=tunnel.pk).aupdate(generation=2)
+    await tunnel.arefresh_from_db()
+    link = await hub.dial(tunnel)
+    await link.welcome(30)
+    assert await ending(await hub.dial(tunnel, generation=1)) == "node_revoked"
+    await tunnel.arefresh_from_db()
+    assert tunnel.measured["trouble"] is None
+    await link.aclose()
 
 
 async def test_a_certificate_of_another_authority_is_refused(hub: Hub, tunnel: Node) -> None:

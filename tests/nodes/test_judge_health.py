@@ -10,7 +10,7 @@ from agents.models import Agent
 from agents.states import State
 from nodes.contract.ids import new_id
 from nodes.evidence import health_of
-from nodes.health import Evidence, Level, Status, judge
+from nodes.health import Evidence, Level, Status, Trouble, judge
 from nodes.models import Command, Node
 from tests.factories import make_agent, make_node, make_run
 
@@ -19,6 +19,10 @@ NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
 def heard(seconds: float = 1, **known: Any) -> Evidence:
     return Evidence(heard_at=NOW - timedelta(seconds=seconds), **known)
+
+
+def trouble(code: str, cause: str = "", seconds: float = 0) -> Trouble:
+    return Trouble(code, "Nothing answers at oslo:1.", NOW - timedelta(seconds=seconds), cause)
 
 
 @pytest.mark.parametrize(
@@ -34,10 +38,16 @@ def heard(seconds: float = 1, **known: Any) -> Evidence:
         (heard(latency_ms=501), "degraded", "Link latency 501 ms (critical)."),
         (heard(failure_rate=0.02), "degraded", "Connection failures 2 % (warning)."),
         (heard(16, latency_ms=501), "offline", "Not heard"),
-        (heard(5, refusal=Status.MISMATCH, refused_at=NOW), "mismatch", "Another machine"),
-        (heard(5, refusal=Status.UNAUTHORIZED, refused_at=NOW), "unauthorized", "unauthorized"),
-        (Evidence(refusal=Status.UNAUTHORIZED, refused_at=NOW), "unauthorized", "unauthorized"),
-        (heard(1, refusal=Status.MISMATCH, refused_at=NOW - timedelta(seconds=9)), "online", "is heard"),
+        (heard(clock_skew_s=31), "degraded", "Clock skew 31 s ahead (warning)."),
+        (heard(clock_skew_s=-4000), "degraded", "Clock skew 4000 s behind (warning)."),
+        (heard(clock_skew_s=-30), "online", "is heard"),
+        (heard(5, trouble=trouble("node_mismatch")), "mismatch", "Another machine answers"),
+        (heard(5, trouble=trouble("link_refused")), "unauthorized", "unauthorized: "),
+        (Evidence(trouble=trouble("node_revoked")), "unauthorized", "unauthorized: "),
+        (Evidence(trouble=trouble("node_unreachable")), "unknown", "not said hello yet. Nothing answers at oslo:1."),
+        (heard(20, trouble=trouble("link_silent")), "offline", "no new work. Nothing answers at oslo:1."),
+        (heard(5, trouble=trouble("link_silent")), "online", "thresholds."),
+        (heard(1, trouble=trouble("node_mismatch", seconds=9)), "online", "is heard"),
     ],
 )
 def test_each_status_follows_from_what_is_known(evidence: Evidence, status: str, words: str) -> None:
@@ -61,10 +71,38 @@ def test_each_figure_has_its_thresholds(figure: str, ok: float, warning: float, 
         assert health.status == ("online" if level == "ok" else "degraded")
 
 
+@pytest.mark.parametrize(
+    ("code", "cause", "status"),
+    [
+        ("node_certificate_mismatch", "", "mismatch"),
+        ("node_certificate_mismatch", "wrong_node", "mismatch"),
+        ("node_certificate_mismatch", "wrong_name", "mismatch"),
+        ("node_certificate_mismatch", "wrong_generation", "unauthorized"),
+        ("node_certificate_mismatch", "unknown_authority", "unauthorized"),
+        ("node_certificate_mismatch", "certificate_expired", "unauthorized"),
+        ("node_certificate_mismatch", "of tomorrow", "mismatch"),
+        ("link_refused", "unauthorized", "unauthorized"),
+        ("node_unreachable", "connection_refused", None),
+        ("link_closed", "", None),
+    ],
+)
+def test_what_no_further_attempt_mends_is_a_status(code: str, cause: str, status: Status | None) -> None:
+    assert trouble(code, cause).refusal == status
+
+
 @pytest.mark.parametrize(("free", "level"), [(20, "ok"), (19, "warning"), (5, "warning"), (4, "critical")])
 def test_a_disk_is_judged_by_what_is_used_of_it(free: int, level: str) -> None:
     disk = judge(heard(disk_free=free, disk_total=100), NOW).disk_pct
     assert (disk.value, disk.level) == (100 - free, level)
+
+
+def test_a_disk_that_is_freer_than_it_is_large_is_empty() -> None:
+    assert judge(heard(disk_free=200, disk_total=100), NOW).disk_pct.value == 0
+
+
+def test_addresses_are_in_the_reason_and_not_in_the_summary() -> None:
+    health = judge(heard(60, trouble=trouble("node_unreachable")), NOW)
+    assert "oslo:1" in health.reason and "oslo:1" not in health.summary
 
 
 def test_what_is_not_measured_has_no_value() -> None:

@@ -1,0 +1,81 @@
+"""What this process's links hear of their nodes, written for all of them at once: one transaction, not one each."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from django.db import DatabaseError, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from nodes.leases import HeldLease
+from nodes.models import LinkLease, Node
+
+from .database_threads import DatabaseThreads
+
+logger = structlog.get_logger(__name__)
+
+WRITE_SECONDS: Final = 0.5
+"""How long news of a node wait for those of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Columns of a node's row, as of ``heard_at`` by the hub's clock, from the link that holds ``lease``."""
+
+    lease: HeldLease
+    heard_at: datetime
+    columns: dict[str, Any]
+
+
+class Heard:
+    """Collects and writes. What an older owner of a link heard is dropped."""
+
+    def __init__(self, database: DatabaseThreads) -> None:
+        self._database = database
+        self._waiting: dict[UUID, News] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    def note(self, lease: HeldLease, **columns: Any) -> None:
+        """The node was heard just now, and said so. Written within a moment; while the database is away, later."""
+        former = self._waiting.get(lease.node_id)
+        kept = former.columns if former and former.lease == lease else {}
+        self._waiting[lease.node_id] = News(lease, timezone.now(), {**kept, **columns})
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="heard")
+
+    async def flush(self) -> None:
+        """Write what waits. Without the database it goes on waiting."""
+        async with self._one_at_a_time:
+            if not self._waiting:
+                return
+            taken, self._waiting = self._waiting, {}
+            try:
+                await self._database.run(store_news, list(taken.values()))
+            except DatabaseError as error:
+                logger.warning("heard.not_written", nodes=len(taken), error=str(error))
+                self._waiting = {**taken, **self._waiting}  # the newer ones stay
+
+    async def aclose(self) -> None:
+        """Write no more."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+
+    async def _write(self) -> None:
+        await asyncio.sleep(WRITE_SECONDS)
+        await self.flush()
+
+
+def store_news(news: list[News]) -> None:
+    """Write what is from links that are still owned."""
+    with transaction.atomic():
+        leases = LinkLease.objects.filter(pk__in=[one.lease.node_id for one in news], expires_at__gte=Now())
+        held = set(leases.values_list("node_id", "owner", "epoch"))
+        for one in news:
+            if (one.lease.node_id, one.lease.owner, one.lease.epoch) in held:
+                Node.objects.filter(pk=one.lease.node_id).update(last_heard_at=one.heard_at, **one.columns)
