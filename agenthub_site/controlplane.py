@@ -5,7 +5,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -20,13 +20,16 @@ from agents.ingest import Ingest
 from agents.models import Run
 from agents.states import ON_NODE
 from nodes.contract.config import Config
+from nodes.contract.limits import SILENT_SECONDS
 from nodes.dialling import dial_node
+from nodes.leases import held_elsewhere
 from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.models import Command, Node
 
 from .database_threads import DatabaseThreads
 from .heard import Heard
+from .homelock import belongs_to_up
 from .links import LinkKeeper
 from .tunnels import Tunnels
 
@@ -35,6 +38,7 @@ logger = structlog.get_logger(__name__)
 _NODES_SECONDS: Final = 2.0
 _SCHEDULER_SECONDS: Final = 1.0
 _RECONCILER_SECONDS: Final = 5.0
+_PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
 class Controlplane:
@@ -59,7 +63,7 @@ class Controlplane:
         self._tasks = [
             asyncio.create_task(self._keep_links(), name="links"),
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
-            asyncio.create_task(self._loop("reconciler", _reconcile_since(timezone.now()), _RECONCILER_SECONDS)),
+            asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 
@@ -98,7 +102,7 @@ class Controlplane:
         """One keeper for every node to be dialled; a node switched off keeps its link while it has runs of ours."""
         while True:
             try:
-                wanted = set(await self._database.run(nodes_to_dial))
+                wanted = set(await self._database.run(nodes_to_dial, self._owner.name, has_local=self._has_local()))
                 for node_id in wanted - self._keepers.keys():
                     keeper = LinkKeeper(
                         node_id, self._owner.name, self._dial, self._ingest, self._database, heard=self._heard
@@ -110,24 +114,45 @@ class Controlplane:
                 logger.warning("links.database_unavailable", error=str(error))
             await asyncio.sleep(_NODES_SECONDS)
 
+    def _has_local(self) -> bool:
+        """Whether the local node is one of this home. There it writes its address when it starts."""
+        return belongs_to_up() or (self._config.node_dir / "address").exists()
+
     async def _dial(self, node_id: UUID) -> HubEnd:
         return await dial_node(self._config, await self._database.run(Node.objects.get, pk=node_id))
 
 
-def nodes_to_dial() -> list[UUID]:
-    """Enabled ones, and those that still hold runs or owe answers: what is disabled gets no new work, that is all."""
+def nodes_to_dial(owner: str, *, has_local: bool = True) -> list[UUID]:
+    """Enabled ones, and those that still hold runs or owe answers: what is disabled gets no new work, that is all.
+
+    Those whose lease another control plane holds are left to it.
+    """
     dialled = Node.objects.filter(Q(slug=Node.LOCAL) | ~Q(grpc_target=""), direction=Node.Direction.DIAL)
+    if not has_local:
+        dialled = dialled.exclude(slug=Node.LOCAL)
     runs = Run.objects.filter(node=OuterRef("pk"), state__in=ON_NODE)
     unanswered = Command.objects.filter(node=OuterRef("pk"), state=Command.State.PENDING)
-    wanted = dialled.filter(Q(is_enabled=True) | Exists(runs) | Exists(unanswered))
+    wanted = dialled.filter(Q(is_enabled=True) | Exists(runs) | Exists(unanswered)).exclude(held_elsewhere(owner))
     return list(wanted.values_list("pk", flat=True)[:10_000])
 
 
-def _reconcile_since(started: datetime) -> Callable[[datetime], int]:
-    def reconcile(now: datetime) -> int:
-        return reconciler.tick(now, listening_since=started)
+class Reconciling:
+    """The reconciler's tick, which has to know since when this process could hear nodes and write it down.
 
-    return reconcile
+    A process that was stopped, a machine that slept, a clock that jumped, a database that was away: for as long,
+    every node seems to have been silent, and none is judged by that.
+    """
+
+    def __init__(self, started: datetime) -> None:
+        self._since = self._last = started
+
+    def __call__(self, now: datetime) -> int:
+        if not timedelta() <= now - self._last <= _PAUSE:
+            logger.info("reconciler.paused", seconds=round((now - self._last).total_seconds(), 1))
+            self._since = self._last = now
+        changed = reconciler.tick(now, listening_since=self._since)
+        self._last = now
+        return changed
 
 
 class _OwnerName:

@@ -39,6 +39,11 @@ def belong_to_up() -> None:
     _is_child = True
 
 
+def belongs_to_up() -> bool:
+    """Whether this process is a child of `agenthub up`, and so has a local node beside it, or soon will."""
+    return _is_child
+
+
 class Home:
     """A home that this process has."""
 

@@ -86,6 +86,9 @@ SQLITE_PRAGMAS = (
 )
 
 
+_IDLE_MS = 10_000
+
+
 def _database(url: str, home: Path) -> dict[str, Any]:
     if not url:
         return {
@@ -97,6 +100,8 @@ def _database(url: str, home: Path) -> dict[str, Any]:
     from psycopg.conninfo import conninfo_to_dict
 
     parts = dict(conninfo_to_dict(url))
+    # A process that is stopped within a transaction would hold its locks, on nodes' leases among others, for ever.
+    parts["options"] = f"-c idle_in_transaction_session_timeout={_IDLE_MS} {parts.pop('options', '')}".strip()
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.pop("dbname", "agenthub"),

@@ -160,6 +160,7 @@ class Ingest:
     def _give_up(self, batch: Batch, error: Exception) -> None:
         self._broken[batch.lease.node_id] = batch.lease
         if isinstance(error, LeaseLost):
+            logger.info("ingest.lease_lost", node=str(batch.lease.node_id), epoch=batch.lease.epoch)
             batch.done.set_exception(error)
         else:
             logger.error("ingest.batch_failed", node=str(batch.lease.node_id), exc_info=error)

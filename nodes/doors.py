@@ -16,7 +16,9 @@ def tunnel_address_file(home: Path) -> Path:
 
 
 def hub_addresses(config: Config) -> tuple[str, ...]:
-    """host:port of the gRPC door, the best first: under the host that people use, then as it is bound."""
+    """host:port of the gRPC doors, the best first: as set; else under the host that people use, then as it is bound."""
+    if config.internal_grpc.addresses:
+        return tuple(config.internal_grpc.addresses)
     bound = _read(tunnel_address_file(config.home)) or config.internal_grpc.listen
     host, _, port = bound.rpartition(":")
     public = urlsplit(config.server.public_url).hostname or ""
@@ -37,7 +39,7 @@ def hub_url(config: Config) -> str:
 
 def reach_warning(config: Config) -> str:
     """What keeps other machines from joining; empty if nothing does."""
-    if not tunnel_address_file(config.home).exists():
+    if not config.internal_grpc.addresses and not tunnel_address_file(config.home).exists():
         return "This hub does not listen for nodes at present: see internal_grpc.listen and its log."
     if all(_is_loopback(address.rpartition(":")[0]) for address in hub_addresses(config)):
         return (

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F, Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from nodes.contract.errors import Conflict
@@ -19,6 +19,7 @@ from .models import LinkLease
 
 LEASE_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 4.0
+_LOCK_SECONDS: Final = 2.0
 
 
 class LeaseLost(Conflict):
@@ -36,25 +37,40 @@ class HeldLease:
 
 
 def claim_lease(node_id: UUID, owner: str) -> HeldLease | None:
-    """A lease in a new epoch; None while somebody else's lease runs. An owner's own lease is taken over at once."""
+    """A lease in a new epoch; None while somebody else's lease runs, or a transaction about the node is under way.
+
+    An owner's own lease is taken over at once.
+    """
     with transaction.atomic():
         LinkLease.objects.get_or_create(node_id=node_id)
-        claimed = LinkLease.objects.filter(
-            Q(node_id=node_id), Q(owner=owner) | Q(expires_at=None) | Q(expires_at__lt=Now())
-        ).update(owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS))
-        if not claimed:
+        free = LinkLease.objects.filter(Q(owner=owner) | Q(expires_at=None) | Q(expires_at__lt=Now()), node_id=node_id)
+        if not free.select_for_update(skip_locked=True).exists():
             return None
-        return HeldLease(node_id, owner, LinkLease.objects.values_list("epoch", flat=True).get(node_id=node_id))
+        return _begin_epoch(node_id, owner)
 
 
 def take_lease(node_id: UUID, owner: str) -> HeldLease:
-    """A lease in a new epoch, whoever has it now: a node that dials has said whom it wants to be served by."""
+    """A lease in a new epoch, whoever has it now: a node that dials has said whom it wants to be served by.
+
+    ``OperationalError`` if its present owner is in the middle of a transaction for longer than ``_LOCK_SECONDS``.
+    """
     with transaction.atomic():
+        if connection.vendor == "postgresql":  # an owner that was stopped just then must not hold up this one
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = {_LOCK_SECONDS * 1000:.0f}")
         LinkLease.objects.get_or_create(node_id=node_id)
-        LinkLease.objects.filter(node_id=node_id).update(
-            owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS)
-        )
-        return HeldLease(node_id, owner, LinkLease.objects.values_list("epoch", flat=True).get(node_id=node_id))
+        return _begin_epoch(node_id, owner)
+
+
+def _begin_epoch(node_id: UUID, owner: str) -> HeldLease:
+    lease = LinkLease.objects.filter(node_id=node_id)
+    lease.update(owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS))
+    return HeldLease(node_id, owner, lease.values_list("epoch", flat=True).get())
+
+
+def held_elsewhere(owner: str) -> Exists:
+    """For queries of nodes: those whose lease somebody else holds."""
+    return Exists(LinkLease.objects.filter(~Q(owner=owner), node=OuterRef("pk"), expires_at__gte=Now()))
 
 
 def renew_lease(lease: HeldLease) -> bool:

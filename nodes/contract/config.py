@@ -99,6 +99,7 @@ PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 Directories = Annotated[list[Directory], NoDecode, BeforeValidator(_split(":"))]
+Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split(","))]
 Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDecode, BeforeValidator(_split(","))]
 
 SECRET_KEYS = ("database.url", "redis.url", "secret_key")
@@ -141,6 +142,8 @@ class SecurityConfig(Section):
 class InternalGrpcConfig(Section):
     enabled: bool = False
     listen: Address = "127.0.0.1:50051"
+    addresses: Addresses = []
+    """What nodes are told to dial, the best first; empty, it is worked out from ``listen`` and ``public_url``."""
     security: SecurityConfig = SecurityConfig()
 
 

@@ -27,6 +27,7 @@ REFUSED_SECONDS: Final = 60.0
 STEADY_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 600.0
 _PUT_OUT: Final = frozenset({"node_revoked", "superseded"})
+_GONE_THERE: Final = frozenset({"link_silent", "stopping"})
 
 
 class Tunnel:
@@ -50,18 +51,21 @@ class Tunnel:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep_dialling(self) -> None:
-        failures = 0
+        failures, chosen, addresses = 0, 0, self._place.addresses
         while True:
             began, code = time.monotonic(), ""
             try:
-                code = await self._serve_once(self._place.addresses[failures % len(self._place.addresses)])
+                code = await self._serve_once(addresses[chosen % len(addresses)])
             except HubError as error:
                 code = str(error.data.get("code") or error.code)
                 if failures in (0, 10) or failures % 100 == 0:
                     logger.warning("tunnel.down", code=code, message=error.text, failures=failures)
             except Exception:  # top of the loop: one broken session must not keep the node away for good
                 logger.exception("tunnel.broken")
-            failures = 0 if time.monotonic() - began > STEADY_SECONDS else failures + 1
+            is_steady = time.monotonic() - began > STEADY_SECONDS
+            failures = 0 if is_steady else failures + 1
+            # Where it held, it is tried first again, unless the hub went silent there, or away.
+            chosen += not is_steady or code in _GONE_THERE
             await asyncio.sleep(pause(failures, code))
 
     async def _serve_once(self, address: str) -> str:

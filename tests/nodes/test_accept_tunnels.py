@@ -224,3 +224,9 @@ async def test_a_port_chosen_by_chance_is_kept_over_a_restart(home: Path) -> Non
         first = tunnel_address_file(home).read_text()
     async with listening(config_of(home)):
         assert tunnel_address_file(home).read_text() == first
+
+
+def test_nodes_are_told_the_addresses_that_are_set(home: Path) -> None:
+    config = config_of(home)
+    config.internal_grpc.addresses = ["a.example.com:50051", "b.example.com:50051"]
+    assert hub_addresses(config) == ("a.example.com:50051", "b.example.com:50051")

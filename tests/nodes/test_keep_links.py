@@ -22,21 +22,21 @@ def oslo(oslo: Node) -> Node:
 def test_a_disabled_node_keeps_its_link_while_it_has_runs(agent: Agent, oslo: Node, state: State) -> None:
     make_run(agent=agent, state=state)
     Node.objects.update(is_enabled=False)
-    assert nodes_to_dial() == [oslo.pk]
+    assert nodes_to_dial("hub-a") == [oslo.pk]
 
 
 @pytest.mark.parametrize("state", sorted(ENDED | {State.QUEUED}))
 def test_a_disabled_node_without_runs_loses_it(agent: Agent, oslo: Node, state: State) -> None:
     make_run(agent=agent, state=state)
-    assert nodes_to_dial() == [oslo.pk]
+    assert nodes_to_dial("hub-a") == [oslo.pk]
     Node.objects.update(is_enabled=False)
-    assert nodes_to_dial() == []
+    assert nodes_to_dial("hub-a") == []
 
 
 def test_a_disabled_node_is_still_told_to_stop_what_the_hub_gave_up(agent: Agent, oslo: Node) -> None:
     run = make_run(agent=agent, state=State.CANCELLED)
     command = queue_command(oslo.pk, CancelRun(run=str(run.pk)), run=run.pk)
     Node.objects.update(is_enabled=False)
-    assert nodes_to_dial() == [oslo.pk]
+    assert nodes_to_dial("hub-a") == [oslo.pk]
     answer_command(command.pk, oslo.pk, accepted=True)
-    assert nodes_to_dial() == []
+    assert nodes_to_dial("hub-a") == []

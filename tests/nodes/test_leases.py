@@ -2,6 +2,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from agenthub_site.controlplane import nodes_to_dial
 from nodes.leases import claim_lease, release_lease, renew_lease
 from nodes.models import LinkLease, Node
 
@@ -42,3 +43,11 @@ def test_a_stale_owner_cannot_give_back_what_is_no_longer_its_own(oslo: Node) ->
     assert stale
     release_lease(stale)
     assert claim_lease(oslo.pk, "b") is None
+
+
+def test_what_another_control_plane_owns_is_left_to_it(oslo: Node) -> None:
+    Node.objects.update(grpc_target="127.0.0.1:1")
+    claim_lease(oslo.pk, "a")
+    assert (nodes_to_dial("a"), nodes_to_dial("b")) == ([oslo.pk], [])
+    expire(oslo)
+    assert nodes_to_dial("b") == [oslo.pk]
