@@ -57,6 +57,7 @@ RUN: Final[dict[str, Any]] = {
     "agent_name": "demo",
     "node": _NODE_ID,
     "node_slug": "local",
+    "runs_on": "node:local",
     "user": "alice",
     "state": "waiting",
     "reason": "approval",
@@ -71,6 +72,7 @@ RUN: Final[dict[str, Any]] = {
     "last_seq": 31,
     "diff": None,
     "created_at": "2026-11-21T06:19:48.832000Z",
+    "placed_at": "2026-11-21T06:19:48.840000Z",
     "started_at": "2026-11-21T06:19:49.010000Z",
     "ended_at": None,
 }

@@ -28,14 +28,15 @@ _APPROVAL_COLOURS = {
 
 @admin.register(Agent)
 class AgentAdmin(HubAdmin):
-    list_display = ("name", "project", "node", "runtime", "preset", "workspace_mode", "archived_at")
+    list_display = ("name", "project", "shown_place", "runtime", "preset", "workspace_mode", "archived_at")
     list_filter = ("runtime", "workspace_mode", ("archived_at", admin.EmptyFieldListFilter))
     list_select_related = ("project", "node")
     search_fields = ("name", "project__slug", "node__slug")
     autocomplete_fields = ("project", "node")
     actions = ("archive",)
     fieldsets = (
-        (None, {"fields": ("project", "name", "description", "node")}),
+        (None, {"fields": ("project", "name", "description")}),
+        ("Where it runs: a node, or what a node must have", {"fields": ("node", "pool", "node_labels")}),
         ("Runtime", {"fields": ("runtime", "preset", "command", "model", "environment")}),
         ("Workspace", {"fields": ("workspace_mode", "workdir", "worktree_repo", "worktree_ref")}),
         ("Bounds", {"fields": ("approval_seconds", "turn_seconds")}),
@@ -47,7 +48,8 @@ class AgentAdmin(HubAdmin):
         return ("project", *times) if obj else times
 
     def save_model(self, request: HttpRequest, obj: Agent, form: ModelForm[Agent], change: bool) -> None:
-        by, given = self.actor(request), form.cleaned_data
+        by, given = self.actor(request), {**form.cleaned_data}
+        given["node_labels"] = given["node_labels"] or {}  # an empty field is None here
         if change:
             stored = Agent.objects.get(pk=obj.pk)
             edit_agent(stored, by=by, **{name: given[name] for name in form.changed_data})
@@ -56,6 +58,10 @@ class AgentAdmin(HubAdmin):
         made = create_agent(given["project"], by=by, **fields)
         obj.pk = made.pk
         obj.refresh_from_db()
+
+    @display(description="runs on", ordering="node__slug")  # type: ignore[untyped-decorator]
+    def shown_place(self, agent: Agent) -> str:
+        return agent.runs_on
 
     @admin.action(description="Put away", permissions=["change"])
     def archive(self, request: HttpRequest, agents: QuerySet[Agent]) -> None:
@@ -66,7 +72,7 @@ class AgentAdmin(HubAdmin):
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    list_display = ("id", "project", "agent", "node", "shown_state", "reason", "user", "created_at", "ended_at")
+    list_display = ("id", "project", "agent", "shown_place", "shown_state", "reason", "user", "created_at", "ended_at")
     list_filter = ("state", "reason")
     list_select_related = ("project", "agent", "node", "user")
     search_fields = ("=id", "agent__name", "project__slug", "user__username")
@@ -75,6 +81,10 @@ class RunAdmin(ReadOnlyAdmin):
     def view_on_site(self, run: Run) -> str:
         """Its page, with what happened."""
         return reverse("run", args=[run.pk])
+
+    @display(description="runs on", ordering="node__slug")  # type: ignore[untyped-decorator]
+    def shown_place(self, run: Run) -> str:
+        return run.runs_on
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         runs: QuerySet[Run] = super().get_queryset(request)

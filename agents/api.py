@@ -113,7 +113,7 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
         return found  # type: ignore[no-any-return]
 
     def _with_node(self, given: dict[str, Any]) -> dict[str, Any]:
-        if "node" in given:
+        if given.get("node") is not None:
             node: Node | None = by_id_or_slug(visible_nodes(self.actor), given["node"])
             if node is None:
                 raise Invalid(f"There is no node {given['node']!r}.", fields={"node": ["There is no such node."]})

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from typing import ClassVar, Self, TypeVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models import Q
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project, User
+from nodes.contract.errors import WrongState
 from nodes.contract.events import ArtifactReady
 from nodes.contract.ids import new_id
 from nodes.contract.limits import APPROVAL_SECONDS
 from nodes.contract.reasons import Reason
 from nodes.models import Node
 
-from .states import ENDED, State
+from .placement import Demand
+from .states import ENDED, ON_NODE, State
 
 M = TypeVar("M", bound=models.Model)
 
@@ -28,7 +31,10 @@ class VisibleQuerySet(models.QuerySet[M]):
 
 
 class Agent(models.Model):
-    """A configured worker: a runtime on a node, in a workspace, for a project."""
+    """A configured worker: a runtime, in a workspace, for a project.
+
+    It is bound to one ``node``, or runs on any node of its ``pool`` that has its ``node_labels``.
+    """
 
     class Runtime(models.TextChoices):
         ACP = "acp", "ACP agent"
@@ -43,7 +49,9 @@ class Agent(models.Model):
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="agents")
     name = models.CharField(max_length=64)
     description = models.CharField(max_length=400, blank=True)
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="agents")
+    node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.PROTECT, related_name="agents")
+    pool = models.CharField(max_length=64, blank=True, default="")
+    node_labels = models.JSONField(default=dict, blank=True)
     runtime = models.CharField(max_length=16, choices=Runtime.choices, default=Runtime.ACP)
     preset = models.CharField(max_length=32, blank=True)
     command = models.JSONField(default=list, blank=True)
@@ -68,20 +76,44 @@ class Agent(models.Model):
             models.UniqueConstraint(
                 fields=["project", "name"], condition=Q(archived_at=None), name="agent_names_are_unique_in_a_project"
             ),
+            models.CheckConstraint(
+                condition=Q(node__isnull=False, pool="", node_labels={})
+                | Q(node__isnull=True) & ~Q(pool="", node_labels={}),
+                name="an_agent_has_a_node_or_says_which_fit",
+            ),
         ]
         ordering = ("name",)
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def demand(self) -> Demand:
+        """Where its runs may go."""
+        if self.node_id is not None:
+            return Demand(node=self.node_id)
+        brings_its_own = self.runtime != self.Runtime.ACP or self.command
+        return Demand(
+            pool=self.pool, labels=frozenset(self.node_labels.items()), preset="" if brings_its_own else self.preset
+        )
+
+    @property
+    def runs_on(self) -> str:
+        """``node:gpu-01``, or ``any node of pool gpu with arch=arm64``."""
+        return f"node:{self.node.slug}" if self.node else f"any node {self.demand}"
+
 
 class Run(models.Model):
-    """One execution of an agent, from start to a terminal state."""
+    """One execution of an agent, from start to a terminal state.
+
+    A run of an agent that is bound to a node is that node's from the beginning; any other one has none until it is
+    handed to one. From then on it never moves.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="runs")
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="runs")
-    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="runs")
+    node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.PROTECT, related_name="runs")
     user = models.ForeignKey(User, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
     state = models.CharField(
         max_length=16, choices=[(state.value, state.value) for state in State], default=State.QUEUED
@@ -98,6 +130,7 @@ class Run(models.Model):
     workspace = models.CharField(max_length=1024, blank=True)
     diff = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    placed_at = models.DateTimeField(null=True, blank=True, editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     lost_at = models.DateTimeField(null=True, blank=True)
@@ -116,14 +149,32 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["project", "-id"], name="runs_of_a_project"),
             models.Index(fields=["node", "state"], condition=~Q(state__in=sorted(ENDED)), name="live_runs_of_a_node"),
+            models.Index(fields=["node", "project", "state"], condition=Q(ended_at=None), name="live_runs_by_project"),
+            models.Index(fields=["agent", "id"], condition=Q(state=State.QUEUED), name="queued_runs_of_an_agent"),
+            models.Index(fields=["placed_at", "project"], condition=~Q(placed_at=None), name="placed_runs"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=[s.value for s in State]), name="run_state_is_known"),
+            models.CheckConstraint(
+                condition=Q(node__isnull=False) | ~Q(state__in=sorted(ON_NODE)), name="a_run_on_a_node_names_it"
+            ),
         ]
         ordering = ("-id",)
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def placed_node_id(self) -> UUID:
+        """The node that has it, or had it. ``WrongState`` while it has none."""
+        if self.node_id is None:
+            raise WrongState("The run was not handed to a node yet.", state=self.state)
+        return self.node_id
+
+    @property
+    def runs_on(self) -> str:
+        """``node:gpu-01``; before it has a node, which ones it may go to."""
+        return f"node:{self.node.slug}" if self.node else self.agent.runs_on
 
     @property
     def is_ended(self) -> bool:

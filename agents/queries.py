@@ -52,6 +52,7 @@ _WAITS = {
     Reason.QUEUED: "its turn",
     Reason.NODE_OFFLINE: "its node, which is offline",
     Reason.NODE_CORDONED: "its node, which takes no new runs at present",
+    Reason.NO_MATCHING_NODE: "a node that fits",
     Reason.CAPACITY: "a free place on its node",
     Reason.STARTING: "its node to start it",
     Reason.APPROVAL: "an approval",
@@ -62,10 +63,22 @@ _WAITS = {
 }
 
 
+_LEADS = {
+    Reason.QUEUED: "its turn",
+    Reason.NODE_OFFLINE: "a node",
+    Reason.NODE_CORDONED: "a node that takes new runs",
+    Reason.NO_MATCHING_NODE: "a node that fits",
+    Reason.CAPACITY: "a free place",
+}
+"""What stands before a queued run's ``message``, which says what exactly is missing."""
+
+
 def waiting_for(run: Run) -> str:
     """What a live run waits for, in plain words; empty while it simply works, and once it has ended."""
     if run.is_ended or (run.state == State.RUNNING and run.reason == Reason.NONE):
         return ""
+    if run.state == State.QUEUED and run.message:
+        return f"{_LEADS[Reason(run.reason)]}: {run.message}"
     return _WAITS.get(Reason(run.reason), "")
 
 

@@ -19,10 +19,12 @@ from .services.losses import (
     NODE_GONE,
     disprove_ending,
     end_gone_run,
+    end_unplaced_run,
     lose_run,
     mark_found,
     mark_lost,
 )
+from .services.placing import agents_without_nodes
 from .states import ENDED, ON_NODE, State
 
 _AT_ONCE: Final = 500
@@ -64,9 +66,16 @@ def _end_gone(now: datetime) -> int:
     )
     waiting = Q(state=State.QUEUED) | Q(state=State.STARTING, pk__in=_unsent())
     gone = Q(node__last_heard_at=None) | Q(node__last_heard_at__lte=now - NODE_GONE)
-    forlorn = waiting & Q(created_at__lte=now - NODE_GONE) & (gone | disabled)
+    forlorn = waiting & Q(node__isnull=False, created_at__lte=now - NODE_GONE) & (gone | disabled)
     runs = Run.objects.filter(lost | forlorn).order_by("pk").values_list("pk", flat=True)
-    return sum(end_gone_run(run_id, now) for run_id in list(runs[:_AT_ONCE]))
+    return sum(end_gone_run(run_id, now) for run_id in list(runs[:_AT_ONCE])) + _end_unplaced(now)
+
+
+def _end_unplaced(now: datetime) -> int:
+    """Runs that may go to any node that fits, where none was there for so long."""
+    unplaced = Run.objects.filter(state=State.QUEUED, node=None, created_at__lte=now - NODE_GONE)
+    nowhere = unplaced.filter(agent__in=agents_without_nodes(now - NODE_GONE)).order_by("pk")
+    return sum(end_unplaced_run(run_id) for run_id in list(nowhere.values_list("pk", flat=True)[:_AT_ONCE]))
 
 
 def _unsent() -> QuerySet[Command, UUID]:

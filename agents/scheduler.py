@@ -1,50 +1,81 @@
-"""Hands queued runs to their nodes, oldest first, as nodes come back and places become free."""
+"""Hands queued runs to nodes as nodes come back and places become free, and says of the rest what it waits for."""
 
-from datetime import datetime
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
+from django.db.models import F, Max, Window
+from django.db.models.functions import RowNumber
 
-from .models import Run
-from .services.runs import lock_node, obstacle, place_run
+from .models import Agent, Run
+from .placement import Wait, Waiting, place
+from .services.placing import place_runs, say_why, view_nodes
 from .states import State
 
-_AT_ONCE: Final = 200
-"""Runs handed to one node before the next one's turn."""
+_AT_ONCE: Final = 1_000
+"""Runs placed in one tick at most; the next one goes on."""
+_IN_ONE_GO: Final = 200
+"""Runs placed in one transaction at most."""
+_ANSWERS_AT_ONCE: Final = 200
+"""Agents whose waiting runs are told something new in one tick, at most."""
+_REMEMBERED: Final = timedelta(hours=1)
+"""So long it counts which project got the last place."""
 
 
 def tick(now: datetime) -> int:
-    """Place what can be placed; say of the rest what it waits for. Returns how many were placed.
+    """Place what can be placed, fairly; say of the rest what it waits for. Returns how many were placed.
 
-    Node by node: however many runs wait for one that is gone, they hold up no other's.
+    However many runs wait, and for however many nodes, it reads by six queries and no more than ``_AT_ONCE`` runs
+    of an agent. Two control planes may do this at once: ``place_runs`` looks again, under the nodes' locks.
     """
-    waiting = Run.objects.filter(state=State.QUEUED).order_by().values_list("node_id", flat=True).distinct()
-    placed = 0
-    for node_id in list(waiting):
-        for _ in range(_AT_ONCE):
-            if not _place_next(node_id, now):
-                break
-            placed += 1
-    return placed
+    said = _said_of_agents()
+    if not said:
+        return 0
+    agents = Agent.objects.only("project", "node", "pool", "node_labels", "runtime", "preset", "command").in_bulk(said)
+    nodes = view_nodes(now)
+    free = min(_AT_ONCE, sum(node.free for node in nodes))
+    heads = _heads(max(1, free))
+    waiting = [
+        Waiting(run_id, agents[agent_id].project_id, agents[agent_id].demand)
+        for run_id, agent_id in heads.items()
+        if agent_id in agents
+    ]
+    decisions = place(waiting, nodes, served=_served(now), limit=free)
+    waits = {heads[run_id]: wait for run_id, wait in decisions.items() if isinstance(wait, Wait)}
+    news = {agent: wait for agent, wait in waits.items() if said[agent] != {(wait.reason, wait.message)}}
+    say_why(dict(islice(news.items(), _ANSWERS_AT_ONCE)))
+    chosen = [(run_id, node_id) for run_id, node_id in decisions.items() if isinstance(node_id, UUID)]
+    return sum(place_runs(dict(part), now) for part in _parts(chosen))
 
 
-@transaction.atomic
-def _place_next(node_id: UUID, now: datetime) -> bool:
-    node = lock_node(node_id)
-    queued = Run.objects.filter(node_id=node_id, state=State.QUEUED)
-    waits_for = obstacle(node, now)
-    if waits_for:
-        queued.exclude(reason=waits_for).update(reason=waits_for)
-        return False
-    # One that is being cancelled at this moment is left for the next look.
-    free = queued.select_for_update(of=("self",), no_key=True, skip_locked=_can_skip())
-    run = free.select_related("agent", "project").order_by("pk").first()
-    if run is None:
-        return False
-    place_run(run)
-    return True
+def _said_of_agents() -> dict[UUID, set[tuple[str, str]]]:
+    """Agents with queued runs, and what those are said to wait for."""
+    said: dict[UUID, set[tuple[str, str]]] = defaultdict(set)
+    queued = Run.objects.filter(state=State.QUEUED).order_by()
+    for agent_id, reason, message in queued.values_list("agent", "reason", "message").distinct():
+        said[agent_id].add((reason, message))
+    return said
 
 
-def _can_skip() -> bool:
-    return bool(transaction.get_connection().features.has_select_for_update_skip_locked)
+def _heads(most: int) -> dict[UUID, UUID]:
+    """The oldest queued runs of each agent, ``most`` of one at most, as run → agent."""
+    place_in_line = Window(RowNumber(), partition_by=F("agent"), order_by=F("pk").asc())
+    queued = Run.objects.filter(state=State.QUEUED).order_by().annotate(place_in_line=place_in_line)
+    return dict(queued.filter(place_in_line__lte=most).values_list("pk", "agent"))
+
+
+def _served(now: datetime) -> dict[UUID, float]:
+    """When each project got its last place, if that is not long ago."""
+    recent = Run.objects.filter(placed_at__gte=now - _REMEMBERED, placed_at__isnull=False).order_by()
+    return {
+        project_id: at.timestamp() for project_id, at in recent.values_list("project").annotate(last=Max("placed_at"))
+    }
+
+
+def _parts(chosen: Iterable[tuple[UUID, UUID]]) -> Iterable[list[tuple[UUID, UUID]]]:
+    left = iter(chosen)
+    while part := list(islice(left, _IN_ONE_GO)):
+        yield part

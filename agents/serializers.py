@@ -19,7 +19,17 @@ class AgentIn(In):
     """An agent's settings. What fits together is the service's to say."""
 
     name = serializers.CharField(max_length=64)
-    node = serializers.CharField(max_length=128, help_text="A node's slug or id.")
+    node = serializers.CharField(
+        max_length=128, required=False, allow_null=True, help_text="A node's slug or id; or null, and which nodes fit:"
+    )
+    pool = serializers.CharField(
+        max_length=64, allow_blank=True, required=False, help_text="Any node of this pool that has the labels."
+    )
+    node_labels = serializers.DictField(
+        child=serializers.CharField(max_length=256, allow_blank=True),
+        required=False,
+        help_text="Labels that a node must have.",
+    )
     description = serializers.CharField(max_length=400, allow_blank=True, required=False)
     runtime = serializers.ChoiceField(choices=Agent.Runtime.choices, required=False)
     preset = serializers.CharField(max_length=32, allow_blank=True, required=False)
@@ -48,16 +58,19 @@ class NewAgentIn(AgentIn):
 class AgentOut(serializers.ModelSerializer[Agent]):
     project = serializers.UUIDField(source="project_id")
     project_slug = serializers.CharField(source="project.slug")
-    node = serializers.UUIDField(source="node_id")
-    node_slug = serializers.CharField(source="node.slug")
+    node = serializers.UUIDField(source="node_id", allow_null=True, help_text="Null: any node that fits.")
+    node_slug = serializers.CharField(source="node.slug", default=None, allow_null=True)
+    node_labels = serializers.DictField(child=serializers.CharField())
+    runs_on = serializers.CharField(help_text="In words: node:gpu-01, or any node of pool gpu with arch=arm64.")
     command = serializers.ListField(child=serializers.CharField())
     environment = serializers.SerializerMethodField()
 
     class Meta:
         model = Agent
         fields = (
-            "id", "name", "description", "project", "project_slug", "node", "node_slug", "runtime", "preset", "command",
-            "model", "environment", "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds",
+            "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
+            "runs_on", "runtime", "preset", "command", "model", "environment",
+            "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds",
             "turn_seconds", "created_at", "updated_at", "archived_at",
         )  # fmt: skip
 
@@ -89,8 +102,9 @@ class RunRowOut(serializers.ModelSerializer[Run]):
     project_slug = serializers.CharField(source="project.slug")
     agent = serializers.UUIDField(source="agent_id")
     agent_name = serializers.CharField(source="agent.name")
-    node = serializers.UUIDField(source="node_id")
-    node_slug = serializers.CharField(source="node.slug")
+    node = serializers.UUIDField(source="node_id", allow_null=True, help_text="Null until it is handed to one.")
+    node_slug = serializers.CharField(source="node.slug", default=None, allow_null=True)
+    runs_on = serializers.CharField(help_text="In words: node:gpu-01, or before it has one: any node of pool gpu.")
     user = serializers.CharField(source="user.username", default=None, allow_null=True)
     state = serializers.ChoiceField(choices=[state.value for state in State])
     waiting_for = serializers.SerializerMethodField(help_text="In words; empty while it works, and at the end.")
@@ -100,9 +114,9 @@ class RunRowOut(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields: tuple[str, ...] = (
-            "id", "project", "project_slug", "agent", "agent_name", "node", "node_slug", "user", "state", "reason",
-            "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "isolation", "workspace",
-            "last_seq", "diff", "created_at", "started_at", "ended_at",
+            "id", "project", "project_slug", "agent", "agent_name", "node", "node_slug", "runs_on", "user", "state",
+            "reason", "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "isolation",
+            "workspace", "last_seq", "diff", "created_at", "placed_at", "started_at", "ended_at",
         )  # fmt: skip
 
     def get_waiting_for(self, run: Run) -> str:

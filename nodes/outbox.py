@@ -5,7 +5,7 @@ node is asked again, and answers a repeat as it answered before.
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -39,6 +39,17 @@ def queue_command(node_id: UUID, body: Body, *, run: UUID, key: str = "", not_af
     )  # fmt: skip
     transaction.on_commit(partial(bell.poke, f"node:{node_id}"))
     return command
+
+
+def queue_first_commands(commands: Iterable[tuple[UUID, UUID, Body]]) -> None:
+    """Write commands (node, run, body) of runs that have had none yet, as ``queue_command`` does, in one statement."""
+    rows = [
+        Command(node_id=node_id, run=run_id, number=1, kind=body.KIND, body=body.model_dump_json())
+        for node_id, run_id, body in commands
+    ]
+    Command.objects.bulk_create(rows)
+    for node_id in {row.node_id for row in rows}:
+        transaction.on_commit(partial(bell.poke, f"node:{node_id}"))
 
 
 def digest_of(body: str) -> str:

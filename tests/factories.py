@@ -96,6 +96,12 @@ _REASONS = {
 }
 
 
+def node_of(bound: Agent | Run) -> Node:
+    """The node of an agent that is bound to one, or of a run that was handed to one."""
+    assert bound.node is not None
+    return bound.node
+
+
 def make_approval(run: Run | None = None, *, state: str = Approval.State.PENDING, **fields: Any) -> Approval:
     """A question of the run's (one that waits, if none is given), with the options ``yes`` and ``no``."""
     run = run or make_run(state=State.WAITING)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django import forms
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
@@ -73,6 +73,22 @@ class EnvironmentField(forms.CharField):
         return "\n".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else value
 
 
+class LabelsField(forms.CharField):
+    """``name=value``, with commas between them; cleaned into a dict."""
+
+    def to_python(self, value: Any) -> Any:
+        labels: dict[str, str] = {}
+        for part in filter(None, map(str.strip, (super().to_python(value) or "").split(","))):
+            name, equals, text = part.partition("=")
+            if not equals or not name.strip():
+                raise forms.ValidationError(f"Write name=value; this is not: {part[:60]}")
+            labels[name.strip()] = text.strip()
+        return labels
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else value
+
+
 class AgentForm(StyledForm):
     """An agent's settings. Which fields matter depends on runtime and workspace: the page shows those."""
 
@@ -81,9 +97,19 @@ class AgentForm(StyledForm):
     description = forms.CharField(max_length=400, required=False, help_text="What it is for.")
     node = forms.ModelChoiceField(
         Node.objects.none(),
-        empty_label=None,
+        required=False,
+        empty_label="Any node of a pool, or with labels",
         label="Execution node",
         help_text="The machine it runs on. Starting a run there is running code as that node's user.",
+    )
+    pool = forms.CharField(
+        max_length=64, required=False, label="Pool", help_text="Any node of this pool. Empty: the labels alone decide."
+    )
+    node_labels = LabelsField(
+        required=False,
+        label="Labels that a node must have",
+        widget=forms.TextInput(attrs={"spellcheck": "false", "placeholder": "arch=arm64, gpu=yes"}),
+        help_text="name=value, with commas between them. A node has to have all of them.",
     )
     runtime = forms.ChoiceField(choices=Agent.Runtime.choices)
     preset = forms.ChoiceField(required=False, help_text="A known agent, with its command and its safe settings.")
@@ -117,18 +143,22 @@ class AgentForm(StyledForm):
         help_text="Empty: no limit.",
     )
     SETTINGS: ClassVar = (
-        "name", "description", "node", "runtime", "preset", "command", "model", "workspace_mode", "workdir",
-        "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
+        "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
+        "workdir", "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
     )  # fmt: skip
 
     def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:
         kwargs["initial"] = {**self._begin_with(agent), **kwargs.get("initial", {})}
         super().__init__(*args, **kwargs)
-        nodes = visible_nodes(actor).filter(is_enabled=True).order_by(F("last_heard_at").desc(nulls_last=True))
+        # The agent's own as well if it is disabled, so that saving does not choose another.
+        offered = Q(is_enabled=True) | Q(pk=agent.node_id if agent else None)
+        nodes = visible_nodes(actor).filter(offered).order_by(F("last_heard_at").desc(nulls_last=True))
         projects = Project.objects.visible_to(actor)
         mine = [project.pk for project in projects if may(actor, Can.CREATE_AGENT, project.pk)]
         self.fields["project"].queryset = projects.filter(pk__in=mine)  # type: ignore[attr-defined]
         self.fields["node"].queryset = nodes  # type: ignore[attr-defined]
+        if agent is None:
+            self.initial.setdefault("node", nodes.first())
         now = timezone.now()
         self.fields["node"].label_from_instance = (  # type: ignore[attr-defined]
             lambda node: f"{'Main Node (local)' if node.is_local else node.slug} · {_is_how(node, now)}"
@@ -142,11 +172,14 @@ class AgentForm(StyledForm):
     def _begin_with(agent: Agent | None) -> dict[str, Any]:
         agent = agent or Agent(preset=next(iter(PRESETS), ""))
         values = {name: getattr(agent, name) for name in AgentForm.SETTINGS if name != "node"}
-        return {**values, "approval_seconds": f"{agent.approval_seconds:g}", "node": agent.node_id}
+        own_node = {"node": agent.node_id} if agent.pk and not agent._state.adding else {}
+        return {**values, **own_node, "approval_seconds": f"{agent.approval_seconds:g}"}
 
     def settings(self) -> dict[str, Any]:
-        """What the services take, after a valid form. A plain command has no preset."""
+        """What the services take, after a valid form. A plain command has no preset, a named node no pool."""
         values = {name: self.cleaned_data[name] for name in self.SETTINGS}
+        if values["node"]:
+            values |= {"pool": "", "node_labels": {}}
         return {**values, "preset": ""} if values["runtime"] == Agent.Runtime.COMMAND else values
 
 
@@ -208,7 +241,7 @@ class StartRunForm(StyledForm):
         agents = Agent.objects.visible_to(actor).filter(archived_at=None).select_related("project", "node")
         field = self.fields["agent"]
         field.queryset = agents if actor.sees_all else agents.filter(project_id__in=allowed)  # type: ignore[attr-defined]
-        field.label_from_instance = lambda agent: f"{agent.project.slug}/{agent.name} · node {agent.node.slug}"  # type: ignore[attr-defined]
+        field.label_from_instance = lambda agent: f"{agent.project.slug}/{agent.name} · {agent.runs_on}"  # type: ignore[attr-defined]
 
 
 class ProjectForm(StyledForm):

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from agents.models import Run
+from agents.queries import waiting_for
 from agents.states import ON_NODE, State
 from nodes.contract.reasons import Reason
 
@@ -26,6 +27,10 @@ REASONS: Final[dict[Reason, Words]] = {
     Reason.NODE_CORDONED: Words(
         "Waiting for its node, which takes no new runs at present.",
         "It starts by itself when a root operator uncordons the node; or give the agent another node.",
+    ),
+    Reason.NO_MATCHING_NODE: Words(
+        "Waiting for a node that fits.",
+        "It starts by itself when there is one: label a node, put it into the pool, or change where the agent runs.",
     ),
     Reason.CAPACITY: Words(
         "Waiting for a free place on its node.", "It starts by itself when another run there ends, or is cancelled."
@@ -130,7 +135,9 @@ def explain(run: Run, now: datetime) -> Words | None:
     if run.state == State.SUCCEEDED or not run.reason:
         return None
     words = REASONS[Reason(run.reason)]
-    if run.state in ON_NODE - {State.LOST} and run.node.is_silent(now):
+    if run.state == State.QUEUED and run.message:
+        return Words(f"Waiting for {waiting_for(run)}.", words.next)
+    if run.state in ON_NODE - {State.LOST} and run.node and run.node.is_silent(now):
         return Words(f"{words.means} Its node has fallen silent, so this may be old.", REASONS[Reason.NODE_SILENT].next)
     return words
 

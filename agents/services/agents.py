@@ -14,13 +14,18 @@ from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
 
 from ..models import Agent
+from .placing import follow_agent
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _EDITABLE: Final = frozenset({
-    "name", "description", "node", "runtime", "preset", "command", "model", "environment", "workspace_mode",
-    "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
+    "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "environment",
+    "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
 })  # fmt: skip
+
+
+_POOL: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
+_MOST_LABELS: Final = 16
 
 
 class NameTaken(Conflict):
@@ -30,25 +35,44 @@ class NameTaken(Conflict):
 
 @transaction.atomic
 def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
-    """Add an agent to a project. Raises ``Invalid`` (with ``fields``) or ``NameTaken``."""
+    """Add an agent to a project. Raises ``Invalid`` (with ``fields``) or ``NameTaken``.
+
+    It names its ``node``, or by ``pool`` and ``node_labels`` which nodes fit.
+    """
     require(by, Can.CREATE_AGENT, project.pk)
     agent = Agent(project=project, **_known(fields))
     _check(agent)
     _save(agent, force_insert=True)
-    record(project.pk, "agent.created", by=by, of=("agent", agent.pk), node=agent.node_id, agent_name=agent.name)
+    record(
+        project.pk, "agent.created", by=by, of=("agent", agent.pk), node=agent.node_id, agent_name=agent.name,
+        runs_on=agent.runs_on,
+    )  # fmt: skip
     return agent
 
 
 @transaction.atomic
 def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
-    """Change an agent; runs under way keep what they were started with. Raises as ``create_agent`` does."""
+    """Change an agent; runs under way keep what they were started with. Raises as ``create_agent`` does.
+
+    A node that is named takes the place of a pool and labels, and they of a node. Runs that are still queued wait
+    where the agent runs now.
+    """
     require(by, Can.EDIT_AGENT, agent)
-    for name, value in _known(changes).items():
+    ran_on = agent.demand
+    whole = _in_one_way(_known(changes))
+    for name, value in whole.items():
         setattr(agent, name, value)
     _check(agent)
-    _save(agent, update_fields=[*changes, "updated_at"])
-    record(agent.project_id, "agent.edited", by=by, of=("agent", agent.pk), changed=sorted(changes))
+    _save(agent, update_fields=[*whole, "updated_at"])
+    moved = follow_agent(agent) if agent.demand != ran_on else 0
+    record(agent.project_id, "agent.edited", by=by, of=("agent", agent.pk), changed=sorted(changes), queued_runs=moved)
     return agent
+
+
+def _in_one_way(changes: dict[str, Any]) -> dict[str, Any]:
+    if changes.get("node"):
+        return {"pool": "", "node_labels": {}} | changes
+    return {"node": None} | changes if changes.get("pool") or changes.get("node_labels") else changes
 
 
 @transaction.atomic
@@ -90,13 +114,31 @@ def _check(agent: Agent) -> None:
         problems |= error.message_dict
     if not _NAME.fullmatch(agent.name or ""):
         problems["name"] = ["Use letters, digits, '.', '_' and '-', starting with a letter or digit; 64 at most."]
-    problems |= _runtime_problems(agent) | _workspace_problems(agent)
+    problems |= _place_problems(agent) | _runtime_problems(agent) | _workspace_problems(agent)
     if problems:
         raise Invalid(
             "The agent does not fit: " + "; ".join(f"{k}: {v[0]}" for k, v in problems.items()), fields=problems
         )
     if _is_taken(agent):
         raise NameTaken(name=agent.name)
+
+
+def _place_problems(agent: Agent) -> dict[str, list[str]]:
+    labels: Any = agent.node_labels
+    if not _POOL.fullmatch(agent.pool):
+        return {"pool": ["At most 64 of A-Z a-z 0-9 . _ - and nothing else."]}
+    if not isinstance(labels, dict) or len(labels) > _MOST_LABELS:
+        return {"node_labels": [f"At most {_MOST_LABELS} texts by name."]}
+    if not all(
+        isinstance(text, str) and 0 < len(name) <= 63 and len(text) <= 256 and "\x00" not in name + text
+        for name, text in labels.items()
+    ):
+        return {"node_labels": ["Names of 1 to 63 characters, and texts of at most 256."]}
+    if agent.node_id is not None and (agent.pool or labels):
+        return {"node": ["Name a node, or a pool and labels: not both."]}
+    if agent.node_id is None and not (agent.pool or labels):
+        return {"node": ["Name a node; or a pool, or labels, that a node must have."]}
+    return {}
 
 
 def _runtime_problems(agent: Agent) -> dict[str, list[str]]:

@@ -55,7 +55,11 @@ def decide_approval(
     if not won:
         raise _refusal(approval)
     outbox.queue_command(
-        run.node_id, _decision(approval), run=approval.run_id, key=str(approval.pk), not_after=approval.expires_at
+        run.placed_node_id,
+        _decision(approval),
+        run=approval.run_id,
+        key=str(approval.pk),
+        not_after=approval.expires_at,
     )
     record(
         approval.project_id, "approval.decided", by=by, of=("approval", approval.pk), run=approval.run_id,

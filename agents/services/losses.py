@@ -23,7 +23,7 @@ from ..models import Run
 from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run, reopen_run
-from .runs import lock_node
+from .placing import lock_node
 
 CANCEL_SILENT: Final = timedelta(seconds=CANCEL_SILENT_SECONDS)
 DISABLED_GONE: Final = timedelta(seconds=DISABLED_GONE_SECONDS)
@@ -70,7 +70,7 @@ def mark_lost(run: Run, *, silent_since: datetime) -> bool:
 
     False if the node was heard meanwhile (its link looks at runs on connecting only), or the run has moved on.
     """
-    node = lock_node(run.node_id)
+    node = lock_node(run.placed_node_id)
     run = lock_run(run.pk)
     was_heard = node.last_heard_at is not None and node.last_heard_at >= silent_since
     if was_heard or run.state not in ON_NODE or not move_run(run, State.LOST, by=SYSTEM, reason=Reason.NODE_SILENT):
@@ -101,7 +101,7 @@ def disprove_ending(run: Run) -> None:
         append_event(run, reopening())
         mark_found(run)
     elif not outbox.is_pending(run.pk, CancelRun.KIND):
-        outbox.queue_command(run.node_id, CancelRun(run=str(run.pk), by=SYSTEM.as_who()), run=run.pk)
+        outbox.queue_command(run.placed_node_id, CancelRun(run=str(run.pk), by=SYSTEM.as_who()), run=run.pk)
 
 
 def reopening() -> StateChanged:
@@ -136,6 +136,18 @@ def end_gone_run(run_id: UUID, now: datetime) -> bool:
     outbox.withdraw_all(run.pk, but=CancelRun.KIND)
     message = _why(run, node, to, was_sent=was_sent)
     fail_run(run.pk, reason=Reason.NODE_GONE, message=message, to=to, is_presumed=was_sent)
+    return True
+
+
+@transaction.atomic
+def end_unplaced_run(run_id: UUID) -> bool:
+    """End a run that waits for a node that fits, and for which there was none for too long. False if it has one now."""
+    run = lock_run(run_id)
+    if run.state != State.QUEUED or run.node_id is not None:
+        return False
+    days = NODE_GONE.days
+    message = f"No node that it could run on was there for {days} days: {run.message or run.runs_on}. It never started."
+    fail_run(run_id, reason=Reason.NODE_GONE, message=message)
     return True
 
 

@@ -1,18 +1,16 @@
 """Start, steer and stop runs."""
 
 import re
-from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes import outbox
-from nodes.contract.commands import CancelRun, RuntimeSpec, SendInput, StartRun, Workspace
+from nodes.contract.commands import CancelRun, SendInput, StartRun
 from nodes.contract.errors import Conflict, Invalid, TooLarge, WrongState
 from nodes.contract.events import RunCancelled, StateChanged
 from nodes.contract.ids import new_id
@@ -21,9 +19,11 @@ from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 
 from ..models import Agent, Run
+from ..placement import Wait
 from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run
+from .placing import find_place, hand_over
 
 _INPUT_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
@@ -40,7 +40,7 @@ class InputConflict(Conflict):
 
 @transaction.atomic
 def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) -> Run:
-    """Queue a run, and hand it to its node at once if the node can take it.
+    """Queue a run, and hand it to a node at once if one can take it and nobody waits for it.
 
     Raises ``Invalid`` for an empty prompt or a command that should be kept open, ``PromptTooLarge``,
     ``WrongState`` for an archived agent.
@@ -52,82 +52,25 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     if keep_open and agent.runtime != Agent.Runtime.ACP:
         problem = "A command takes its prompt once, at the start; it cannot be kept open."
         raise Invalid(problem, fields={"keep_open": [problem]})
-    node = lock_node(agent.node_id)
+    run_id, now = new_id(), timezone.now()
+    found = find_place(agent, run_id, now)
+    waits_for = found if isinstance(found, Wait) else Wait(Reason.QUEUED)
     run = Run.objects.create(
+        id=run_id,
         project_id=agent.project_id,
         agent=agent,
         node_id=agent.node_id,
         user_id=by.user_id,
+        reason=waits_for.reason,
+        message=waits_for.message,
         prompt=prompt,
         keep_open=keep_open,
     )
     record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id)
-    waits_for = obstacle(node, timezone.now())
-    if waits_for:
-        Run.objects.filter(pk=run.pk).update(reason=waits_for)
-        run.reason = waits_for
-    elif not node.runs.filter(state=State.QUEUED).exclude(pk=run.pk).exists():  # otherwise those come first
-        place_run(run)
+    if isinstance(found, Node):
+        run.node = found
+        hand_over([run], now)
     return run
-
-
-def place_run(run: Run) -> None:
-    """Move a queued run to *starting*, with its StartRun command. In a transaction that has locked its node."""
-    if move_run(run, State.STARTING, by=SYSTEM, reason=Reason.STARTING):
-        outbox.queue_command(run.node_id, _start_command(run), run=run.pk)
-
-
-def lock_node(node_id: UUID) -> Node:
-    """The node, while its places are counted and given away.
-
-    To be locked before any run and before the trail. Not against foreign keys (``no_key``): whoever
-    queues a command for the node holds the trail by then.
-    """
-    return Node.objects.select_for_update(no_key=True).get(pk=node_id)
-
-
-def obstacle(node: Node, now: datetime) -> Reason | None:
-    """Why the node takes no further run now; None if it does."""
-    if not node.is_enabled or node.is_silent(now):
-        return Reason.NODE_OFFLINE
-    if node.is_cordoned:
-        return Reason.NODE_CORDONED
-    places = min(node.capacity, node.facts.get("capacity") or node.capacity)  # ours, and what it says of itself
-    if node.runs.filter(state__in=ON_NODE).count() >= places:
-        return Reason.CAPACITY
-    return None
-
-
-def _start_command(run: Run) -> StartRun:
-    agent = run.agent
-    return StartRun(
-        run=str(run.pk),
-        project=str(run.project_id),
-        project_slug=run.project.slug,
-        agent=str(agent.pk),
-        agent_name=agent.name,
-        user=str(run.user_id or ""),
-        runtime=RuntimeSpec(
-            kind="acp" if agent.runtime == Agent.Runtime.ACP else "command",
-            preset=agent.preset,
-            command=agent.command,
-            model=agent.model,
-            environment=agent.environment,
-        ),
-        workspace=Workspace.model_validate(
-            {
-                "mode": agent.workspace_mode,
-                "workdir": agent.workdir,
-                "repository": agent.worktree_repo,
-                "ref": agent.worktree_ref or "HEAD",
-            }
-        ),
-        prompt=run.prompt,
-        input_id=str(run.pk),
-        keep_open=run.keep_open,
-        approval_seconds=agent.approval_seconds,
-        turn_seconds=agent.turn_seconds,
-    )
 
 
 @transaction.atomic
@@ -146,7 +89,7 @@ def cancel_run(run: Run, *, by: Actor) -> Run:
     else:
         move_run(run, State.STOPPING, by=by, reason=Reason.CANCEL_REQUESTED)
         append_event(run, StateChanged(state=State.STOPPING, reason=Reason.CANCEL_REQUESTED, by=by.as_who()))
-        outbox.queue_command(run.node_id, CancelRun(run=str(run.pk), by=by.as_who()), run=run.pk)
+        outbox.queue_command(run.placed_node_id, CancelRun(run=str(run.pk), by=by.as_who()), run=run.pk)
     return run
 
 
@@ -173,7 +116,7 @@ def send_input(run: Run, *, by: Actor, text: str, input_id: str | None = None, m
         raise WrongState(f"The run is {run.state}; it takes no input now.", state=run.state)
     if run.agent.runtime != Agent.Runtime.ACP:
         raise WrongState("A command takes its prompt once, at the start; it has no further input.")
-    outbox.queue_command(run.node_id, body, run=run.pk, key=input_id)
+    outbox.queue_command(run.placed_node_id, body, run=run.pk, key=input_id)
     record(run.project_id, "run.input_sent", by=by, of=("run", run.pk), run=run.pk, node=run.node_id, input=input_id)
     return input_id
 

@@ -388,10 +388,10 @@ def list_agents(client: Client, options: argparse.Namespace) -> Exit:
         _print_json(agents)
         return Exit.OK
     rows = [
-        (item["name"], item["project_slug"], item["preset"] or item["runtime"], item["node_slug"], item["description"])
+        (item["name"], item["project_slug"], item["preset"] or item["runtime"], item["runs_on"], item["description"])
         for item in agents
     ]
-    _print_table(rows, ("AGENT", "PROJECT", "RUNTIME", "NODE", "DESCRIPTION"), "No agents that you may see.")
+    _print_table(rows, ("AGENT", "PROJECT", "RUNTIME", "RUNS ON", "DESCRIPTION"), "No agents that you may see.")
     return Exit.OK
 
 

@@ -9,6 +9,7 @@ class Reason(StrEnum):
     QUEUED = "queued"
     NODE_OFFLINE = "node_offline"
     NODE_CORDONED = "node_cordoned"
+    NO_MATCHING_NODE = "no_matching_node"
     CAPACITY = "capacity"
     STARTING = "starting"
     APPROVAL = "approval"

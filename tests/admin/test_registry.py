@@ -24,6 +24,7 @@ from tests.factories import (
     make_run,
     make_token,
     make_user,
+    node_of,
 )
 
 pytestmark = pytest.mark.django_db
@@ -230,7 +231,7 @@ def test_nodes_are_cordoned_drained_and_opened(
 
 
 def test_a_node_that_was_deleted_is_not_listed(registry: Client, run: Run) -> None:
-    Node.objects.filter(pk=run.node_id).update(removed_at=run.created_at)
+    Node.objects.filter(pk=node_of(run).pk).update(removed_at=run.created_at)
     assert list(registry.get(url("nodes_node")).context["cl"].result_list) == []
 
 

@@ -5,10 +5,11 @@ from agents.models import Run
 from nodes.contract.events import Payload
 from nodes.contract.record import encode
 from nodes.leases import HeldLease, claim_lease
+from tests.factories import node_of
 
 
 def lease_of(run: Run, owner: str = "hub-a") -> HeldLease:
-    lease = claim_lease(run.node_id, owner)
+    lease = claim_lease(node_of(run).pk, owner)
     assert lease
     return lease
 

@@ -14,7 +14,7 @@ from nodes.contract.limits import LOST_GRACE_SECONDS, SILENT_SECONDS
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from nodes.outbox import queue_command
-from tests.factories import make_approval, make_run
+from tests.factories import make_approval, make_run, node_of
 
 BEYOND_GRACE = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS + 1)
 
@@ -24,9 +24,9 @@ def silence(node: Node, for_: timedelta) -> None:
 
 
 def test_runs_of_a_silent_node_become_lost_after_the_grace_and_not_before(run: Run) -> None:
-    silence(run.node, timedelta(seconds=SILENT_SECONDS + 5))
+    silence(node_of(run), timedelta(seconds=SILENT_SECONDS + 5))
     assert tick(timezone.now()) == 0
-    silence(run.node, BEYOND_GRACE)
+    silence(node_of(run), BEYOND_GRACE)
     assert tick(timezone.now()) == 1
     run.refresh_from_db()
     assert (run.state, run.reason, run.lost_at is not None) == (State.LOST, Reason.NODE_SILENT, True)
@@ -34,8 +34,8 @@ def test_runs_of_a_silent_node_become_lost_after_the_grace_and_not_before(run: R
 
 def test_a_run_whose_start_was_never_sent_waits_and_is_not_lost(agent: Agent) -> None:
     run = make_run(agent=agent, state=State.STARTING)
-    Command.objects.create(node=agent.node, run=run.pk, kind="start_run", body="{}")
-    silence(agent.node, BEYOND_GRACE)
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", body="{}")
+    silence(node_of(agent), BEYOND_GRACE)
     assert tick(timezone.now()) == 0
 
 
@@ -44,13 +44,13 @@ def test_a_lost_run_that_its_node_still_holds_is_found(agent: Agent, open_questi
     run = make_run(agent=agent, state=State.LOST)
     if open_question:
         make_approval(run)
-    on_hello(agent.node_id, {run.pk: True})
+    on_hello(node_of(agent).pk, {run.pk: True})
     run.refresh_from_db()
     assert run.state == state
 
 
 def test_a_run_that_its_node_no_longer_knows_ends_with_the_reason(run: Run) -> None:
-    on_hello(run.node_id, {})
+    on_hello(node_of(run).pk, {})
     run.refresh_from_db()
     assert (run.state, run.reason) == (State.FAILED, Reason.NODE_LOST_RUN)
     assert RunEvent.objects.get(run=run).type == "run.failed"
@@ -58,43 +58,43 @@ def test_a_run_that_its_node_no_longer_knows_ends_with_the_reason(run: Run) -> N
 
 def test_an_unanswered_start_is_unknown_and_not_lost(agent: Agent) -> None:
     run = make_run(agent=agent, state=State.STARTING)
-    Command.objects.create(node=agent.node, run=run.pk, kind="start_run", body="{}", first_sent_at=timezone.now())
-    on_hello(agent.node_id, {})
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", body="{}", first_sent_at=timezone.now())
+    on_hello(node_of(agent).pk, {})
     run.refresh_from_db()
     assert run.state == State.STARTING
 
 
 def test_an_ended_run_in_the_nodes_list_stays_as_it_is_until_its_records_come(run: Run) -> None:
-    on_hello(run.node_id, {run.pk: False})
+    on_hello(node_of(run).pk, {run.pk: False})
     run.refresh_from_db()
     assert run.state == State.RUNNING
 
 
 def test_commands_that_were_never_sent_in_time_are_withdrawn(run: Run) -> None:
-    queue_command(run.node_id, CancelRun(run=str(run.pk)), run=run.pk, not_after=timezone.now())
+    queue_command(node_of(run).pk, CancelRun(run=str(run.pk)), run=run.pk, not_after=timezone.now())
     tick(timezone.now())
     assert Command.objects.get().state == Command.State.WITHDRAWN
 
 
 def test_a_node_that_is_heard_at_the_last_moment_loses_no_run(run: Run) -> None:
     doubted_since = timezone.now() - timedelta(seconds=1)
-    silence(run.node, timedelta())
+    silence(node_of(run), timedelta())
     assert not mark_lost(run, silent_since=doubted_since)
 
 
 def test_a_run_that_ends_at_the_last_moment_is_not_lost(agent: Agent) -> None:
     run = make_run(agent=agent, state=State.FAILED)
-    silence(agent.node, BEYOND_GRACE)
+    silence(node_of(agent), BEYOND_GRACE)
     assert not mark_lost(run, silent_since=timezone.now())
 
 
 def test_a_lost_run_whose_end_was_asked_for_is_found_on_its_way_out(agent: Agent) -> None:
     run = make_run(agent=agent, state=State.LOST)
     cancel_run(run, by=SYSTEM)
-    silence(agent.node, BEYOND_GRACE)
+    silence(node_of(agent), BEYOND_GRACE)
     tick(timezone.now())
     cancel_run(run, by=SYSTEM)
     assert Command.objects.filter(kind=CancelRun.KIND).count() == 1
-    on_hello(agent.node_id, {run.pk: True})
+    on_hello(node_of(agent).pk, {run.pk: True})
     run.refresh_from_db()
     assert (run.state, run.reason) == (State.STOPPING, Reason.CANCEL_REQUESTED)

@@ -13,7 +13,7 @@ from nodes.contract.errors import Forbidden, Invalid, NotFound, WrongState
 from nodes.contract.limits import PROMPT_BYTES
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
-from tests.factories import make_agent, make_project, make_run, make_user
+from tests.factories import make_agent, make_project, make_run, make_user, node_of
 
 
 def test_a_run_on_a_node_that_is_up_starts_at_once(agent: Agent, bob: User) -> None:
@@ -36,7 +36,7 @@ def test_a_run_on_a_silent_node_waits_and_says_for_what(agent: Agent, bob: User,
 
 
 def test_a_run_on_a_full_node_waits_for_a_place(agent: Agent, bob: User) -> None:
-    Node.objects.filter(pk=agent.node_id).update(capacity=1)
+    Node.objects.filter(pk=node_of(agent).pk).update(capacity=1)
     make_run(agent=agent, state=State.RUNNING)
     run = start_run(agent, by=actor_of(bob), prompt="hello")
     assert (run.state, run.reason) == (State.QUEUED, Reason.CAPACITY)
@@ -44,7 +44,7 @@ def test_a_run_on_a_full_node_waits_for_a_place(agent: Agent, bob: User) -> None
 
 @pytest.mark.parametrize(("ours", "its_own"), [(1, 100), (100, 1), (1, 0)])
 def test_the_lesser_of_a_nodes_two_capacities_counts(agent: Agent, bob: User, ours: int, its_own: int) -> None:
-    Node.objects.filter(pk=agent.node_id).update(capacity=ours, facts={"capacity": its_own})
+    Node.objects.filter(pk=node_of(agent).pk).update(capacity=ours, facts={"capacity": its_own})
     make_run(agent=agent, state=State.RUNNING)
     assert start_run(agent, by=actor_of(bob), prompt="hello").reason == Reason.CAPACITY
 

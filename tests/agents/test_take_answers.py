@@ -16,12 +16,12 @@ from agents.states import State
 from audit.models import AuditEvent
 from nodes.contract.reasons import Reason
 from nodes.models import Command
-from tests.factories import make_approval, make_run
+from tests.factories import make_approval, make_run, node_of
 
 
 def answer(run: Run, *, accepted: bool = False, code: str = "", message: str = "") -> None:
     command = Command.objects.get(run=run.pk, state=Command.State.PENDING)
-    take_answer(command.pk, run.node_id, accepted=accepted, code=code, message=message)
+    take_answer(command.pk, node_of(run).pk, accepted=accepted, code=code, message=message)
     run.refresh_from_db()
 
 
@@ -105,6 +105,6 @@ def test_an_answer_from_another_node_or_to_nothing_changes_nothing(run: Run, age
     cancel_run(run, by=SYSTEM)
     command = Command.objects.get()
     take_answer(command.pk, make_run(agent=agent).pk, accepted=False, code="unknown_run", message="")
-    take_answer(run.pk, run.node_id, accepted=False, code="unknown_run", message="")
+    take_answer(run.pk, node_of(run).pk, accepted=False, code="unknown_run", message="")
     run.refresh_from_db()
     assert run.state == State.STOPPING

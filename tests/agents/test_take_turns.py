@@ -20,7 +20,7 @@ from agents.states import State
 from nodes.contract.errors import WrongState
 from nodes.contract.events import RunStarted, StateChanged
 from tests.agents.records import commit, lease_of
-from tests.factories import make_agent, make_approval, make_node, make_project, make_run, make_user
+from tests.factories import make_agent, make_approval, make_node, make_project, make_run, make_user, node_of
 
 ROUNDS = 25
 
@@ -90,6 +90,6 @@ def test_cancelling_while_a_node_says_what_it_no_longer_holds() -> None:
 
     def greet(_: int) -> None:
         with transaction.atomic():
-            on_hello(agent.node_id, {})
+            on_hello(node_of(agent).pk, {})
 
     together(greet, cancel)

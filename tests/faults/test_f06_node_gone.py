@@ -25,7 +25,7 @@ from nodes.leases import claim_lease
 from nodes.models import Command, Node
 from nodes.outbox import take_commands
 from tests.agents.records import commit
-from tests.factories import make_agent, make_approval, make_node, make_run
+from tests.factories import make_agent, make_approval, make_node, make_run, node_of
 
 LISTENED = timedelta(minutes=5)
 ENDINGS = ["run.completed", "run.failed", "run.cancelled"]
@@ -92,7 +92,7 @@ def test_a_disabled_node_that_is_heard_keeps_its_runs(run: Run) -> None:
 
 def test_a_node_with_runs_cannot_be_deleted_from_under_them(run: Run) -> None:
     with pytest.raises(ProtectedError):
-        run.node.delete()
+        node_of(run).delete()
 
 
 def test_cancelling_a_lost_run_ends_it_in_minutes(run: Run) -> None:
@@ -117,9 +117,9 @@ def test_the_cancel_still_reaches_a_node_that_comes_back(run: Run) -> None:
     after_silence()
     cancel_run(fresh(run), by=SYSTEM)
     reconciler.tick(later(CANCEL_SILENT_SECONDS + 60))
-    on_hello(run.node_id, {run.pk: True})
+    on_hello(node_of(run).pk, {run.pk: True})
     assert (fresh(run).state, fresh(run).reason) == (State.STOPPING, Reason.CANCEL_REQUESTED)
-    lease = claim_lease(run.node_id, "hub-a")
+    lease = claim_lease(node_of(run).pk, "hub-a")
     assert lease and [command.kind for command in take_commands(lease, set())] == [CancelRun.KIND]
     commit(run, RunCancelled(message="Stopped."))
     assert (fresh(run).state, fresh(run).message) == (State.CANCELLED, "Stopped.")
@@ -139,7 +139,7 @@ def test_what_was_never_sent_ends_too_and_never_starts(agent: Agent, lima: Node)
 
 def test_a_start_that_was_sent_and_never_answered_is_not_sent_days_later(agent: Agent) -> None:
     run = start_run(agent, by=SYSTEM, prompt="Go.")
-    lease = claim_lease(agent.node_id, "hub-a")
+    lease = claim_lease(node_of(agent).pk, "hub-a")
     assert lease and take_commands(lease, set())
     after_silence()
     reconciler.tick(later(NODE_GONE_SECONDS + 200))
@@ -151,7 +151,7 @@ def test_runs_of_a_node_that_is_gone_hold_up_nobody(gone: Run) -> None:
     make_run(agent=make_agent("far", node=make_node("lima", capacity=1)), state=State.LOST, lost_at=timezone.now())
     near = start_run(make_agent("near", node=make_node("rome")), by=SYSTEM, prompt="Go.")
     assert near.state == State.STARTING
-    Node.objects.filter(pk=gone.node_id).update(capacity=1, last_heard_at=timezone.now())
+    Node.objects.filter(pk=node_of(gone).pk).update(capacity=1, last_heard_at=timezone.now())
     again = make_run(agent=gone.agent, state=State.QUEUED)
     scheduler.tick(timezone.now())
     assert fresh(again).state == State.STARTING  # what was given up takes no place
@@ -166,7 +166,7 @@ def test_a_hub_that_has_just_started_judges_no_node(run: Run) -> None:
 
 
 def test_a_run_that_its_node_still_holds_alive_goes_on(gone: Run) -> None:
-    on_hello(gone.node_id, {gone.pk: True})
+    on_hello(node_of(gone).pk, {gone.pk: True})
     back = fresh(gone)
     assert (back.state, back.reason, back.ended_at) == (State.RUNNING, Reason.NONE, None)
     commit(gone, MessageDelta(message_id="m", text="hi"), RunCompleted())
@@ -200,17 +200,17 @@ def test_what_was_asked_is_open_again_when_the_run_is(run: Run) -> None:
     after_silence()
     reconciler.tick(later(NODE_GONE_SECONDS + 200))
     assert set(Approval.objects.values_list("state", flat=True)) == {"superseded"}
-    on_hello(run.node_id, {run.pk: True})
+    on_hello(node_of(run).pk, {run.pk: True})
     assert fresh(run).state == State.WAITING
     assert [Approval.objects.get(pk=a.pk).state for a in (open_, answered)] == ["pending", "decided"]
 
 
 def test_a_run_reopens_once_and_its_second_ending_stands(gone: Run) -> None:
-    on_hello(gone.node_id, {gone.pk: True})
+    on_hello(node_of(gone).pk, {gone.pk: True})
     after_silence()
     reconciler.tick(later(NODE_GONE_SECONDS + 200))
     told = len(types_of(gone))
-    on_hello(gone.node_id, {gone.pk: True})
+    on_hello(node_of(gone).pk, {gone.pk: True})
     assert fresh(gone).state == State.FAILED
     assert Command.objects.get(kind=CancelRun.KIND).state == Command.State.PENDING  # the node is told to stop it
     acked = commit(gone, StateChanged(state="running"), RunFailed(reason="internal"))
@@ -221,7 +221,7 @@ def test_a_run_reopens_once_and_its_second_ending_stands(gone: Run) -> None:
 def test_an_ending_that_the_node_itself_gave_stays(run: Run) -> None:
     commit(run, RunCompleted())
     commit(run, MessageDelta(message_id="m", text="late"), first=2)
-    on_hello(run.node_id, {run.pk: True})
+    on_hello(node_of(run).pk, {run.pk: True})
     assert (fresh(run).state, types_of(run)) == (State.SUCCEEDED, ["run.completed"])
 
 

@@ -12,7 +12,7 @@ from nodes.contract.ids import new_id
 from nodes.evidence import health_of
 from nodes.health import Evidence, Level, Status, Trouble, judge
 from nodes.models import Command, Node
-from tests.factories import make_agent, make_node, make_run
+from tests.factories import make_agent, make_node, make_run, node_of
 
 NOW = datetime(2026, 11, 21, 8, tzinfo=UTC)
 
@@ -114,7 +114,7 @@ def started(agent: Agent, seconds: float) -> None:
     """A run whose agent was there so long after the node was told, and that had waited a day for it to be told."""
     now = timezone.now()
     run = make_run(agent=agent, state=State.SUCCEEDED, started_at=now)
-    Command.objects.create(node=agent.node, run=run.pk, kind="start_run", number=1)
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", number=1)
     Command.objects.filter(run=run.pk).update(created_at=now - timedelta(seconds=seconds))
     agent.runs.filter(pk=run.pk).update(created_at=now - timedelta(days=1))
 
@@ -122,15 +122,16 @@ def started(agent: Agent, seconds: float) -> None:
 def test_agent_start_is_the_median_of_recent_runs(agent: Agent) -> None:
     for seconds in (1, 40, 900):
         started(agent, seconds)
-    health = health_of([agent.node], timezone.now())[agent.node_id]
+    health = health_of([node_of(agent)], timezone.now())[node_of(agent).pk]
     assert (health.agent_start_s.value, health.agent_start_s.level) == (40, "warning")
-    assert health_of([agent.node], timezone.now() + timedelta(hours=2))[agent.node_id].agent_start_s.value is None
+    later = health_of([node_of(agent)], timezone.now() + timedelta(hours=2))
+    assert later[node_of(agent).pk].agent_start_s.value is None
 
 
 def test_runs_that_were_never_sent_tell_nothing(agent: Agent) -> None:
     make_run(agent=agent)
-    Command.objects.create(node=agent.node, run=new_id(), kind="start_run")
-    assert health_of([agent.node], timezone.now())[agent.node_id].agent_start_s.value is None
+    Command.objects.create(node=node_of(agent), run=new_id(), kind="start_run")
+    assert health_of([node_of(agent)], timezone.now())[node_of(agent).pk].agent_start_s.value is None
 
 
 def test_any_number_of_nodes_takes_one_query(agent: Agent, django_assert_num_queries: Any) -> None:
@@ -140,7 +141,7 @@ def test_any_number_of_nodes_takes_one_query(agent: Agent, django_assert_num_que
     nodes = list(Node.objects.all())
     with django_assert_num_queries(1):
         found = health_of(nodes, timezone.now())
-    assert [found[one.node_id].agent_start_s.value for one in others] == [2, 2, 2, 2]
+    assert [found[node_of(one).pk].agent_start_s.value for one in others] == [2, 2, 2, 2]
 
 
 def test_the_disk_is_what_the_node_told(db: None) -> None:

@@ -28,7 +28,7 @@ from nodes.services import (
     register_node,
     uncordon_node,
 )
-from tests.factories import make_node, make_run
+from tests.factories import make_node, make_run, node_of
 
 TARGET = "https://node1.internal:50051"
 
@@ -144,13 +144,13 @@ def test_the_local_node_keeps_its_way_and_is_not_deleted(by_root: Actor) -> None
 
 
 def test_a_cordoned_node_takes_no_new_runs_and_keeps_the_others(run: Run, agent: Agent, by_root: Actor) -> None:
-    cordon_node(agent.node, by=by_root)
+    cordon_node(node_of(agent), by=by_root)
     waiting = start_run(agent, by=SYSTEM, prompt="Go.")
     assert (waiting.state, waiting.reason) == (State.QUEUED, Reason.NODE_CORDONED)
     assert tick(timezone.now()) == 0
     run.refresh_from_db()
     assert run.state == State.RUNNING
-    uncordon_node(agent.node, by=by_root)
+    uncordon_node(node_of(agent), by=by_root)
     assert tick(timezone.now()) == 1
     waiting.refresh_from_db()
     assert waiting.state == State.STARTING
@@ -158,7 +158,7 @@ def test_a_cordoned_node_takes_no_new_runs_and_keeps_the_others(run: Run, agent:
 
 def test_a_queued_run_says_that_its_node_was_cordoned(agent: Agent, by_root: Actor) -> None:
     queued = make_run(agent=agent, state=State.QUEUED)
-    cordon_node(agent.node, by=by_root)
+    cordon_node(node_of(agent), by=by_root)
     tick(timezone.now())
     queued.refresh_from_db()
     assert queued.reason == Reason.NODE_CORDONED
@@ -172,14 +172,14 @@ def test_cordon_and_drain_are_told_once(oslo: Node, by_root: Actor) -> None:
 
 def test_a_node_with_agents_is_not_deleted_and_names_them(agent: Agent, by_root: Actor) -> None:
     with pytest.raises(NodeInUse) as refused:
-        delete_node(agent.node, by=by_root)
+        delete_node(node_of(agent), by=by_root)
     assert refused.value.data["agents"] == [{"id": str(agent.pk), "name": "demo", "project": "harbour"}]
 
 
 def test_an_agent_put_away_still_counts_while_its_run_lasts(run: Run, by_root: Actor) -> None:
     archive_agent(run.agent, by=SYSTEM)
     with pytest.raises(NodeInUse):
-        delete_node(run.node, by=by_root)
+        delete_node(node_of(run), by=by_root)
 
 
 def test_an_unused_node_is_deleted(by_root: Actor) -> None:
@@ -190,9 +190,9 @@ def test_an_unused_node_is_deleted(by_root: Actor) -> None:
 def test_a_node_of_the_past_is_kept_for_its_runs_and_out_of_sight(agent: Agent, by_root: Actor) -> None:
     run = make_run(agent=agent, state=State.SUCCEEDED)
     archive_agent(agent, by=SYSTEM)
-    generation = run.node.generation
-    delete_node(run.node, by=by_root)
-    run.node.refresh_from_db()
-    assert not run.node.is_enabled and run.node.generation == generation + 1
+    generation = node_of(run).generation
+    delete_node(node_of(run), by=by_root)
+    node_of(run).refresh_from_db()
+    assert not node_of(run).is_enabled and node_of(run).generation == generation + 1
     assert not visible_nodes(by_root).exists()
     assert register(slug="oslo").pk != run.node_id

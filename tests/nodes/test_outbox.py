@@ -14,7 +14,7 @@ from nodes.contract.commands import CancelRun
 from nodes.leases import HeldLease, LeaseLost, claim_lease
 from nodes.models import Command, Node
 from nodes.outbox import answer_command, queue_command, take_commands, withdraw_unsent
-from tests.factories import make_run
+from tests.factories import make_run, node_of
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def lease(oslo: Node) -> HeldLease:
 
 
 def queue(run: Run) -> Command:
-    return queue_command(run.node_id, CancelRun(run=str(run.pk)), run=run.pk)
+    return queue_command(node_of(run).pk, CancelRun(run=str(run.pk)), run=run.pk)
 
 
 def test_each_runs_oldest_command_goes_first_and_alone(run: Run, agent: Agent, lease: HeldLease) -> None:
@@ -50,7 +50,7 @@ def test_a_runs_commands_go_in_the_order_they_were_written_whatever_their_ids(ru
 
 
 def test_what_was_not_sent_in_its_time_is_not_sent_and_holds_up_nothing(run: Run, lease: HeldLease) -> None:
-    queue_command(run.node_id, CancelRun(run=str(run.pk)), run=run.pk, not_after=timezone.now())
+    queue_command(node_of(run).pk, CancelRun(run=str(run.pk)), run=run.pk, not_after=timezone.now())
     second = queue(run)
     assert [c.id for c in take_commands(lease, set())] == [second.id]
 

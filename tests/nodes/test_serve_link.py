@@ -19,7 +19,7 @@ from nodes.leases import claim_lease
 from nodes.link.errors import FrameTooLarge, LinkProtocolError
 from nodes.models import Command
 from nodes.pb import link_pb2 as pb
-from tests.factories import make_agent, make_run
+from tests.factories import make_agent, make_run, node_of
 from tests.support import eventually_async
 
 P = ParamSpec("P")
@@ -74,7 +74,7 @@ class Outage(DatabaseThreads):
 
 
 async def serve(run: Run, link: SmallLink, database: DatabaseThreads | None = None) -> None:
-    lease = await sync_to_async(claim_lease)(run.node_id, "hub-a")
+    lease = await sync_to_async(claim_lease)(node_of(run).pk, "hub-a")
     assert lease
     database = database or DatabaseThreads(1)
     try:

@@ -1,0 +1,222 @@
+"""Hands queued runs to nodes: what ``placement`` decides is held against the locked rows, then written in bulk."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Case, Count, Exists, OuterRef, Q, Value, When
+
+from agenthub_site.accounts.actors import SYSTEM
+from audit.services import Fact, record_all
+from nodes import outbox
+from nodes.contract.commands import RuntimeSpec, StartRun, Workspace
+from nodes.contract.reasons import Reason
+from nodes.models import Node
+from nodes.queries import registered_nodes
+
+from ..models import Agent, Run
+from ..placement import Closed, Demand, NodeView, Wait, Waiting, fits, place
+from ..states import ON_NODE, State
+
+_MOST_DEMANDS: Final = 1_000
+_LOOKED_AT: Final = (
+    "slug", "pool", "labels", "capacity", "facts", "runtimes", "is_enabled", "is_cordoned", "is_draining",
+    "last_heard_at",
+)  # fmt: skip
+
+
+def view_nodes(now: datetime) -> list[NodeView]:
+    """Every registered node as placing sees it. Two queries."""
+    nodes = list(registered_nodes().only(*_LOOKED_AT).order_by())
+    live = _live_runs()
+    return [_view(node, live.get(node.pk, {}), now) for node in nodes]
+
+
+def agents_without_nodes(since: datetime) -> list[UUID]:
+    """Agents that are bound to no node, and have runs from before ``since`` that no node could have taken since then.
+
+    A node counts as long as it is enabled and was heard since, or was removed since.
+    """
+    old = Run.objects.filter(state=State.QUEUED, agent=OuterRef("pk"), node=None, created_at__lte=since)
+    waiting = list(Agent.objects.filter(Exists(old), node=None)[:_MOST_DEMANDS])
+    if not waiting:
+        return []
+    there = Node.objects.filter(Q(is_enabled=True, last_heard_at__gt=since) | Q(removed_at__gt=since))
+    views = [_view(node, {}, since) for node in there.only(*_LOOKED_AT)]
+    return [agent.pk for agent in waiting if not any(fits(replace(agent.demand, preset=""), view) for view in views)]
+
+
+def lock_node(node_id: UUID) -> Node:
+    """The node, while its places are counted and given away.
+
+    To be locked before any run and before the trail. Not against foreign keys (``no_key``): whoever
+    queues a command for the node holds the trail by then.
+    """
+    return Node.objects.select_for_update(no_key=True).get(pk=node_id)
+
+
+def find_place(agent: Agent, run_id: UUID, now: datetime) -> Node | Wait:
+    """A node for a new run, locked, with a place that nobody else waits for; or why the run has to wait."""
+    new = Waiting(run_id, agent.project_id, agent.demand)
+    node_id = agent.node_id
+    if node_id is None:
+        decision = place([new], view_nodes(now))[run_id]
+        if isinstance(decision, Wait):
+            return decision
+        node_id = decision
+    node = lock_node(node_id)
+    view = _view(node, _live_runs([node_id]).get(node_id, {}), now)
+    decision = place([new], [view])[run_id]
+    if isinstance(decision, Wait):
+        return decision
+    return Wait(Reason.QUEUED) if _is_waited_for(view) else node
+
+
+@transaction.atomic
+def place_runs(chosen: Mapping[UUID, UUID], now: datetime) -> int:
+    """Hand runs (id → node) to their nodes, with a StartRun command for each. Returns how many went.
+
+    A run that is not queued any more, or that may not go there any more, and one that has lost its place since it was
+    chosen, stays as it is. The nodes are locked, in the order of their ids.
+    """
+    locked = Node.objects.select_for_update(no_key=True).filter(pk__in=set(chosen.values())).order_by("pk")
+    nodes = list(locked)
+    live = _live_runs([node.pk for node in nodes])
+    views = {node.pk: _view(node, live.get(node.pk, {}), now) for node in nodes}
+    taken: Counter[UUID] = Counter()
+    placed: list[Run] = []
+    for run in _lock_queued(chosen):
+        view = views.get(chosen[run.pk])
+        if view is not None and taken[view.id] < view.free and fits(_demand_of(run), view):
+            run.node_id = view.id
+            taken[view.id] += 1
+            placed.append(run)
+    hand_over(placed, now)
+    return len(placed)
+
+
+def hand_over(runs: Sequence[Run], now: datetime) -> None:
+    """Move queued runs to *starting*, each on its ``node_id``. In a transaction that has locked nodes and runs."""
+    if not runs:
+        return
+    where = Case(*(When(pk=run.pk, then=Value(run.node_id)) for run in runs), output_field=Run._meta.pk)
+    started = {"state": State.STARTING, "reason": Reason.STARTING, "message": "", "placed_at": now}
+    Run.objects.filter(pk__in=[run.pk for run in runs], state=State.QUEUED).update(node=where, **started)
+    for run in runs:
+        for name, value in started.items():
+            setattr(run, name, value)
+    outbox.queue_first_commands((run.placed_node_id, run.pk, _start_command(run)) for run in runs)
+    record_all(
+        [
+            Fact(run.project_id, "run.starting", of=("run", run.pk), run=run.pk, node=run.node_id, data=_WHY)
+            for run in runs
+        ],
+        by=SYSTEM,
+    )
+
+
+_WHY: Final = {"reason": Reason.STARTING.value}
+
+
+def say_why(waits: Mapping[UUID, Wait]) -> None:
+    """Write down what the queued runs of each agent wait for. One statement for each different answer."""
+    agents: dict[Wait, list[UUID]] = defaultdict(list)
+    for agent_id, wait in waits.items():
+        agents[wait].append(agent_id)
+    for wait, ids in agents.items():
+        queued = Run.objects.filter(agent__in=ids, state=State.QUEUED)
+        queued.exclude(reason=wait.reason, message=wait.message).update(reason=wait.reason, message=wait.message)
+
+
+def follow_agent(agent: Agent) -> int:
+    """Its queued runs wait where it runs now. Those that were handed to a node stay there. Returns how many moved."""
+    queued = Run.objects.filter(agent=agent, state=State.QUEUED)
+    return queued.update(node=agent.node_id, reason=Reason.QUEUED, message="")
+
+
+def _lock_queued(ids: Collection[UUID]) -> list[Run]:
+    """Oldest first. One that is being cancelled at this moment is left for the next look."""
+    can_skip = bool(transaction.get_connection().features.has_select_for_update_skip_locked)
+    queued = Run.objects.filter(pk__in=ids, state=State.QUEUED).select_related("agent", "project").order_by("pk")
+    return list(queued.select_for_update(of=("self",), no_key=True, skip_locked=can_skip))
+
+
+def _demand_of(run: Run) -> Demand:
+    return run.agent.demand if run.node_id is None else Demand(node=run.node_id)
+
+
+def _is_waited_for(view: NodeView) -> bool:
+    """Whether a queued run may use the node: it comes first, and the scheduler sees to it."""
+    queued = Run.objects.filter(state=State.QUEUED)
+    if queued.filter(node=view.id).exists():
+        return True
+    waiting = Agent.objects.filter(Exists(queued.filter(agent=OuterRef("pk"), node=None)), node=None)
+    return any(fits(agent.demand, view) for agent in waiting.filter(pool__in=("", view.pool))[:_MOST_DEMANDS])
+
+
+def _live_runs(nodes: Iterable[UUID] | None = None) -> dict[UUID, dict[UUID, int]]:
+    """How many runs of each project each node has."""
+    held = Run.objects.filter(Q(node__in=list(nodes)) if nodes is not None else Q(), state__in=ON_NODE, ended_at=None)
+    live: dict[UUID, dict[UUID, int]] = defaultdict(dict)
+    for node_id, project_id, number in held.order_by().values_list("node", "project").annotate(number=Count("pk")):
+        live[node_id][project_id] = number
+    return live
+
+
+def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
+    return NodeView(
+        id=node.pk,
+        name=node.slug,
+        capacity=min(node.capacity, node.facts.get("capacity") or node.capacity),  # ours, and what it says of itself
+        pool=node.pool,
+        labels=frozenset(node.labels.items()),
+        closed=_why_closed(node, now),
+        lacks=frozenset(told["preset"] for told in node.runtimes if not (told["found"] and told["logged_in"])),
+        live=live,
+    )
+
+
+def _why_closed(node: Node, now: datetime) -> Closed | None:
+    if not node.is_enabled:
+        return Closed.DISABLED
+    if node.is_silent(now):
+        return Closed.OFFLINE
+    if node.is_cordoned:
+        return Closed.DRAINING if node.is_draining else Closed.CORDONED
+    return None
+
+
+def _start_command(run: Run) -> StartRun:
+    agent = run.agent
+    return StartRun(
+        run=str(run.pk),
+        project=str(run.project_id),
+        project_slug=run.project.slug,
+        agent=str(agent.pk),
+        agent_name=agent.name,
+        user=str(run.user_id or ""),
+        runtime=RuntimeSpec(
+            kind="acp" if agent.runtime == Agent.Runtime.ACP else "command",
+            preset=agent.preset,
+            command=agent.command,
+            model=agent.model,
+            environment=agent.environment,
+        ),
+        workspace=Workspace.model_validate(
+            {
+                "mode": agent.workspace_mode,
+                "workdir": agent.workdir,
+                "repository": agent.worktree_repo,
+                "ref": agent.worktree_ref or "HEAD",
+            }
+        ),
+        prompt=run.prompt,
+        input_id=str(run.pk),
+        keep_open=run.keep_open,
+        approval_seconds=agent.approval_seconds,
+        turn_seconds=agent.turn_seconds,
+    )
