@@ -57,6 +57,58 @@ def test_an_agent_that_does_not_fit_is_refused_and_the_field_is_named(
     assert not Agent.objects.exists()
 
 
+def test_an_agent_can_be_made_for_any_node_that_fits(as_alice: Api, project: Project, db: None) -> None:
+    made = as_alice.post(AGENTS, body(node=None, pool="gpu", node_labels={"arch": "arm64"})).json()
+    assert (made["node"], made["node_slug"], made["pool"]) == (None, None, "gpu")
+    assert made["node_labels"] == {"arch": "arm64"}
+    assert made["runs_on"] == "any node of pool gpu with arch=arm64"
+    assert as_alice.get(AGENTS).json()["results"] == [made]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"node": None}, "node"),
+        ({"pool": "gpu"}, "node"),
+        ({"node_labels": {"a": "b"}}, "node"),
+        ({"node": None, "pool": "g pu"}, "pool"),
+        ({"node": None, "pool": "g" * 65}, "pool"),
+        ({"node": None, "node_labels": {"a": 7, "b": None}}, "node_labels"),
+        ({"node": None, "node_labels": {"n" * 64: "x"}}, "node_labels"),
+        ({"node": None, "node_labels": {"": "x"}}, "node_labels"),
+        ({"node": None, "node_labels": {str(n): "x" for n in range(17)}}, "node_labels"),
+    ],
+)
+def test_an_agent_has_one_way_to_its_nodes(
+    as_alice: Api, project: Project, oslo: Node, changes: dict[str, Any], field: str
+) -> None:
+    response = as_alice.post(AGENTS, body(**changes))
+    assert refusal(response) == (400, "invalid")
+    assert field in response.json()["error"]["data"]["fields"]
+    assert not Agent.objects.exists()
+
+
+def test_a_pool_takes_the_place_of_a_node_and_a_node_of_a_pool(as_alice: Api, project: Project, oslo: Node) -> None:
+    url = f"{AGENTS}{as_alice.post(AGENTS, body()).json()['id']}/"
+    pooled = as_alice.patch(url, {"pool": "gpu"}).json()
+    assert (pooled["node"], pooled["runs_on"]) == (None, "any node of pool gpu")
+    labelled = as_alice.patch(url, {"pool": "", "node_labels": {"gpu": "yes"}}).json()
+    assert labelled["runs_on"] == "any node with gpu=yes"
+    bound = as_alice.patch(url, {"node": "oslo"}).json()
+    assert (bound["pool"], bound["node_labels"], bound["runs_on"]) == ("", {}, "node:oslo")
+    assert refusal(as_alice.patch(url, {"node": None})) == (400, "invalid")
+
+
+def test_a_run_that_waits_for_a_node_has_none_and_says_which_fit(as_alice: Api, project: Project, oslo: Node) -> None:
+    as_alice.post(AGENTS, body(node=None, pool="gpu"))
+    run = as_alice.post("/api/v1/runs/", {"agent": "mender", "prompt": "Go."}).json()
+    assert (run["state"], run["reason"], run["node"], run["node_slug"]) == ("queued", "no_matching_node", None, None)
+    assert (run["runs_on"], run["placed_at"]) == ("any node of pool gpu", None)
+    assert run["waiting_for"] == "a node that fits: no node is in pool gpu"
+    assert as_alice.get("/api/v1/runs/?node=oslo").json()["results"] == []
+    assert as_alice.post(f"/api/v1/runs/{run['id']}/cancel/").json()["state"] == "cancelled"
+
+
 def test_a_taken_name_is_a_conflict(as_alice: Api, agent: Agent) -> None:
     assert refusal(as_alice.post(AGENTS, body(name="demo"))) == (409, "name_taken")
 

@@ -7,12 +7,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.models import Membership, Project, Token, User
 from agents.models import Agent, Approval, Run
+from agents.services.runs import start_run
 from agents.states import State
 from nodes.contract.limits import PROMPT_BYTES
 from nodes.models import Node
-from tests.factories import PASSWORD, make_approval, make_root, make_token, make_user
+from tests.factories import PASSWORD, make_agent, make_approval, make_root, make_token, make_user, node_of
 
 SignIn = Callable[[User], Client]
 
@@ -233,3 +235,59 @@ def test_an_expired_approval_is_not_asked_any_more(web: Client, run: Run) -> Non
     approval = make_approval(run)
     Approval.objects.filter(pk=approval.pk).update(expires_at=approval.requested_at)
     assert "Nothing waits for you" in web.get("/approvals/").content.decode()
+
+
+def test_an_agent_is_bound_to_the_node_that_was_heard_last_unless_told_otherwise(
+    web: Client, project: Project, oslo: Node
+) -> None:
+    page = web.get("/agents/new/").content.decode()
+    assert f'<option value="{oslo.pk}" selected>' in page and "Any node of a pool, or with labels" in page
+
+
+def test_an_agent_can_be_made_for_any_node_that_fits(web: Client, settings_of_an_agent: dict[str, Any]) -> None:
+    fields = {**settings_of_an_agent, "node": "", "pool": "gpu", "node_labels": "arch=arm64, gpu=yes"}
+    assert web.post("/agents/new/", fields).status_code == 302
+    agent = Agent.objects.get(name="painter")
+    assert (agent.node, agent.pool, agent.node_labels) == (None, "gpu", {"arch": "arm64", "gpu": "yes"})
+    assert "any node of pool gpu with arch=arm64 and gpu=yes" in web.get(f"/agents/{agent.pk}/").content.decode()
+    form = web.get(f"/agents/{agent.pk}/edit/").content.decode()
+    assert 'value="arch=arm64, gpu=yes"' in form and '<option value="" selected>' in form
+
+
+def test_a_pool_that_was_typed_before_a_node_was_chosen_is_left_out(
+    web: Client, settings_of_an_agent: dict[str, Any]
+) -> None:
+    assert web.post("/agents/new/", {**settings_of_an_agent, "pool": "gpu"}).status_code == 302
+    assert Agent.objects.get(name="painter").pool == ""
+
+
+@pytest.mark.parametrize(
+    ("pool", "labels", "words"),
+    [
+        ("", "", "Name a node; or a pool, or labels"),
+        ("", "gpu", "Write name=value; this is not: gpu"),
+        ("g pu", "", "At most 64 of A-Z"),
+    ],
+)
+def test_an_agent_that_could_run_nowhere_is_refused_beside_the_field(
+    web: Client, settings_of_an_agent: dict[str, Any], pool: str, labels: str, words: str
+) -> None:
+    fields = {**settings_of_an_agent, "node": "", "pool": pool, "node_labels": labels}
+    answer = web.post("/agents/new/", fields)
+    assert answer.status_code == 400 and words in answer.content.decode()
+    assert not Agent.objects.exists()
+
+
+def test_saving_an_agent_of_a_disabled_node_does_not_choose_another(web: Client, agent: Agent, lima: Node) -> None:
+    Node.objects.filter(pk=node_of(agent).pk).update(is_enabled=False)
+    page = web.get(f"/agents/{agent.pk}/edit/").content.decode()
+    assert f'<option value="{agent.node_id}" selected>' in page
+
+
+def test_a_run_that_waits_for_a_node_that_fits_says_which_are_meant(web: Client, project: Project, oslo: Node) -> None:
+    agent = make_agent("any", project=project, node=oslo)
+    Agent.objects.filter(pk=agent.pk).update(node=None, pool="gpu")
+    run = start_run(Agent.objects.get(pk=agent.pk), by=SYSTEM, prompt="Go.")
+    for path in ("/runs/", f"/runs/{run.pk}/"):
+        page = web.get(path).content.decode()
+        assert "Waiting for a node that fits: no node is in pool gpu." in page and "any node of pool gpu" in page
