@@ -58,6 +58,12 @@ export interface PlanEntry {
   status?: string;
 }
 
+export interface StartPhases {
+  workspace_s: number;
+  spawn_s: number;
+  handshake_s: number;
+}
+
 export interface ApprovalDecided {
   approval_id: string;
   outcome: "selected" | "cancelled";
@@ -158,6 +164,7 @@ export interface RunStarted {
   branch?: string;
   isolation?: "none" | "masked" | "user";
   session_id?: string;
+  phases?: StartPhases | null;
 }
 
 export interface StateChanged {

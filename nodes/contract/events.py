@@ -42,6 +42,14 @@ class Who(Part):
 # The run's life.
 
 
+class StartPhases(Part):
+    """What a start took at the node, in seconds: making the workspace, the process, and the runtime's handshake."""
+
+    workspace_s: float
+    spawn_s: float
+    handshake_s: float
+
+
 class RunStarted(Payload):
     """The agent's process is up. The first record of every run that got this far."""
 
@@ -55,6 +63,7 @@ class RunStarted(Payload):
     branch: str = ""
     isolation: Literal["none", "masked", "user"] = "none"
     session_id: str = ""
+    phases: StartPhases | None = None
 
 
 class StateChanged(Payload):

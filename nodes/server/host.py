@@ -4,6 +4,7 @@ import asyncio
 import codecs
 import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class RunHost:
         self._early: list[Callable[[], None]] | None = []
         self._stderr: asyncio.Task[None] | None = None
         self.process: Process | None = None
+        self.spawn_seconds = 0.0
 
     @property
     def spec(self) -> StartRun:
@@ -54,7 +56,9 @@ class RunHost:
         own = self._spec.runtime.environment if environment is None else environment
         secret_names = preset.secret_names if preset else ()
         variables = agent_environment(self._spec.run, own, secret_names)
+        began = time.monotonic()
         self.process = await Process.start(command, self._workspace, variables)
+        self.spawn_seconds = time.monotonic() - began
         self.process.hold_output(self._recorder.is_full)
         self._stderr = asyncio.create_task(self._read_stderr(self.process.stderr))
         return self.process

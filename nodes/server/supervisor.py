@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from nodes.contract.commands import CancelRun, DecideApproval, SendInput, StartRun
 from nodes.contract.errors import HubError
-from nodes.contract.events import RunStarted, StateChanged
+from nodes.contract.events import RunStarted, StartPhases, StateChanged
 from nodes.contract.reasons import Reason
 from nodes.contract.runtime import Runtime, RuntimeFailed, RuntimeInfo
 
@@ -174,7 +175,9 @@ class Supervisor:
             self._silence.stop()
 
     async def _work(self) -> Ending:
+        began = time.monotonic()
         self._prepared = await prepare(self._spec, self._safe, self._marker)
+        prepared = time.monotonic()
         workspace = self._prepared.path
         same = [path for path in configured_paths(self._spec.workspace) if Path(path).resolve() == workspace]
         self._recorder.redactor = Redactor(known_secrets(self._spec), workspace, configured=same)
@@ -191,10 +194,14 @@ class Supervisor:
             return timed_out("start", self._spec.start_seconds)
         if self._host.process is None:
             raise RuntimeFailed(Reason.RUNTIME_START_FAILED, "The runtime started no process.")
-        self._say_started(self._prepared, self._info)
+        spawn, rest = self._host.spawn_seconds, time.monotonic() - prepared
+        phases = StartPhases(
+            workspace_s=round(prepared - began, 3), spawn_s=round(spawn, 3), handshake_s=round(rest - spawn, 3)
+        )
+        self._say_started(self._prepared, self._info, phases)
         return await self._talk.run(self._runtime, self._host.process)
 
-    def _say_started(self, prepared: Prepared, info: RuntimeInfo) -> None:
+    def _say_started(self, prepared: Prepared, info: RuntimeInfo, phases: StartPhases) -> None:
         self._recorder.emit(
             RunStarted(
                 runtime=self._spec.runtime.kind,
@@ -205,6 +212,7 @@ class Supervisor:
                 base_commit=prepared.base_commit,
                 branch=prepared.branch,
                 session_id=info.session_id,
+                phases=phases,
             )
         )
         self._state = ("running", Reason.NONE)

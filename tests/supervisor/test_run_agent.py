@@ -40,7 +40,10 @@ async def decide(node: Node, run: RunDir, option_id: str = "", action_hash: str 
 async def test_an_agent_speaks_and_ends(node: Node) -> None:
     events = await finish(node, "@say hello there")
     assert message(events) == "hello there"
-    assert only(events, "run.started")["session_id"]
+    started = only(events, "run.started")
+    assert started["session_id"]
+    assert started["phases"].keys() == {"workspace_s", "spawn_s", "handshake_s"}
+    assert all(seconds >= 0 for seconds in started["phases"].values()) and started["phases"]["handshake_s"] > 0
     assert events[-1].type == "run.completed"
 
 
