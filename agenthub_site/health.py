@@ -12,9 +12,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agenthub_site.accounts.authentication import bearer_of, find_token
+from agenthub_site.accounts.authentication import bearer_of, find_operator, find_token
 from agenthub_site.metrics import REGISTRY
 from nodes.contract.errors import Forbidden
+from nodes.contract.ids import iso, now_us
 
 Check = Callable[[], str]
 """Says what is wrong; an empty text is ready. Quick, and without waiting."""
@@ -34,8 +35,8 @@ def unregister(name: str) -> None:
 @require_safe
 @never_cache
 async def healthz(request: HttpRequest) -> JsonResponse:
-    """This process answers. Nothing else is asked, so that a slow database restarts nobody."""
-    return JsonResponse({"status": "ok"})
+    """This process answers, and what its clock says. Nothing else is asked: a slow database restarts nobody."""
+    return JsonResponse({"status": "ok", "time": iso(now_us())})
 
 
 @require_safe
@@ -81,8 +82,8 @@ def _migrations() -> str:
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """For this machine's own scraper, or with a root operator's token: it counts across all projects."""
-    if not _is_local(request):
+    """For this machine's own scraper, the operator's socket, or a root operator's token: it counts all projects."""
+    if not (_is_local(request) or find_operator(getattr(request, "scope", {}))):
         secret = bearer_of(request.headers.get("Authorization", ""))
         if secret is None or not find_token(secret).user.is_superuser:
             raise Forbidden("Metrics are for this machine, or for a root operator's token.")

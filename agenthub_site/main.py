@@ -85,7 +85,7 @@ def _prepare(arguments: list[str], where: Where) -> int:
 
 
 def _doctor(arguments: list[str], where: Where) -> int:
-    from agenthub_site.doctor import main
+    from agenthub_site.doctor.main import main
 
     return main(arguments, where)
 

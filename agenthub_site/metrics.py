@@ -6,6 +6,7 @@ from typing import Final
 
 from django.db.models import Count
 from django.utils import timezone
+from django_q.models import OrmQ
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -45,7 +46,16 @@ class Rows(Collector):
         nodes.add_metric(["online"], len(silent) - sum(silent))
         nodes.add_metric(["silent"], sum(silent))
         yield nodes
+        yield GaugeMetricFamily(
+            "agenthub_task_queue_seconds", "How long the oldest task that calls outside has waited.", _oldest_task(now)
+        )
         yield from _health(now)
+
+
+def _oldest_task(now: datetime) -> float:
+    """``lock`` is when a task may begin; a worker that takes one moves it ahead."""
+    due = OrmQ.objects.filter(lock__lte=now).order_by("lock").values_list("lock", flat=True).first()
+    return (now - due).total_seconds() if due else 0.0
 
 
 def _health(now: datetime) -> Iterator[GaugeMetricFamily]:

@@ -44,13 +44,22 @@ class NodeOut(serializers.ModelSerializer[Node]):
 
 
 class NodeDetailsOut(NodeOut):
+    join_token_expires_at = serializers.SerializerMethodField(
+        help_text="Until when the newest token with which it has not joined yet is good; null if there is none."
+    )
+
     class Meta(NodeOut.Meta):
         fields = (
             *NodeOut.Meta.fields,
             "direction", "grpc_target", "tls_server_name", "default_worktree_root", "generation", "labels", "pool",
             "capacity", "is_cordoned", "is_draining", "version", "boot_id", "allowed_roots", "facts", "vitals",
-            "connected_at", "last_heard_at", "created_at",
+            "connected_at", "last_heard_at", "created_at", "join_token_expires_at",
         )  # fmt: skip
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_join_token_expires_at(self, node: Node) -> str | None:
+        unused = node.join_tokens.filter(used_at=None).order_by("-id").values_list("expires_at", flat=True).first()
+        return unused.isoformat().replace("+00:00", "Z") if unused else None
 
 
 class FigureOut(serializers.Serializer[Any]):

@@ -6,6 +6,7 @@ The words of each failure stand here and nowhere else: the log, the connection t
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from dataclasses import dataclass, field
@@ -74,11 +75,27 @@ class Shown:
 async def diagnose(
     target: str, authority: bytes, server_name: str, expected: NodeIdentity | None, *, waited: float = 0.0
 ) -> LinkError:
-    """Knock once more, with nothing but TLS and no certificate of our own, and say what is there.
+    """Why ``target`` could not be dialled. ``expected`` is None where the hub is dialled.
 
-    ``expected`` is None where the hub is dialled. ``waited`` says that the first attempt was not refused
-    but ran out of time.
+    ``waited`` says that the attempt was not refused but ran out of time.
     """
+    if found := await look(target, authority, server_name, expected):
+        return found
+    if waited:
+        return NodeUnreachable(
+            f"{_failed(expected)}{target} is the right one, but did not accept the link within {waited:.0f} s.",
+            fix="It is overloaded, or its log says why.",
+            cause=Cause.SLOW,
+        )
+    return PeerRefused(
+        f"unauthorized: {target} shows the right certificate and refuses ours, or ended the connection at once.",
+        fix="The log of the other end says why; its CA certificate must be the one that issued ours.",
+        cause=Cause.UNAUTHORIZED,
+    )
+
+
+async def look(target: str, authority: bytes, server_name: str, expected: NodeIdentity | None) -> LinkError | None:
+    """Knock with nothing but TLS and no certificate of our own; None if the right certificate is shown there."""
     host, _, port = target.rpartition(":")
     host = host.strip("[]")
     failed = _failed(expected)
@@ -88,6 +105,7 @@ async def diagnose(
     except (OSError, ValueError) as error:  # a timeout is an OSError too
         return _not_reached(failed, target, error)
     await _hang_up(writer.transport)
+    shown = Shown()
     try:
         shown = await _shake_hands(host, int(port), server_name, _trusting_anybody())
         context = ssl.create_default_context(cadata=authority.decode())
@@ -107,7 +125,7 @@ async def diagnose(
             fix='Another program has that port, a proxy stands between, or the other end has security.mode "disabled".',
             cause=Cause.NOT_TLS,
         )
-    return _judge(target, shown, server_name, expected, waited)
+    return None if shown.is_for(server_name) else _for_another(target, shown, server_name, expected)
 
 
 async def _shake_hands(host: str, port: int, server_name: str, context: ssl.SSLContext) -> Shown:
@@ -188,43 +206,30 @@ def _not_verified(target: str, error: ssl.SSLCertVerificationError, shown: Shown
     )
 
 
-def _judge(target: str, shown: Shown, server_name: str, expected: NodeIdentity | None, waited: float) -> LinkError:
-    """Of a certificate that is valid, and not the one that was to be shown, or refuses to go on."""
+def _for_another(target: str, shown: Shown, server_name: str, expected: NodeIdentity | None) -> CertificateMismatch:
     known = node_identity(shown.uris)
-    if not shown.is_for(server_name):
-        if known and expected and known.node_id == expected.node_id:
-            return CertificateMismatch(
-                f"certificate verify failed: the node at {target} shows a certificate of generation "
-                f"{known.generation}, expected {expected.generation}.",
-                fix="It was revoked or joined anew since: join it with a new token (agenthub node token).",
-                shown=known.uri,
-                cause=Cause.WRONG_GENERATION,
-            )
-        if known:
-            return CertificateMismatch(
-                f"certificate verify failed: {target} shows a certificate of node {known.node_id}; it is not valid "
-                f"for {server_name}.",
-                fix="Another machine answers under this address: check the address.",
-                shown=known.uri,
-                cause=Cause.WRONG_NODE,
-            )
+    if known and expected and known.node_id == expected.node_id:
         return CertificateMismatch(
-            f"certificate verify failed: the certificate shown at {target} is for {shown.names}; it is not valid for "
-            f"{server_name}.",
-            fix=f"Set tls_server_name to a name in the certificate, or make one with subjectAltName {server_name}.",
-            shown=shown.names,
-            cause=Cause.WRONG_NAME,
+            f"certificate verify failed: the node at {target} shows a certificate of generation "
+            f"{known.generation}, expected {expected.generation}.",
+            fix="It was revoked or joined anew since: join it with a new token (agenthub node token).",
+            shown=known.uri,
+            cause=Cause.WRONG_GENERATION,
         )
-    if waited:
-        return NodeUnreachable(
-            f"{_failed(expected)}{target} is the right one, but did not accept the link within {waited:.0f} s.",
-            fix="It is overloaded, or its log says why.",
-            cause=Cause.SLOW,
+    if known:
+        return CertificateMismatch(
+            f"certificate verify failed: {target} shows a certificate of node {known.node_id}; it is not valid "
+            f"for {server_name}.",
+            fix="Another machine answers under this address: check the address.",
+            shown=known.uri,
+            cause=Cause.WRONG_NODE,
         )
-    return PeerRefused(
-        f"unauthorized: {target} shows the right certificate and refuses ours, or ended the connection at once.",
-        fix="The log of the other end says why; its CA certificate must be the one that issued ours.",
-        cause=Cause.UNAUTHORIZED,
+    return CertificateMismatch(
+        f"certificate verify failed: the certificate shown at {target} is for {shown.names}; it is not valid for "
+        f"{server_name}.",
+        fix=f"Set tls_server_name to a name in the certificate, or make one with subjectAltName {server_name}.",
+        shown=shown.names,
+        cause=Cause.WRONG_NAME,
     )
 
 
@@ -242,6 +247,9 @@ def _day(at: datetime | None) -> str:
 
 
 def _plain(error: Exception) -> str:
+    """The system's words: asyncio's own hold the address once more."""
+    if isinstance(error, OSError) and error.errno and not isinstance(error, (socket.gaierror, ssl.SSLError)):
+        return os.strerror(error.errno)
     return (getattr(error, "strerror", None) or str(error)).rstrip(".")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agenthub_site.doctor import main
+from agenthub_site.doctor.main import main
 from integrations.cli.exits import Exit
 from integrations.cli.where import Where
 

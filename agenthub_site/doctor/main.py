@@ -1,0 +1,71 @@
+"""The command: runs the checks that fit this machine, prints findings, and ends with 1 if something is wrong."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+from integrations.cli.exits import Exit
+from integrations.cli.parsers import Parser
+from integrations.cli.render import clean
+from integrations.cli.where import Where
+
+from . import home, hub, machine, nodes, runs, this_node
+from .findings import MARKS, Case, Check, Finding, Level
+
+MACHINE: tuple[Check, ...] = (machine.check_python, home.check_config, home.check_home, home.check_certificates)
+PROGRAMS: tuple[Check, ...] = (machine.check_git, machine.check_runtimes, machine.check_disk)
+HUB: tuple[Check, ...] = (
+    hub.check_hub, hub.check_access, hub.check_web_door, hub.check_worker, hub.check_link_door,
+    nodes.check_nodes, runs.check_waiting, runs.check_silent, runs.check_starts, machine.check_live_runs,
+)  # fmt: skip
+NODE: tuple[Check, ...] = (
+    this_node.check_server, this_node.check_hub_web, this_node.check_hub_link, machine.check_live_runs,
+)  # fmt: skip
+
+EXAMPLES = """\
+examples:
+  agenthub doctor
+  agenthub doctor gpu-01       on the hub: look at one node, and dial it
+  agenthub doctor --smoke      walk through a hub's post-deploy checklist: really does each thing
+  agenthub doctor --json"""
+
+
+def main(arguments: Sequence[str], where: Where) -> int:
+    parser = Parser(
+        "agenthub doctor",
+        description="Check this machine, this home, its hub or its node. Names the cause and the fix of what is wrong,"
+        "\nand ends with 1 then.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument("node", nargs="?", help="a node's name: look at that one only, from the hub, and dial it")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    options = parser.parse_args(arguments)
+    findings: list[Finding] = []
+    for finding in examine(where, options.node):
+        findings.append(finding)
+        if not options.json:
+            sys.stdout.write(line_of(finding))
+            sys.stdout.flush()
+    if options.json:
+        sys.stdout.write(json.dumps([asdict(finding) for finding in findings]) + "\n")
+    return Exit.FAILED if any(finding.level is Level.PROBLEM for finding in findings) else Exit.OK
+
+
+def examine(where: Where, node: str | None = None) -> Iterator[Finding]:
+    case = Case(where)
+    if node:
+        yield from home.check_config(case)
+        yield from hub.check_hub(case)
+        yield from nodes.examine_node(case, node)
+        return
+    for check in MACHINE:
+        yield from check(case)
+    for check in (*PROGRAMS, *(NODE if case.is_node else HUB)):
+        yield from check(case)
+
+
+def line_of(finding: Finding) -> str:
+    """One line, and the fix on a second. What others said (a node, a run) cannot move the cursor."""
+    fix = f"\n{'':17}→ {clean(finding.fix)}" if finding.fix else ""
+    return f"{MARKS[finding.level]} {clean(finding.what):<14} {clean(finding.message)}{fix}\n"

@@ -1,0 +1,121 @@
+"""This machine as a node: is it served, does it reach its hub, do their clocks agree?"""
+
+import asyncio
+import fcntl
+import http.client
+import json
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+from integrations.cli.where import short
+
+from .findings import Case, Finding, note, ok, problem
+from .nodes import of_skew
+
+SECONDS: Final = 5.0
+ANSWER_BYTES: Final = 64 * 1024
+
+
+def check_server(case: Case) -> Iterator[Finding]:
+    """Whether a node server has the lock on the node's directory."""
+    path = case.where.home / "node/lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield note("node server", f"never started here: there is no {short(path)}.", "`agenthub node run` starts it.",
+                   "node_not_running")  # fmt: skip
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield ok("node server", "running")
+    else:
+        yield problem("node server", "not running: the hub sees this node as offline.",
+                      "`agenthub node run` starts it.", "node_not_running")  # fmt: skip
+    finally:
+        os.close(descriptor)
+
+
+def check_hub_web(case: Case) -> Iterator[Finding]:
+    """The hub's web door, by which certificates are renewed; and its clock."""
+    place = _place(case)
+    if place is None:
+        return
+    try:
+        skew = clock_skew(place[0])
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        yield problem(
+            "hub", f"{place[0]} does not answer ({getattr(error, 'strerror', None) or error}): certificates cannot be "
+            "renewed.", "Check the address in node/hub.json, DNS and the firewall; join again if the hub has moved.",
+            "hub_unreachable",
+        )  # fmt: skip
+        return
+    yield ok("hub", f"answers at {place[0]}")
+    yield from of_skew("clock", -skew, "the hub's")
+
+
+def check_hub_link(case: Case) -> Iterator[Finding]:
+    """The hub's gRPC door, looked at without a link: one more would take over the present one."""
+    place = _place(case)
+    if place is None:
+        return
+    from nodes.link.diagnose import look
+    from nodes.pki import HUB_SERVER_NAME
+
+    try:
+        authority = (case.where.home / "pki/ca.pem").read_bytes()
+    except OSError as error:
+        yield problem("link", f"{error.filename} cannot be read ({error.strerror}).",
+                      "Join again with a new token (agenthub node token).", "bad_certificates")  # fmt: skip
+        return
+    for address in place[1]:
+        if trouble := asyncio.run(look(address, authority, HUB_SERVER_NAME, None)):
+            yield problem("link", trouble.what, trouble.fix, str(trouble.data.get("cause", trouble.code)))
+        else:
+            yield ok("link", f"{address} is the hub's gRPC door")
+
+
+def clock_skew(url: str) -> float:
+    """Seconds that the hub's clock is ahead of ours, give or take half of the way there and back.
+
+    Raises ``OSError``, ``HTTPException`` or ``ValueError``.
+    """
+    parts = urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context()  # what is asked is no secret, and the answer decides nothing
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
+    before, began = time.time(), time.monotonic()
+    try:
+        connection.request("GET", f"{parts.path.rstrip('/')}/healthz", headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        content, date = answer.read(ANSWER_BYTES), answer.headers.get("Date", "")
+    finally:
+        connection.close()
+    theirs: datetime | None = None
+    with suppress(ValueError, KeyError, TypeError):
+        theirs = datetime.fromisoformat(json.loads(content)["time"])
+    if theirs is None:  # an older hub
+        theirs = parsedate_to_datetime(date)
+    return theirs.astimezone(UTC).timestamp() - (before + (time.monotonic() - began) / 2)
+
+
+def _place(case: Case) -> tuple[str, tuple[str, ...]] | None:
+    """Where the hub is, by ``node/hub.json``; None where this machine did not join one."""
+    from nodes.contract.errors import ConfigError
+    from nodes.server.joining import HubPlace
+
+    with suppress(ConfigError):
+        if place := HubPlace.load(case.where.home / "node"):
+            return place.url, place.addresses
+    return None
