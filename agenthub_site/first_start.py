@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import transaction
 
@@ -18,8 +19,11 @@ from audit.services import record
 from nodes.contract.config import Config
 from nodes.contract.errors import ConfigError, Invalid
 from nodes.contract.ids import new_id
+from nodes.link.secrets import ensure_auth_secrets, ensure_bootstrap_token
 from nodes.models import Node
 from nodes.pki import ensure_pki
+
+logger = structlog.get_logger(__name__)
 
 ROOT = "root"
 
@@ -34,6 +38,8 @@ def prepare(*, with_demo: bool, password: str | None) -> dict[str, Any]:
     root = User.objects.get(username=ROOT) if made_password else _an_operator()
     node = _ensure_local_node(config)
     ensure_pki(config.pki_dir, node.pk, node.generation)
+    if config.internal_grpc.enabled:
+        _ensure_shared_secrets(config)
     prepared: dict[str, Any] = {
         "user": root.username,
         "password": made_password,
@@ -48,6 +54,15 @@ def prepare(*, with_demo: bool, password: str | None) -> dict[str, Any]:
 
         prepared |= make_demo(root, node, config)
     return prepared
+
+
+def _ensure_shared_secrets(config: Config) -> None:
+    """For nodes by configuration; a hub that cannot write them says so, and says it again when it needs them."""
+    for ensure in (ensure_auth_secrets, ensure_bootstrap_token):
+        try:
+            ensure(config)
+        except ConfigError as error:
+            logger.warning("secrets.not_made", message=error.text)
 
 
 def _an_operator() -> User:

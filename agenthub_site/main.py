@@ -160,6 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = value if equals else arguments.pop(0)
         else:
             return _usage(f"There is no option {option}.")
+    if is_node:
+        os.environ["AGENTHUB_SERVER__ROLE"] = "node"
     try:
         where = find_where(config)
         is_node = is_node or where.server("role", "main") == "node"

@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/docs/", ApiDocs.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include(api)),
     path("api/admin/agent-nodes", NodeRegistry.as_view({"get": "list", "post": "create"})),
+    path("api/admin/agent-nodes/bootstrap", NodeRegistry.as_view({"get": "bootstrap"})),
     path(
         "api/admin/agent-nodes/<str:id>",
         NodeRegistry.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),

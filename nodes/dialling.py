@@ -3,10 +3,12 @@
 import asyncio
 
 from .contract.config import Config
+from .join import NodeRevoked
 from .link.credentials import Credentials
-from .link.dial import dial
+from .link.dial import dial, dial_configured
 from .link.errors import NodeUnreachable
 from .link.link import HubEnd
+from .link.peers import HubPeer, require_loopback
 from .models import Node
 from .pki import NodeIdentity
 
@@ -14,11 +16,18 @@ from .pki import NodeIdentity
 async def dial_node(config: Config, node: Node) -> HubEnd:
     """A link to ``node``, whose row is at hand: nothing is asked of the database here.
 
-    The caller closes it. Raises ``LinkError`` that says what is wrong, ``PkiError`` if the home has no certificates.
+    The caller closes it. Raises ``LinkError`` that says what is wrong, ``PeerNotConfigured`` where the hub lacks what
+    it takes, ``NodeRevoked`` for a node by configuration that was, ``PkiError`` if the home has no certificates.
     """
-    credentials = await asyncio.to_thread(Credentials.load, config.pki_dir, "hub")
+    identity = NodeIdentity(node.pk, node.generation)
     target = _local_target(config) if node.is_local else node.grpc_target.removeprefix("https://")
-    return await dial(target, credentials, NodeIdentity(node.pk, node.generation), server_name=node.tls_server_name)
+    if node.is_local or node.is_joined:
+        return await dial(target, await asyncio.to_thread(Credentials.load, config.pki_dir, "hub"), identity)
+    if node.generation > 1 and not node.is_enabled:
+        raise NodeRevoked(f"{node.slug} was revoked. Enable it to have the hub dial it again.")
+    require_loopback(config, target, f"the target of {node.slug}")
+    peer = await asyncio.to_thread(HubPeer.load, config, node.slug)
+    return await dial_configured(target, peer, identity, server_name=node.tls_server_name)
 
 
 def _local_target(config: Config) -> str:

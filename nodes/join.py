@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor, ActorKind
@@ -40,6 +40,7 @@ from nodes.link.joining import (
 
 from .doors import hub_addresses
 from .models import JoinToken, LinkLease, Node
+from .services import wrong_with_target
 
 TOKEN_LIFE: Final = timedelta(hours=1)
 ATTEMPTS: Final = 10
@@ -118,7 +119,7 @@ def create_join_token(slug: str, by: Actor) -> MadeToken:
         node, is_new = Node.objects.get_or_create(
             slug=slug, defaults={"name": slug, "direction": Node.Direction.TUNNEL}
         )
-        if node.direction != Node.Direction.TUNNEL:
+        if node.direction != Node.Direction.TUNNEL and not node.is_joined:
             raise Conflict(f"The hub dials {slug} itself, so it cannot join. Use another name.")
         token = JoinToken(node=node, created_by=by.label or by.id, expires_at=timezone.now() + TOKEN_LIFE)
         token.key = derive_key(token.pk, secret)
@@ -129,11 +130,14 @@ def create_join_token(slug: str, by: Actor) -> MadeToken:
     return MadeToken(token, TokenText(token.pk, secret, pki.fingerprint(authority.pem), addresses))
 
 
-def enroll(token_id: UUID, name: str, csr: str, proof: str, *, address: str = "") -> tuple[Enrolled, str]:
+def enroll(
+    token_id: UUID, name: str, csr: str, proof: str, *, target: str = "", address: str = ""
+) -> tuple[Enrolled, str]:
     """A certificate for the machine that has the token's secret; the answer and its proof.
 
-    Used up by the first that succeeds. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``, ``JoinTokenExpired`` (each
-    audited, if there is such a token), ``TooManyAttempts``, ``Invalid`` for a request that is none.
+    With a ``target`` (https://host:port) the hub is to dial the node there; without, the node dials. Used up by the
+    first that succeeds. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``, ``JoinTokenExpired`` (each audited, if there
+    is such a token), ``TooManyAttempts``, ``Invalid`` for a request that is none.
     """
     _require_patience(address)
     token = JoinToken.objects.select_related("node").filter(pk=token_id).first()
@@ -143,11 +147,11 @@ def enroll(token_id: UUID, name: str, csr: str, proof: str, *, address: str = ""
         key = bytes(token.key)
         if token.used_at is not None:
             raise JoinTokenUsed()
-        if not is_same(proof, request_proof(key, token_id, name, csr)) or name not in ("", token.node.slug):
+        if not is_same(proof, request_proof(key, token_id, name, csr, target)) or name not in ("", token.node.slug):
             raise JoinTokenInvalid()
         if token.expires_at <= timezone.now():
             raise JoinTokenExpired()
-        enrolled = _enroll(token, _requested_key(csr), address)
+        enrolled = _enroll(token, _requested_key(csr), target, address)
     except (JoinTokenInvalid, JoinTokenUsed, JoinTokenExpired) as refusal:
         _count_refusal(address)
         if token is not None:
@@ -170,7 +174,7 @@ def renew(node_id: UUID, csr: str, timestamp: int, certificate: str, signature: 
             raise RenewalRefused()
         if abs(time.time() - timestamp) > CLOCK_SECONDS:
             raise ClockSkew()
-        node = Node.objects.filter(pk=node_id, direction=Node.Direction.TUNNEL).first()
+        node = Node.objects.filter(Q(is_joined=True) | Q(direction=Node.Direction.TUNNEL), pk=node_id).first()
         if node is None or node.generation != identity.generation:
             raise NodeRevoked()
     except Forbidden:
@@ -201,7 +205,11 @@ def revoke_node(node: Node, by: Actor) -> Node:
     return node
 
 
-def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, address: str) -> Enrolled:
+def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str, address: str) -> Enrolled:
+    token.node.direction = Node.Direction.DIAL if target else Node.Direction.TUNNEL
+    token.node.grpc_target = target
+    if why := wrong_with_target(token.node):
+        raise Invalid(f"target: {why}", fields={"target": [why]})
     authority = pki.load_authority(settings.CONFIG.pki_dir)
     with transaction.atomic():
         unused = JoinToken.objects.filter(pk=token.pk, used_at=None)
@@ -210,10 +218,13 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, address: st
         node = Node.objects.select_for_update(no_key=True).get(pk=token.node_id)
         # The name's former holder, if there was one, must not speak for the node beside the new one.
         _begin_generation(node, is_enabled=True)
+        Node.objects.filter(pk=node.pk).update(
+            is_joined=True, direction=token.node.direction, grpc_target=target, tls_server_name=""
+        )
         certificate = pki.certify_node(authority, pki.NodeIdentity(node.pk, node.generation), public_key)
         record(
             None, "node.joined", by=_as_actor(node, address), of=("node", node.pk), node=node.pk,
-            slug=node.slug, generation=node.generation, token=token.pk,
+            slug=node.slug, generation=node.generation, token=token.pk, grpc_target=target,
         )  # fmt: skip
     addresses = hub_addresses(settings.CONFIG)
     return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authority.pem.decode(), addresses)

@@ -47,6 +47,7 @@ class JoinTokenOut(serializers.Serializer[Any]):
 class EnrollIn(In):
     token = serializers.UUIDField()
     name = serializers.CharField(max_length=128, allow_blank=True, default="")
+    target = serializers.CharField(max_length=255, allow_blank=True, default="")
     csr = _pem()
     proof = serializers.CharField(max_length=64)
 
@@ -119,7 +120,9 @@ class EnrollView(APIView):
     def post(self, request: Request) -> Response:
         given = _read(request, EnrollIn)
         address = request_address(request._request)
-        answer, proof = enroll(given["token"], given["name"], given["csr"], given["proof"], address=address)
+        answer, proof = enroll(
+            given["token"], given["name"], given["csr"], given["proof"], target=given["target"], address=address
+        )
         shown = EnrolledOut(
             {
                 "node": answer.node,

@@ -14,7 +14,8 @@ class Node(models.Model):
     """A machine that executes runs. Certificates bind to ``id`` and ``generation``; people use the slug.
 
     A cordoned one takes no new run, and those it has go on; a draining one is cordoned and meant to become empty.
-    A removed one is kept, out of sight, for the runs it had: its slug is free again.
+    A joined one has a certificate of the hub's own authority; of another that the hub dials, the configuration
+    says how to know it. A removed one is kept, out of sight, for the runs it had: its slug is free again.
     """
 
     LOCAL = "local"
@@ -31,6 +32,7 @@ class Node(models.Model):
     tls_server_name = models.CharField(max_length=255, blank=True)
     default_worktree_root = models.CharField(max_length=1024, blank=True)
     generation = models.PositiveIntegerField(default=1)
+    is_joined = models.BooleanField(default=False, editable=False)
     labels = models.JSONField(default=dict, blank=True)
     pool = models.CharField(max_length=64, blank=True, default="")
     capacity = models.PositiveIntegerField(default=100)

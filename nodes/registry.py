@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Count, Q, QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -16,8 +17,9 @@ from nodes.contract.errors import Invalid
 
 from .evidence import health_of
 from .models import Node
+from .peering import Bootstrap
 from .queries import registered_nodes
-from .serializers import HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut
+from .serializers import BootstrapOut, HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut
 from .services import cordon_node, delete_node, drain_node, edit_node, register_node, uncordon_node
 
 
@@ -78,6 +80,11 @@ class NodeRegistry(HubViewSet):
         """How the node is, from what the hub has heard and measured; null is what nobody has measured."""
         node = get_object_or_404(registered_nodes(), slug=id)
         return Response(HealthOut(health_of([node], timezone.now())[node.pk]).data)
+
+    @extend_schema(operation_id="agent_nodes_bootstrap", responses=BootstrapOut)
+    def bootstrap(self, request: Request) -> Response:
+        """How this hub dials nodes by configuration. ``token_command``, on its machine, prints the bootstrap token."""
+        return Response(BootstrapOut(Bootstrap.of(settings.CONFIG)).data)
 
     def _edit(self, slug: str) -> Response:
         given = self.read(NodeIn, partial=True)

@@ -81,6 +81,16 @@ class HealthOut(serializers.Serializer[Any]):
     clock_skew_s = FigureOut(help_text="How far the node's clock is ahead of the hub's. Warning beyond 30 either way.")
 
 
+class BootstrapOut(serializers.Serializer[Any]):
+    enabled = serializers.BooleanField()
+    grpc_listen_addr = serializers.CharField()
+    security_mode = serializers.ChoiceField(choices=["tls", "mtls", "disabled"])
+    cert_dir = serializers.CharField()
+    issuer = serializers.CharField()
+    audience = serializers.CharField()
+    token_command = serializers.CharField(help_text="Prints the bootstrap token, on the hub's machine.")
+
+
 class NodeIn(In):
     """A registered node's settings. What fits together is the service's to say."""
 

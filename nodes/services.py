@@ -18,6 +18,8 @@ from nodes.contract.errors import Conflict, Invalid, WrongState
 from .models import Node
 
 RESERVED: Final = frozenset({"main", Node.LOCAL})
+_WORDS: Final = frozenset({"bootstrap", ".", ".."})
+"""Ids that would mean something else in addresses."""
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _POOL: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _EDITABLE: Final = frozenset({
@@ -173,7 +175,7 @@ def _check(node: Node, names: Set[str]) -> None:
         problems |= error.message_dict
     for name, why in (
         ("id", _wrong_with_id(node.slug)),
-        ("grpc_target", _wrong_with_target(node)),
+        ("grpc_target", wrong_with_target(node)),
         ("labels", _wrong_with_labels(node.labels)),
         ("pool", "" if _POOL.fullmatch(str(node.pool)) else "At most 64 of A-Z a-z 0-9 . _ - and nothing else."),
         ("default_worktree_root", _wrong_with_root(node.default_worktree_root)),
@@ -189,12 +191,15 @@ def _check(node: Node, names: Set[str]) -> None:
 def _wrong_with_id(slug: str) -> str:
     if slug in RESERVED:
         return f"{slug!r} is reserved for the hub's own node."
-    if not _ID.fullmatch(slug) or slug in {".", ".."}:  # the latter two have a meaning in addresses
+    if slug in _WORDS:
+        return f"{slug!r} has a meaning of its own in addresses."
+    if not _ID.fullmatch(slug):
         return "1 to 128 of A-Z a-z 0-9 . _ : - and nothing else."
     return ""
 
 
-def _wrong_with_target(node: Node) -> str:
+def wrong_with_target(node: Node) -> str:
+    """What does not fit, in words; empty if nothing."""
     if node.is_local:
         return ""
     if node.direction == Node.Direction.TUNNEL:

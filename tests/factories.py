@@ -51,6 +51,7 @@ def make_node(slug: str = "oslo", *, heard: datetime | None = None, **fields: An
     silent_for = timedelta(hours=1) if slug == "lima" else timedelta()
     scripted = {"preset": "scripted", "version": "1", "found": True, "logged_in": True, "detail": ""}
     fields.setdefault("runtimes", [scripted])
+    fields.setdefault("is_joined", True)
     node, _ = Node.objects.get_or_create(
         slug=slug,
         defaults={

@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -12,6 +13,7 @@ from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
+from nodes.peering import require_peer
 
 from ..models import Agent
 from .placing import follow_agent
@@ -35,13 +37,15 @@ class NameTaken(Conflict):
 
 @transaction.atomic
 def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
-    """Add an agent to a project. Raises ``Invalid`` (with ``fields``) or ``NameTaken``.
+    """Add an agent to a project. Raises ``Invalid`` (with ``fields``), ``NameTaken`` or ``PeerNotConfigured``.
 
     It names its ``node``, or by ``pool`` and ``node_labels`` which nodes fit.
     """
     require(by, Can.CREATE_AGENT, project.pk)
     agent = Agent(project=project, **_known(fields))
     _check(agent)
+    if agent.node:
+        require_peer(settings.CONFIG, agent.node)
     _save(agent, force_insert=True)
     record(
         project.pk, "agent.created", by=by, of=("agent", agent.pk), node=agent.node_id, agent_name=agent.name,
@@ -63,6 +67,8 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     for name, value in whole.items():
         setattr(agent, name, value)
     _check(agent)
+    if agent.node and "node" in changes:
+        require_peer(settings.CONFIG, agent.node)
     _save(agent, update_fields=[*whole, "updated_at"])
     moved = follow_agent(agent) if agent.demand != ran_on else 0
     record(agent.project_id, "agent.edited", by=by, of=("agent", agent.pk), changed=sorted(changes), queued_runs=moved)

@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -17,6 +18,7 @@ from nodes.contract.ids import new_id
 from nodes.contract.limits import PROMPT_BYTES
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
+from nodes.peering import require_peer
 
 from ..models import Agent, Run
 from ..placement import Wait
@@ -43,7 +45,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     """Queue a run, and hand it to a node at once if one can take it and nobody waits for it.
 
     Raises ``Invalid`` for an empty prompt or a command that should be kept open, ``PromptTooLarge``,
-    ``WrongState`` for an archived agent.
+    ``WrongState`` for an archived agent, ``PeerNotConfigured`` for a node that this hub could not dial.
     """
     require(by, Can.START_RUN, agent)
     prompt = _checked_prompt(prompt)
@@ -54,6 +56,9 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         raise Invalid(problem, fields={"keep_open": [problem]})
     run_id, now = new_id(), timezone.now()
     found = find_place(agent, run_id, now)
+    node = found if isinstance(found, Node) else agent.node
+    if node:
+        require_peer(settings.CONFIG, node)
     waits_for = found if isinstance(found, Wait) else Wait(Reason.QUEUED)
     run = Run.objects.create(
         id=run_id,

@@ -25,6 +25,7 @@ examples:
   agenthub node token gpu-01                      on the hub: prints the command to join
   agenthub node join https://hub … --token ahj_…  on the machine: joins, and serves
   agenthub node revoke gpu-01 --yes               on the hub: ends its part at once
+  agenthub node bootstrap-token                   on the hub's machine: for nodes by configuration
 """
 
 
@@ -47,7 +48,7 @@ def _parser() -> Parser:
         description="Machines that execute runs. `agenthub node run` serves this machine as a node.",
         epilog=f"{_EXAMPLES}\n{MEANINGS}",
     )
-    words = parser.add_subparsers(dest="word", required=True, metavar="token|list|revoke|join|rotate|run")
+    words = parser.add_subparsers(dest="word", required=True, metavar="token|list|revoke|join|rotate|…")
     token = words.add_parser("token", help="on the hub: make a token with which one machine joins, once, in an hour")
     token.add_argument("name", help="what the node is called: A-Z a-z 0-9 . _ : -")
     revoke = words.add_parser("revoke", help="on the hub: cut a node off at once; its certificates are void")
@@ -56,11 +57,16 @@ def _parser() -> Parser:
     join = words.add_parser("join", help="on a machine: become a node, and serve")
     join.add_argument("url", help="the hub's address, as `agenthub node token` prints it")
     join.add_argument("--token", required=True, help="the token, which begins with ahj_")
+    join.add_argument("--listen", metavar="HOST:PORT", default="", help="have the hub dial this machine there")
     join.add_argument("--home", metavar="DIR", help="the node's home (default: AGENTHUB_HOME, or ~/.agenthub)")
     join.add_argument("--no-start", action="store_true", help="only join; `agenthub node run` starts it")
     rotate = words.add_parser("rotate", help="on a node: get a new key and certificate now")
     listing = words.add_parser("list", help="on the hub: list the nodes")
-    for each in (token, revoke, join, rotate, listing):
+    bootstrap = words.add_parser(
+        "bootstrap-token", help="on the hub's machine: print the token of nodes by configuration"
+    )
+    forget = words.add_parser("forget-hub", help="on a node by configuration: accept another hub")
+    for each in (token, revoke, join, rotate, listing, bootstrap, forget):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
     return parser
 
@@ -126,7 +132,7 @@ def _on_machine(options: argparse.Namespace, where: Where) -> int:
 def _join(options: argparse.Namespace, where: Where) -> int:
     from nodes.server.joining import join
 
-    place = join(where.home, options.url, options.token)
+    place = join(where.home, options.url, options.token, options.listen)
     told: dict[str, Any] = {"name": place.slug, "home": str(where.home), "hub": place.addresses[0]}
     if options.json:
         print(json.dumps(told), flush=True)
@@ -153,6 +159,32 @@ def _rotate(options: argparse.Namespace, where: Where) -> int:
     return Exit.OK
 
 
+def _print_bootstrap_token(options: argparse.Namespace, where: Where) -> int:
+    """Made now, if the hub has none. Only who may read the hub's own files gets it."""
+    from nodes.contract.config import load_config
+    from nodes.contract.errors import ConfigError
+    from nodes.link.secrets import ensure_bootstrap_token, find_bootstrap_token
+
+    config = load_config(str(where.config) if where.config else None)
+    found = find_bootstrap_token(config) if config.server.role == "node" else ensure_bootstrap_token(config)
+    if found is None:
+        raise ConfigError("This machine is a node, and was given no bootstrap token: ask on the hub's machine.")
+    print(json.dumps({"token": found.current}) if options.json else found.current)
+    return Exit.OK
+
+
+def _forget_hub(options: argparse.Namespace, where: Where) -> int:
+    from nodes.server.home import NodeHome
+
+    was_known = NodeHome(where.home / "node").forget_hub()
+    if options.json:
+        print(json.dumps({"was_known": was_known}))
+    else:
+        said = "The hub is forgotten; the next that has the secrets is accepted." if was_known else "It knew no hub."
+        print(f"agenthub: {said}", file=sys.stderr)
+    return Exit.OK
+
+
 def _exit_of(error: "HubError") -> Exit:
     from nodes.contract.errors import ConfigError, Invalid
     from nodes.server.joining import HubUnreachable
@@ -167,4 +199,9 @@ HUB_WORDS: dict[str, Callable[[Client, argparse.Namespace], Exit]] = {
     "list": list_nodes,
     "revoke": _revoke,
 }
-MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {"join": _join, "rotate": _rotate}
+MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {
+    "join": _join,
+    "rotate": _rotate,
+    "bootstrap-token": _print_bootstrap_token,
+    "forget-hub": _forget_hub,
+}

@@ -7,6 +7,7 @@ file. A bad value raises ``ConfigError``, which names the key and what is allowe
 import difflib
 import json
 import os
+import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
@@ -102,7 +103,12 @@ Directories = Annotated[list[Directory], NoDecode, BeforeValidator(_split(":"))]
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split(","))]
 Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDecode, BeforeValidator(_split(","))]
 
-SECRET_KEYS = ("database.url", "redis.url", "secret_key")
+Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split(","))]
+
+SECRET_KEYS = (
+    "database.url", "redis.url", "secret_key", "internal_grpc.auth.shared_secret",
+    "internal_grpc.auth.previous_secrets", "internal_grpc.bootstrap.token",
+)  # fmt: skip
 """Values that are never repeated: they hold passwords."""
 
 
@@ -137,6 +143,24 @@ class RedisConfig(Section):
 class SecurityConfig(Section):
     mode: Literal["tls", "mtls", "disabled"] = "tls"
     cert_dir: Directory = ""
+    allow_plaintext: bool = False
+    """``disabled`` beyond loopback too."""
+
+
+class AuthConfig(Section):
+    """What signs the tokens by which a hub shows itself to nodes by configuration."""
+
+    shared_secret: SecretStr = SecretStr("")
+    """Empty: made, and kept in ``cert_dir/auth_secret.txt``."""
+    previous_secrets: Secrets = []
+    """Accepted as well, while a new one is brought to every machine."""
+    issuer: Annotated[str, Field(min_length=1, max_length=255)] = "agenthub"
+    audience: Annotated[str, Field(min_length=1, max_length=255)] = "agenthub-internal"
+
+
+class BootstrapConfig(Section):
+    token: SecretStr = SecretStr("")
+    """Empty: made by the hub, and kept in ``cert_dir/bootstrap_token.txt``."""
 
 
 class InternalGrpcConfig(Section):
@@ -145,6 +169,8 @@ class InternalGrpcConfig(Section):
     addresses: Addresses = []
     """What nodes are told to dial, the best first; empty, it is worked out from ``listen`` and ``public_url``."""
     security: SecurityConfig = SecurityConfig()
+    auth: AuthConfig = AuthConfig()
+    bootstrap: BootstrapConfig = BootstrapConfig()
 
 
 class NodeConfig(Section):
@@ -199,6 +225,11 @@ class Config(BaseSettings):
     def cert_dir(self) -> Path:
         configured = self.internal_grpc.security.cert_dir
         return expand(configured) if configured else self.home / "internal-grpc"
+
+    @property
+    def node_name(self) -> str:
+        """What this machine is registered as, where its configuration makes it a node: ``node_id``, or the host's."""
+        return self.server.node_id or socket.gethostname()
 
     @property
     def pki_dir(self) -> Path:
@@ -304,7 +335,8 @@ def _explain(error: ValidationError, path: Path | None) -> str:
             close = difflib.get_close_matches(key, keys_of(Config), n=1, cutoff=0.7)
             lines.append(f"{key}: there is no such setting" + (f"; did you mean {close[0]}?" if close else ""))
         else:
-            is_told = not isinstance(item["input"], dict) and key not in SECRET_KEYS
+            holds_secret = any(f"{secret}.".startswith(f"{key}.") for secret in SECRET_KEYS)
+            is_told = not isinstance(item["input"], dict) and not holds_secret
             got = f", got {item['input']!r}" if is_told else ""
             lines.append(f"{key} (or {variable_of(key)}): {item['msg'].removeprefix('Value error, ')}{got}")
     where = f" in {path}" if path else ""

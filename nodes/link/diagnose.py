@@ -11,15 +11,22 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from datetime import datetime
+from ipaddress import ip_address
+from typing import Any
 
+import grpc
+import grpc.aio
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from nodes.contract.ids import now_us
 from nodes.pki import NodeIdentity, node_identity
 
-from .errors import Cause, CertificateMismatch, LinkError, NodeUnreachable, PeerRefused
+from .errors import Cause, CertificateMismatch, LinkError, NodeMismatch, NodeUnreachable, PeerRefused, Unauthorized
+from .peers import CLOCK
 
 SECONDS = 3.0
+SKEW_SECONDS = 10
 _VERIFY_CAUSES = {
     9: Cause.NOT_YET_VALID,
     10: Cause.EXPIRED,
@@ -67,7 +74,9 @@ class Shown:
         return ", ".join(self.hosts) or (f"CN={self.subject}" if self.subject else "nobody")
 
     def is_for(self, host: str) -> bool:
-        """As TLS has it: the name itself, or ``*`` for its first label."""
+        """As gRPC has it: the name itself, or ``*`` for its first label; the common name if there is no other."""
+        if not self.hosts and not self.uris and not _is_address(host):
+            return self.subject.lower() == host.lower()
         wildcard = f"*.{host.partition('.')[2]}"
         return any(name.lower() in (host.lower(), wildcard.lower()) for name in self.hosts)
 
@@ -77,7 +86,7 @@ async def diagnose(
 ) -> LinkError:
     """Why ``target`` could not be dialled. ``expected`` is None where the hub is dialled.
 
-    ``waited`` says that the attempt was not refused but ran out of time.
+    ``authority`` is empty where TLS is off. ``waited`` says that the attempt was not refused but ran out of time.
     """
     if found := await look(target, authority, server_name, expected):
         return found
@@ -89,7 +98,8 @@ async def diagnose(
         )
     return PeerRefused(
         f"unauthorized: {target} shows the right certificate and refuses ours, or ended the connection at once.",
-        fix="The log of the other end says why; its CA certificate must be the one that issued ours.",
+        fix="The log of the other end says why; its CA certificate must be the one that issued ours. A node in mtls "
+        "asks for a certificate of the hub's own.",
         cause=Cause.UNAUTHORIZED,
     )
 
@@ -105,12 +115,16 @@ async def look(target: str, authority: bytes, server_name: str, expected: NodeId
     except (OSError, ValueError) as error:  # a timeout is an OSError too
         return _not_reached(failed, target, error)
     await _hang_up(writer.transport)
+    if not authority:
+        return NodeUnreachable(
+            f"{failed}{target} answers, but not in plain text as a node does.",
+            fix="internal_grpc.security.mode must be the same on both machines.",
+            cause=Cause.NOT_TLS,
+        )
     shown = Shown()
     try:
         shown = await _shake_hands(host, int(port), server_name, _trusting_anybody())
-        context = ssl.create_default_context(cadata=authority.decode())
-        context.check_hostname = False
-        await _shake_hands(host, int(port), server_name, context)
+        await _shake_hands(host, int(port), server_name, _trusting(authority))
     except TimeoutError:
         return NodeUnreachable(
             f"{failed}{target} accepts connections but does not answer: is the node server frozen?",
@@ -138,6 +152,44 @@ async def _shake_hands(host: str, port: int, server_name: str, context: ssl.SSLC
             return Shown.of(writer.get_extra_info("ssl_object").getpeercert(binary_form=True))
         finally:
             await _hang_up(tcp)
+
+
+def explain_refusal(error: grpc.aio.AioRpcError) -> LinkError:
+    """What the other end answered in place of a link."""
+    said = (error.details() or error.code().name)[:1000]
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        why = said.partition(": ")[2] or "the node does not accept this hub"
+        return Unauthorized(
+            f"unauthorized: {why}.",
+            fix=_skew(error)
+            or "internal_grpc.auth must be the same on both machines, shared_secret, issuer and "
+            "audience. The log of the node says more.",
+            cause=Cause.UNAUTHORIZED,
+        )
+    if said.startswith(NodeMismatch.code):
+        return NodeMismatch(said, cause=Cause.WRONG_NODE)
+    return PeerRefused(f"unauthorized: the link was refused: {said}", cause=Cause.UNAUTHORIZED)
+
+
+def _skew(error: grpc.aio.AioRpcError) -> str:
+    """How far the other end's clock is from ours, if that is much."""
+    sent: Any = error.trailing_metadata() or ()
+    for name, value in sent:
+        if name == CLOCK and str(value).isdecimal():
+            seconds = round((int(value) - now_us()) / 1_000_000)
+            if abs(seconds) > SKEW_SECONDS:
+                side = "ahead of" if seconds > 0 else "behind"
+                return f"Clock skew: the node's clock is {abs(seconds)} s {side} this one. Synchronise both (NTP)."
+    return ""
+
+
+def _trusting(authority: bytes) -> ssl.SSLContext:
+    """As gRPC verifies: whatever is given may be the root, and the name is looked at by ourselves."""
+    context = ssl.create_default_context(cadata=authority.decode("ascii", "replace"))
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def _trusting_anybody() -> ssl.SSLContext:
@@ -231,6 +283,14 @@ def _for_another(target: str, shown: Shown, server_name: str, expected: NodeIden
         shown=shown.names,
         cause=Cause.WRONG_NAME,
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _failed(expected: NodeIdentity | None) -> str:

@@ -12,10 +12,12 @@ from nodes.pb.link_pb2 import HubFrame, NodeFrame
 from nodes.pki import HUB_SERVER_NAME, NodeIdentity
 
 from .credentials import Credentials
-from .diagnose import diagnose
+from .diagnose import diagnose, explain_refusal
 from .errors import Cause, LinkError, NodeUnreachable, PeerRefused
 from .link import HubEnd, NodeEnd
+from .peers import HubPeer
 from .services import ACCEPTED, HUB_LINK, NODE_LINK
+from .tokens import Claims
 from .wires import OPTIONS, DialledWire
 
 
@@ -31,8 +33,8 @@ async def dial(
     """The hub's link to the node that listens at ``target`` (host:port).
 
     Only a certificate of ``node`` in that generation is accepted, since its DNS name holds both;
-    ``server_name`` replaces that for a registered node whose certificate is not of our making.
-    Raises ``NodeUnreachable``, ``CertificateMismatch`` or ``PeerRefused``.
+    ``server_name`` replaces that for one whose certificate is not of our making. Raises ``NodeUnreachable``,
+    ``CertificateMismatch`` or ``PeerRefused``.
     """
     name = server_name or node.server_name
     channel = grpc.aio.secure_channel(target, credentials.for_dialling(), options=_options(name))
@@ -43,6 +45,37 @@ async def dial(
         call, channel, timeout, lambda waited: diagnose(target, credentials.authority, name, node, waited=waited)
     )
     return HubEnd(DialledWire(call, channel, target), target, node, silence_seconds=silence_seconds)
+
+
+async def dial_configured(
+    target: str,
+    peer: HubPeer,
+    node: NodeIdentity,
+    *,
+    server_name: str = "",
+    timeout: float = 10.0,
+    silence_seconds: float = SILENT_SECONDS,
+) -> HubEnd:
+    """The hub's link to a node by configuration, whose certificate is valid for ``server_name`` or the target's host.
+
+    Raises as ``dial`` does, and ``Unauthorized`` or ``NodeMismatch`` as the node says.
+    """
+    name = server_name or target.rpartition(":")[0].strip("[]")
+    is_plain = peer.mode == "disabled"
+    channel = (
+        grpc.aio.insecure_channel(target, options=OPTIONS)
+        if is_plain
+        else grpc.aio.secure_channel(target, peer.credentials.for_dialling(), options=_options(name))
+    )
+    call = channel.stream_stream(
+        NODE_LINK, request_serializer=HubFrame.SerializeToString, response_deserializer=NodeFrame.FromString
+    )(None, metadata=peer.metadata(Claims(peer.node_id, node.node_id)))
+    authority = b"" if is_plain else peer.credentials.authority
+    await _connected(call, channel, timeout, lambda waited: diagnose(target, authority, name, node, waited=waited))
+    return HubEnd(
+        DialledWire(call, channel, target), target, node,
+        registered_as=peer.node_id, silence_seconds=silence_seconds,
+    )  # fmt: skip
 
 
 async def dial_hub(
@@ -90,9 +123,7 @@ async def _connected(
                 fix="Check grpc_target: is another program, or the hub's own port, behind it?",
                 cause=Cause.NOT_A_LINK,
             ) from error
-        raise PeerRefused(
-            f"unauthorized: the link was refused: {error.details() or error.code().name}", cause=Cause.UNAUTHORIZED
-        ) from error
+        raise explain_refusal(error) from error
     finally:
         if not is_connected:
             call.cancel()

@@ -60,6 +60,20 @@ class PeerRefused(LinkError):
     message = "unauthorized: the other end refused the link."
 
 
+class Unauthorized(PeerRefused):
+    """The node does not take the hub for its hub: another shared secret, a clock apart, or a hub of its own."""
+
+    code = "unauthorized"
+    message = "unauthorized: the node does not accept this hub."
+
+
+class NodeMismatch(LinkError):
+    """The node that answers is configured under another id than it is registered under."""
+
+    code = "node_mismatch"
+    message = "The node that answers has another id than the one that is registered."
+
+
 class LinkClosed(LinkError):
     """The link is over. ``data["code"]`` is the peer's own word for it, if it said one."""
 

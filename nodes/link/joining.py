@@ -78,8 +78,8 @@ def derive_key(token_id: UUID, secret: bytes) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=token_id.bytes, info=b"agenthub join v1").derive(secret)
 
 
-def request_proof(key: bytes, token_id: UUID, name: str, csr: str) -> str:
-    return _proof(key, "enroll request", str(token_id), name, csr)
+def request_proof(key: bytes, token_id: UUID, name: str, csr: str, target: str = "") -> str:
+    return _proof(key, "enroll request", str(token_id), name, csr, *([target] if target else []))
 
 
 @dataclass(frozen=True, slots=True)

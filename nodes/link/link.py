@@ -16,12 +16,14 @@ from nodes.pb.link_pb2 import Goodbye, Heartbeat, Hello, HubFrame, NodeFrame, Pi
 from nodes.pki import NodeIdentity
 
 from .errors import (
+    Cause,
     CertificateMismatch,
     FrameTooLarge,
     LinkClosed,
     LinkError,
     LinkProtocolError,
     LinkSilent,
+    NodeMismatch,
 )
 from .lanes import LANE_OF, Lane, Lanes
 
@@ -280,10 +282,13 @@ class HubEnd(Link[HubFrame, NodeFrame]):
         address: str,
         node: NodeIdentity,
         *,
+        registered_as: str = "",
         silence_seconds: float = SILENT_SECONDS,
     ) -> None:
+        """``registered_as`` is the id of a node by configuration, whose certificate does not say which node it is."""
         super().__init__(wire, address, silence_seconds=silence_seconds)
         self.node = node
+        self._registered_as = registered_as
         self._pinged: tuple[int, float] | None = None
         self._round_trips: deque[float] = deque(maxlen=PINGS)
 
@@ -294,12 +299,17 @@ class HubEnd(Link[HubFrame, NodeFrame]):
         return round(median(trips) * 1_000, 2) if len(trips) >= LEAST_PINGS else None
 
     async def hello(self, timeout: float = 10.0) -> Hello:
-        """The node's first frame. ``CertificateMismatch`` if it names another node than its certificate."""
+        """The node's first frame. ``CertificateMismatch`` or ``NodeMismatch`` if it names another node."""
         hello = (await self._first("hello", timeout)).hello
         self._check_protocol(hello.protocol)
-        if hello.node_id != str(self.node.node_id):
-            error = CertificateMismatch(
-                f"{self.address} shows the certificate of node {self.node.node_id} and says it is {hello.node_id!r}."
+        if hello.node_id != (self._registered_as or str(self.node.node_id)):
+            said = f"{hello.node_id!r:.140}"
+            error = (
+                NodeMismatch(f"{self.address} says it is {said}, not {self._registered_as!r}.", cause=Cause.WRONG_NODE)
+                if self._registered_as
+                else CertificateMismatch(
+                    f"{self.address} shows the certificate of node {self.node.node_id} and says it is {said}."
+                )
             )
             self.cut(error)
             raise error

@@ -1,8 +1,12 @@
-"""Listening for links: a gRPC server with the link, ``grpc.health.v1`` and reflection, all behind mutual TLS."""
+"""Listening for links: a gRPC server with the link, ``grpc.health.v1`` and reflection.
+
+Behind mutual TLS, all of it. A node by configuration listens as its ``security.mode`` says; in ``tls`` whoever connects
+may ask for health and reflection, and only a hub with a token gets a link.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -12,13 +16,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from nodes.contract.errors import ConfigError
+from nodes.contract.ids import now_us
 from nodes.contract.limits import SILENT_SECONDS
 from nodes.pb.link_pb2 import HubFrame, NodeFrame
-from nodes.pki import HUB_URI, node_identity
+from nodes.pki import node_identity
 
 from .credentials import Credentials
 from .errors import LinkClosed, LinkError
+from .gate import ConfiguredGate, Gate, HubMemory, OwnHubGate, Refused, names_shown
 from .link import HubEnd, NodeEnd
+from .peers import CLOCK, NodePeer
 from .services import ACCEPTED, HUB_LINK, NODE_LINK
 from .wires import OPTIONS, AcceptedWire
 
@@ -38,11 +45,12 @@ class LinkServer:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: grpc.ServerCredentials | None,
         method: str,
         handler: "grpc.RpcMethodHandler[Any, Any]",
         max_calls: int = MAX_CALLS,
     ) -> None:
+        """Without credentials it listens in plain text."""
         self._credentials = credentials
         self._max_calls = max_calls
         self._service, _, name = method.strip("/").partition("/")
@@ -59,7 +67,11 @@ class LinkServer:
         names = (self._service, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         try:
-            self.port = server.add_secure_port(address, self._credentials.for_listening())
+            self.port = (
+                server.add_insecure_port(address)
+                if self._credentials is None
+                else server.add_secure_port(address, self._credentials)
+            )
         except RuntimeError as error:
             raise ConfigError(
                 f"Cannot listen on {address}: the port is taken or the address is not one of this machine's."
@@ -77,16 +89,39 @@ class LinkServer:
 
 
 def node_server(
-    credentials: Credentials,
+    credentials: Credentials | grpc.ServerCredentials,
     handler: Callable[[NodeEnd], Awaitable[object]],
     *,
     silence_seconds: float = SILENT_SECONDS,
 ) -> LinkServer:
-    """A node that waits to be dialled. ``handler`` runs once per link; the link ends when it returns."""
+    """A node that waits to be dialled by its own hub. ``handler`` runs once per link; the link ends when it returns."""
+    if isinstance(credentials, Credentials):
+        credentials = credentials.for_listening()
+    return _node_server(credentials, OwnHubGate(), handler, silence_seconds)
 
+
+def configured_server(
+    peer: NodePeer,
+    memory: HubMemory,
+    handler: Callable[[NodeEnd], Awaitable[object]],
+    *,
+    silence_seconds: float = SILENT_SECONDS,
+) -> LinkServer:
+    """As ``node_server``, for a node by configuration. Raises ``ConfigError`` for certificates that cannot be used."""
+    return _node_server(peer.server_credentials(), ConfiguredGate(peer, memory), handler, silence_seconds)
+
+
+def _node_server(
+    credentials: grpc.ServerCredentials | None,
+    gate: Gate,
+    handler: Callable[[NodeEnd], Awaitable[object]],
+    silence_seconds: float,
+) -> LinkServer:
     async def connect(_: object, context: Context) -> None:
-        if HUB_URI not in _names(context):
-            await _refuse(context, "Only the hub may open a link to a node: this certificate does not name it.")
+        try:
+            await gate.admit(context)
+        except Refused as error:
+            await _refuse(context, error)
             return
         wire: AcceptedWire[NodeFrame, HubFrame] = AcceptedWire(context, context.peer())
         await context.send_initial_metadata(((ACCEPTED, "1"),))
@@ -108,16 +143,17 @@ def hub_server(
     """A hub that nodes dial; which node it is says the certificate."""
 
     async def connect(_: object, context: Context) -> None:
-        node = node_identity(_names(context))
+        node = node_identity(names_shown(context))
         if node is None:
-            await _refuse(context, "Only a node may open a link to the hub: this certificate names none.")
+            said = "Only a node may open a link to the hub: this certificate names none."
+            await _refuse(context, Refused(grpc.StatusCode.PERMISSION_DENIED, said))
             return
         wire: AcceptedWire[HubFrame, NodeFrame] = AcceptedWire(context, context.peer())
         await context.send_initial_metadata(((ACCEPTED, "1"),))
         await _handle(HubEnd(wire, context.peer(), node, silence_seconds=silence_seconds), handler)
 
     return LinkServer(
-        credentials,
+        credentials.for_listening(),
         HUB_LINK,
         grpc.stream_stream_rpc_method_handler(connect, NodeFrame.FromString, HubFrame.SerializeToString),
         MAX_NODES,
@@ -151,12 +187,7 @@ async def _run(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -
         await link.aclose("The handler of this link has ended.")
 
 
-async def _refuse(context: Context, message: str) -> None:
-    logger.warning("link.refused", address=context.peer(), message=message)
-    await context.abort(grpc.StatusCode.PERMISSION_DENIED, message)
-
-
-def _names(context: Context) -> list[str]:
-    """The alternative names of the peer's certificate, which the handshake has verified."""
-    shown: Mapping[str, Any] = context.auth_context()
-    return [value.decode("utf-8", "replace") for value in shown.get("x509_subject_alternative_name", ())]
+async def _refuse(context: Context, refused: Refused) -> None:
+    logger.warning("link.refused", address=context.peer(), code=refused.code, message=str(refused))
+    # With our clock, so that the other end can say how far apart the two are.
+    await context.abort(refused.status, refused.said, ((CLOCK, str(now_us())),))

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from uuid import UUID
 
 import structlog
 
@@ -33,7 +32,7 @@ _MEMORY = {name: re.compile(rb"^%s:\s+(\d+) kB" % name, re.MULTILINE) for name i
 class Facts:
     """Cached, since asking the runtimes for their versions takes seconds."""
 
-    def __init__(self, config: Config, node_id: UUID) -> None:
+    def __init__(self, config: Config, node_id: str) -> None:
         self._config = config
         self._node_id = node_id
         self._runtimes: list[Found] = find_runtimes()
@@ -60,7 +59,7 @@ class Facts:
         roots = [*(expand(path) for path in self._config.safe_paths), self._config.worktree_root]
         return pb.Hello(
             protocol=PROTOCOL,
-            node_id=str(self._node_id),
+            node_id=self._node_id,
             version=self._version,
             boot_id=proc.boot_id(),
             capacity=self._config.node.capacity,

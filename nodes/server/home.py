@@ -1,12 +1,15 @@
 """The node's own directory: who it is, who serves it, what it has seen, where it listens."""
 
 import fcntl
+import json
 import os
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
 
 from nodes.contract.errors import ConfigError, Conflict
+from nodes.link.gate import KnownHub
 
 from .files import PRIVATE_DIR, PRIVATE_FILE, write_durably
 
@@ -18,7 +21,7 @@ class AlreadyServed(Conflict):
 
 
 class NodeHome:
-    """``<home>/node``: ``id``, ``epoch``, ``address``, ``lock``, ``runs/``."""
+    """``<home>/node``: ``id`` or ``known-hub.json``, ``epoch``, ``address``, ``lock``, ``runs/``."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory
@@ -50,7 +53,8 @@ class NodeHome:
         except FileNotFoundError:
             raise ConfigError(
                 f"This machine is not a node yet: there is no {path}. Run 'agenthub up' (or 'agenthub prepare') with "
-                "this home first: it gives the local node its id and its certificates."
+                "this home first: it gives the local node its id and its certificates. To be a node of another "
+                'machine\'s hub, join it (agenthub node join), or set [server] role = "node".'
             ) from None
         except (OSError, ValueError) as error:
             raise ConfigError(
@@ -75,6 +79,32 @@ class NodeHome:
             if epoch > self.epoch:
                 write_durably(self.path / "epoch", str(epoch).encode())
                 self._epoch = epoch
+
+    def known_hub(self) -> KnownHub:
+        """The hub that a node by configuration accepted first; nobody yet, if that is so."""
+        path = self.path / "known-hub.json"
+        try:
+            return KnownHub(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return KnownHub()
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{path} cannot be read ({error}). `agenthub node forget-hub` begins anew.") from error
+
+    def keep_hub(self, hub: KnownHub) -> None:
+        """Durable when this returns. Another registration of this node has epochs of its own."""
+        with self._writing:
+            if self.known_hub().node != hub.node:
+                (self.path / "epoch").unlink(missing_ok=True)
+                self._epoch = None
+            write_durably(self.path / "known-hub.json", json.dumps(asdict(hub)).encode())
+
+    def forget_hub(self) -> bool:
+        """Whether there was one to forget: the next that comes with the secrets is accepted."""
+        try:
+            (self.path / "known-hub.json").unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     def write_address(self, address: str) -> None:
         write_durably(self.path / "address", address.encode())

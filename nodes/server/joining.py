@@ -7,6 +7,7 @@ certificate and key in one file, so that a renewal is one rename.
 import base64
 import http.client
 import json
+import socket
 import ssl
 import time
 from dataclasses import asdict, dataclass
@@ -29,6 +30,7 @@ from .files import PRIVATE_DIR, write_durably
 
 ANSWER_BYTES: Final = 256 * 1024
 SECONDS: Final = 30.0
+_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
 
 
@@ -54,11 +56,12 @@ class HomeInUse(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class HubPlace:
-    """Where a joined node's hub is: its web door, and where to dial it."""
+    """Where a joined node's hub is: its web door, and where to dial it, or where to wait to be dialled."""
 
     url: str
     addresses: tuple[str, ...]
     slug: str
+    listen: str = ""
 
     @classmethod
     def load(cls, node_dir: Path) -> "HubPlace | None":
@@ -66,7 +69,8 @@ class HubPlace:
         path = node_dir / "hub.json"
         try:
             held = json.loads(path.read_bytes())
-            return cls(str(held["url"]), tuple(str(each) for each in held["addresses"]), str(held["slug"]))
+            addresses = tuple(str(each) for each in held["addresses"])
+            return cls(str(held["url"]), addresses, str(held["slug"]), str(held.get("listen", "")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -75,14 +79,21 @@ class HubPlace:
             ) from error
 
 
-def join(home: Path, url: str, token: str) -> HubPlace:
-    """Make a key, have it certified, write the home. Raises ``HubError`` that says what to do."""
+def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
+    """Make a key, have it certified, write the home. Raises ``HubError`` that says what to do.
+
+    With ``listen`` (host:port) the hub is to dial this machine; a host that is every address stands for the one by
+    which this machine reaches the hub.
+    """
     text = TokenText.decode(token)
     _check_home(home)
+    target = _target_of(listen, url) if listen else ""
     key_pem, csr = pki.make_request()
     key = derive_key(text.id, text.secret)
     asked = csr.decode()
-    body = {"token": str(text.id), "csr": asked, "proof": request_proof(key, text.id, "", asked)}
+    body = {"token": str(text.id), "csr": asked, "proof": request_proof(key, text.id, "", asked, target)}
+    if target:
+        body["target"] = target
     answer = _post(url, "/api/v1/nodes/enroll", body)
     try:
         enrolled = Enrolled(
@@ -97,7 +108,7 @@ def join(home: Path, url: str, token: str) -> HubPlace:
         raise NotTheHub(f"Whoever answers at {url} is not the hub that made this token. Nothing was written.")
     identity = pki.NodeIdentity(enrolled.node, enrolled.generation)
     _check_certificate(enrolled.certificate.encode(), authority, identity, csr)
-    place = HubPlace(url.rstrip("/"), enrolled.addresses or text.addresses, enrolled.slug)
+    place = HubPlace(url.rstrip("/"), enrolled.addresses or text.addresses, enrolled.slug, listen)
     _write_home(home, enrolled, key_pem, place)
     return place
 
@@ -133,6 +144,28 @@ def renews_in(home: Path, now: datetime | None = None) -> timedelta:
     certificate = x509.load_pem_x509_certificate((home / "pki/node.pem").read_bytes())
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begin + (end - begin) / 2 - (now or datetime.now(UTC))
+
+
+def _target_of(listen: str, url: str) -> str:
+    host, colon, port = listen.rpartition(":")
+    if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ConfigError(f"--listen must be host:port, such as 0.0.0.0:50051, got {listen!r}.")
+    if host.strip("[]") in _EVERYWHERE:
+        host = _own_address(url)
+    return f"https://{host}:{port}"
+
+
+def _own_address(url: str) -> str:
+    """By which address this machine reaches the hub; nothing is sent."""
+    parts = urlsplit(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port or 443, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(found[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(found[4])
+            host = str(probe.getsockname()[0])
+    except (OSError, ValueError) as error:
+        raise HubUnreachable(f"No hub can be reached at {url} ({error}). Check the address.") from error
+    return f"[{host}]" if ":" in host else host
 
 
 def _check_home(home: Path) -> None:

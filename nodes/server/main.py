@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     try:
         if arguments.listen:
-            os.environ["AGENTHUB_NODE__LISTEN"] = arguments.listen
+            for name in ("AGENTHUB_NODE__LISTEN", "AGENTHUB_INTERNAL_GRPC__LISTEN"):
+                os.environ[name] = arguments.listen
         config = load_config(arguments.config)
     except HubError as error:
         sys.stderr.write(f"{error.text}\n")
@@ -76,5 +77,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="agenthub node run", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-c", "--config", metavar="FILE", help="config.toml (default: that of AGENTHUB_HOME)")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="where to wait for the hub (default: [node] listen)")
+    parser.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="where to wait for the hub (default: its setting)",
+    )
     return parser.parse_args(argv)

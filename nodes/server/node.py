@@ -10,10 +10,12 @@ import structlog
 from nodes import pki
 from nodes.contract.config import Config
 from nodes.contract.errors import ConfigError
-from nodes.link.credentials import Credentials
+from nodes.link.certificates import stamp
+from nodes.link.credentials import Credentials, reloading
 from nodes.link.errors import LinkError
 from nodes.link.link import NodeEnd
-from nodes.link.serve import LinkServer, node_server
+from nodes.link.peers import NodePeer
+from nodes.link.serve import LinkServer, configured_server, node_server
 
 from .commands import CommandDesk
 from .facts import REFRESH_SECONDS, Facts
@@ -47,40 +49,62 @@ class NodeServer:
     async def start(self) -> str:
         """Take the home, take back its runs, listen; returns the address. Raises ``HubError`` that says what to do.
 
-        A machine that has joined listens nowhere: it dials its hub, and the address is the hub's.
+        A machine that has joined listens nowhere, unless it was to: it dials its hub, and the address is the hub's.
         """
-        node_id = self._home.read_id()
         place = HubPlace.load(self._home.path)
-        pki_dir = self._config.pki_dir
-        credentials = Credentials.load_joined(pki_dir) if place else Credentials.load(pki_dir, "local")
-        _check_certificate(credentials, node_id)
+        is_configured = place is None and self._config.server.role == "node"
+        known_as = self._config.node_name if is_configured else str(self._check_identity(place))
         self._lock = self._home.lock()
+        peer = NodePeer.prepare(self._config) if is_configured else None
         runs = HeldRuns(self._home.runs, self._starter, self._config.node.spool_bytes)
         desk = CommandDesk(runs, self._config.node.capacity)
-        self._parts = Parts(self._home, Facts(self._config, node_id), runs, desk)
+        self._parts = Parts(self._home, Facts(self._config, known_as), runs, desk)
         held = runs.take_back()
-        if place is None:
-            address = await self._listen(credentials)
-            logger.info("node.listening", node=str(node_id), address=address, held_runs=held, pid=os.getpid())
-        else:
-            address = place.addresses[0]
-            self._tunnel = Tunnel(self._config.home, place, self._serve)
-            self._tunnel.start()
-            logger.info("node.dialling", node=str(node_id), hub=address, held_runs=held, pid=os.getpid())
+        address = await self._reach_hub(place, peer)
+        listens = self._server is not None
+        logger.info(
+            "node.listening" if listens else "node.dialling",
+            node=known_as, address=address, held_runs=held, pid=os.getpid(),
+        )  # fmt: skip
         self._tasks = [
             asyncio.create_task(runs.keep_up(), name="upkeep"),
             asyncio.create_task(self._keep_facts(), name="facts"),
         ]
         return address
 
-    async def _listen(self, credentials: Credentials) -> str:
-        """Wait to be dialled by the hub of this home."""
-        self._server = node_server(credentials, self._serve)
-        await self._server.start(self._config.node.listen)
-        host = self._config.node.listen.rpartition(":")[0]
-        address = f"{host}:{self._server.port}"
-        self._home.write_address(address)
-        return address
+    async def _reach_hub(self, place: HubPlace | None, peer: NodePeer | None) -> str:
+        """Wait to be dialled, or dial."""
+        if peer is not None:
+            server = configured_server(peer, self._home, self._serve)
+            return await self._listen(server, self._config.internal_grpc.listen)
+        pki_dir = self._config.pki_dir
+        if place is None:
+            server = node_server(Credentials.load(pki_dir, "local"), self._serve)
+            return await self._listen(server, self._config.node.listen)
+        self._tunnel = Tunnel(self._config.home, place, self._serve)
+        self._tunnel.start()
+        if not place.listen:
+            return place.addresses[0]
+        files = [pki_dir / "node.pem", pki_dir / "ca.pem"]
+        renewed = reloading(
+            lambda: Credentials.load_joined(pki_dir), lambda: [stamp(file) for file in files], is_mutual=True
+        )
+        return await self._listen(node_server(renewed, self._serve), place.listen)
+
+    async def _listen(self, server: LinkServer, address: str) -> str:
+        self._server = server
+        await server.start(address)
+        bound = f"{address.rpartition(':')[0]}:{server.port}"
+        self._home.write_address(bound)
+        return bound
+
+    def _check_identity(self, place: HubPlace | None) -> UUID:
+        """The node's id, which its certificate must name as well."""
+        node_id = self._home.read_id()
+        pki_dir = self._config.pki_dir
+        credentials = Credentials.load_joined(pki_dir) if place else Credentials.load(pki_dir, "local")
+        _check_certificate(credentials, node_id)
+        return node_id
 
     async def stop(self) -> None:
         """Say goodbye to the hub and leave the runs to their supervisors. Bounded, about two seconds."""

@@ -31,7 +31,7 @@ _GONE_THERE: Final = frozenset({"link_silent", "stopping"})
 
 
 class Tunnel:
-    """Keeps one link to the hub. ``serve`` runs a link to its end."""
+    """Keeps one link to the hub, unless the hub is to dial, and the certificate fresh. ``serve`` runs a link."""
 
     def __init__(self, home: Path, place: HubPlace, serve: Callable[[NodeEnd], Awaitable[None]]) -> None:
         self._home = home
@@ -40,10 +40,9 @@ class Tunnel:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [
-            asyncio.create_task(self._keep_dialling(), name="tunnel"),
-            asyncio.create_task(self._keep_renewing(), name="renewal"),
-        ]
+        self._tasks = [asyncio.create_task(self._keep_renewing(), name="renewal")]
+        if not self._place.listen:
+            self._tasks.append(asyncio.create_task(self._keep_dialling(), name="tunnel"))
 
     async def stop(self) -> None:
         for task in self._tasks:

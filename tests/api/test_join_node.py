@@ -130,7 +130,7 @@ def test_a_name_that_is_none_is_refused(slug: str) -> None:
 
 
 def test_a_node_that_the_hub_dials_gets_no_token() -> None:
-    make_node("oslo")
+    make_node("oslo", is_joined=False)
     with pytest.raises(Conflict):
         create_join_token("oslo", SYSTEM)
 
