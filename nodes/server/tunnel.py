@@ -26,7 +26,7 @@ REFUSED_SECONDS: Final = 60.0
 """Pause of a node that the hub does not want, or whose place another machine has taken."""
 STEADY_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 600.0
-_PUT_OUT: Final = frozenset({"node_revoked", "superseded"})
+_PUT_OUT: Final = frozenset({"node_revoked", "node_duplicate", "superseded"})
 _GONE_THERE: Final = frozenset({"link_silent", "stopping"})
 
 
@@ -52,19 +52,22 @@ class Tunnel:
     async def _keep_dialling(self) -> None:
         failures, chosen, addresses = 0, 0, self._place.addresses
         while True:
-            began, code = time.monotonic(), ""
+            began, code, was_up = time.monotonic(), "", False
             try:
                 code = await self._serve_once(addresses[chosen % len(addresses)])
+                was_up = True
             except HubError as error:
                 code = str(error.data.get("code") or error.code)
                 if failures in (0, 10) or failures % 100 == 0:
                     logger.warning("tunnel.down", code=code, message=error.text, failures=failures)
             except Exception:  # top of the loop: one broken session must not keep the node away for good
                 logger.exception("tunnel.broken")
-            is_steady = time.monotonic() - began > STEADY_SECONDS
-            failures = 0 if is_steady else failures + 1
-            # Where it held, it is tried first again, unless the hub went silent there, or away.
-            chosen += not is_steady or code in _GONE_THERE
+            if was_up:  # a line that is cut again and again is made again as often, and not ever later
+                failures = int(time.monotonic() - began < STEADY_SECONDS)
+            else:
+                failures += 1
+            # Where it was up it is tried first again, unless the hub went silent there, or away.
+            chosen += not was_up or code in _GONE_THERE
             await asyncio.sleep(pause(failures, code))
 
     async def _serve_once(self, address: str) -> str:

@@ -1,4 +1,4 @@
-"""A line between browser and hub that can be cut, frozen and mended: plain TCP, byte for byte."""
+"""A line to a hub that can be cut, frozen and mended: plain TCP, byte for byte."""
 
 import socket
 import threading
@@ -13,7 +13,7 @@ class Relay:
 
     def __init__(self, target: str) -> None:
         parts = urlsplit(target)
-        self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self.target = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: set[socket.socket] = set()
@@ -52,7 +52,7 @@ class Relay:
         with client:
             if self._is_cut:
                 return
-            with socket.create_connection(self._target) as server:
+            with socket.create_connection(self.target) as server:
                 self._open |= {client, server}
                 back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
                 back.start()

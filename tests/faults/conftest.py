@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.supervised import SupervisedRun
+from tests.faults.network import Network, new_network
 
 
 @pytest.fixture
@@ -14,3 +15,10 @@ def supervised(home: Path) -> Iterator[SupervisedRun]:
     run = SupervisedRun(home)
     yield run
     run.end()
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    """A hub's namespace, and a node's behind NAT."""
+    with new_network() as network:
+        yield network

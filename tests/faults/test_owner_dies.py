@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.deployment import Deployment, Plane, new_deployment
-from tests.journeys.hub import Follower
+from tests.faults.followed import Followed
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(400)
@@ -41,34 +41,6 @@ def agents(deployment: Deployment) -> list[str]:
     return agents
 
 
-class Watched:
-    """A run under way, followed from its start over SSE."""
-
-    def __init__(self, deployment: Deployment, agent: str, prompt: str, *options: str) -> None:
-        self._deployment = deployment
-        self.id = deployment.hub.start_run(prompt, agent, *options)
-        self.follower: Follower = deployment.hub.follow(self.id)
-
-    def steps(self) -> list[int]:
-        return [
-            int(event["payload"]["entries"][0]["content"].split()[0])
-            for event in self.follower.events
-            if event["type"] == "run.plan.updated"
-        ]
-
-    def has_come_to(self, step: int) -> None:
-        eventually(lambda: self.steps()[-1:] >= [step], SECONDS)
-
-    def is_whole(self) -> None:
-        """Followed to its end: what the reader saw, what the database has and what the agent wrote are the same."""
-        assert self.follower.wait(SECONDS) == 0, self._deployment.log()
-        seen = [(event["seq"], event["type"], event["payload"]) for event in self.follower.events]
-        stored = [(seq, kind, json.loads(payload)) for seq, kind, payload in self._deployment.events(self.id)]
-        assert seen == stored
-        assert [seq for seq, _, _ in seen] == list(range(1, len(seen) + 1))
-        assert self.steps() == list(range(1, UPDATES + 1))
-
-
 def answered(deployment: Deployment) -> Counter[str]:
     """How often each command came to the nodes, by their own logs."""
     lines = [line for machine in deployment.machines.values() for line in machine.log.read_text().splitlines()]
@@ -85,18 +57,14 @@ def each_command_came_once(deployment: Deployment) -> None:
     assert answered(deployment) == Counter(dict.fromkeys(commands(deployment), 1))
 
 
-def turns_of(watched: Watched) -> list[str]:
-    return [event["payload"]["text"] for event in watched.follower.events if event["type"] == "run.message.completed"]
-
-
 def test_killing_the_owner_costs_nothing(deployment: Deployment, agents: list[str]) -> None:
     first, second = deployment.planes
-    runs = [Watched(deployment, agent, LONG) for agent in agents]
-    kept = [Watched(deployment, agent, "@say one", "--keep-open") for agent in agents]
+    runs = [Followed(deployment.hub, deployment.events, agent, LONG) for agent in agents]
+    kept = [Followed(deployment.hub, deployment.events, agent, "@say one", "--keep-open") for agent in agents]
     for run in runs:
-        run.has_come_to(20)
+        run.comes_to(20)
     for run in kept:
-        eventually(lambda run=run: deployment.hub.run_of(run.id)["reason"] == "input", SECONDS)  # type: ignore[misc]
+        run.waits_for_input()
     eventually(lambda: deployment.value("SELECT count(*) FROM nodes_command WHERE state = 'pending'") == "0", SECONDS)
 
     first.kill()
@@ -104,11 +72,11 @@ def test_killing_the_owner_costs_nothing(deployment: Deployment, agents: list[st
         assert deployment.hub.cli("input", run.id, "@say two").returncode == 0
     deployment.until_owned(second)
     for run in runs:
-        run.is_whole()
+        run.ends_whole(UPDATES)
     for run in kept:
-        eventually(lambda run=run: turns_of(run) == ["one", "two"], SECONDS)  # type: ignore[misc]
+        eventually(lambda run=run: run.said() == ["one", "two"], SECONDS)  # type: ignore[misc]
         assert deployment.hub.cli("cancel", run.id).returncode == 0
-        assert run.follower.wait(SECONDS) == 5
+        run.ends(5)
     each_command_came_once(deployment)
 
 
@@ -130,12 +98,12 @@ def test_an_owner_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes(
     deployment: Deployment, agents: list[str]
 ) -> None:
     first, second = deployment.planes
-    runs = [Watched(deployment, agent, LONG) for agent in agents]
-    kept = [Watched(deployment, agent, "@say one", "--keep-open") for agent in agents]
+    runs = [Followed(deployment.hub, deployment.events, agent, LONG) for agent in agents]
+    kept = [Followed(deployment.hub, deployment.events, agent, "@say one", "--keep-open") for agent in agents]
     for run in runs:
-        run.has_come_to(20)
+        run.comes_to(20)
     for run in kept:
-        eventually(lambda run=run: deployment.hub.run_of(run.id)["reason"] == "input", SECONDS)  # type: ignore[misc]
+        run.waits_for_input()
     epochs: dict[Any, int] = dict(deployment.rows("SELECT node_id, epoch FROM nodes_linklease"))
 
     stop_within_a_commit(deployment, first)
@@ -143,16 +111,16 @@ def test_an_owner_that_was_stopped_past_its_lease_changes_nothing_when_it_wakes(
         assert deployment.hub.cli("input", run.id, "@say two").returncode == 0
     deployment.until_owned(second)
     for run in kept:
-        eventually(lambda run=run: turns_of(run) == ["one", "two"], SECONDS)  # type: ignore[misc]
+        eventually(lambda run=run: run.said() == ["one", "two"], SECONDS)  # type: ignore[misc]
     said = len(first.said())
     first.send(signal.SIGCONT)
     eventually(lambda: "ingest.lease_lost" in first.said()[said:], SECONDS)
     for run in kept:
         assert deployment.hub.cli("cancel", run.id).returncode == 0
     for run in runs:
-        run.is_whole()
+        run.ends_whole(UPDATES)
     for run in kept:
-        assert run.follower.wait(SECONDS) == 5
+        run.ends(5)
     each_command_came_once(deployment)
     later: dict[Any, int] = dict(deployment.rows("SELECT node_id, epoch FROM nodes_linklease"))
     assert all(later[node] > epoch for node, epoch in epochs.items())
