@@ -4,7 +4,6 @@ What proves what stands in ``nodes.link.joining``. Nothing here needs a session:
 as its proof, and refusals are counted by address.
 """
 
-import re
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -40,13 +39,11 @@ from nodes.link.joining import (
 
 from .doors import hub_addresses
 from .models import JoinToken, LinkLease, Node
-from .services import wrong_with_target
+from .services import wrong_with_id, wrong_with_target
 
 TOKEN_LIFE: Final = timedelta(hours=1)
 ATTEMPTS: Final = 10
 WINDOW_SECONDS: Final = 300
-RESERVED: Final = ("main", "local")
-_SLUG: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class JoinTokenInvalid(Forbidden):
@@ -105,13 +102,8 @@ def create_join_token(slug: str, by: Actor) -> MadeToken:
     For a node that joined before (or was revoked): whoever uses the token takes its place.
     """
     require(by, Can.MANAGE_NODES)
-    if not _SLUG.fullmatch(slug):
-        raise Invalid(
-            f"A node's name has 1 to 128 of the characters A-Z a-z 0-9 . _ : -, got {slug[:140]!r}.",
-            fields={"name": ["Use 1 to 128 of A-Z a-z 0-9 . _ : -"]},
-        )
-    if slug in RESERVED:
-        raise Invalid(f"{slug!r} is the hub's own machine.", fields={"name": ["This name is reserved."]})
+    if why := wrong_with_id(slug):
+        raise Invalid(f"A node cannot be called {slug!r:.140}: {why}", fields={"name": [why]})
     addresses = hub_addresses(settings.CONFIG)
     authority = pki.load_authority(settings.CONFIG.pki_dir)
     secret = new_secret()

@@ -126,8 +126,8 @@ class RegisteredNodeOut(serializers.ModelSerializer[Node]):
     class Meta:
         model = Node
         fields = (
-            "id", "uuid", "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels",
-            "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "health", "version",
+            "id", "uuid", "name", "direction", "is_joined", "grpc_target", "tls_server_name", "default_worktree_root",
+            "labels", "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "health", "version",
             "connected_at", "last_heard_at", "created_at",
         )  # fmt: skip
 

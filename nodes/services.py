@@ -174,7 +174,7 @@ def _check(node: Node, names: Set[str]) -> None:
     except ValidationError as error:
         problems |= error.message_dict
     for name, why in (
-        ("id", _wrong_with_id(node.slug)),
+        ("id", wrong_with_id(node.slug)),
         ("grpc_target", wrong_with_target(node)),
         ("labels", _wrong_with_labels(node.labels)),
         ("pool", "" if _POOL.fullmatch(str(node.pool)) else "At most 64 of A-Z a-z 0-9 . _ - and nothing else."),
@@ -188,7 +188,8 @@ def _check(node: Node, names: Set[str]) -> None:
         raise Invalid(text, fields=problems)
 
 
-def _wrong_with_id(slug: str) -> str:
+def wrong_with_id(slug: str) -> str:
+    """As ``wrong_with_target``."""
     if slug in RESERVED:
         return f"{slug!r} is reserved for the hub's own node."
     if slug in _WORDS:

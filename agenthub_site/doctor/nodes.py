@@ -205,6 +205,7 @@ async def _hello_of(case: Case, node: Json) -> "Hello":
     row = Node(
         pk=UUID(node["uuid"]), slug=node["id"], direction=node["direction"], generation=generation,
         grpc_target=node["grpc_target"] or "", tls_server_name=node["tls_server_name"],
+        is_joined=node["is_joined"], is_enabled=node["is_enabled"],
     )  # fmt: skip
     link = await dial_node(case.config, row)
     try:

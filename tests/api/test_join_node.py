@@ -47,14 +47,16 @@ class Machine:
     csr: str = ""
     answer: Any = None
 
-    def body(self, **changes: object) -> dict[str, object]:
+    def body(self, *, dialled_at: str = "", **changes: object) -> dict[str, object]:
         key, csr = pki.make_request()
         self.key, self.csr = key, csr.decode()
-        proof = request_proof(derive_key(self.token.id, self.token.secret), self.token.id, "", self.csr)
+        proof = request_proof(derive_key(self.token.id, self.token.secret), self.token.id, "", self.csr, dialled_at)
+        if dialled_at:
+            changes = {"target": dialled_at, **changes}
         return {"token": str(self.token.id), "csr": self.csr, "proof": proof, **changes}
 
-    def enroll(self, **changes: object) -> Any:
-        self.answer = Api().post("/api/v1/nodes/enroll", self.body(**changes))
+    def enroll(self, *, dialled_at: str = "", **changes: object) -> Any:
+        self.answer = Api().post("/api/v1/nodes/enroll", self.body(dialled_at=dialled_at, **changes))
         return self.answer
 
     @property
@@ -123,7 +125,7 @@ def test_only_root_makes_tokens_and_revokes(as_bob: Api, as_nobody: Api, project
         assert as_nobody.post(path, {"name": "gpu-01"}).status_code == 401
 
 
-@pytest.mark.parametrize("slug", ["", "main", "local", "a b", "a/b", "ö", "x" * 129])
+@pytest.mark.parametrize("slug", ["", "main", "local", "bootstrap", "..", "a b", "a/b", "ö", "x" * 129])
 def test_a_name_that_is_none_is_refused(slug: str) -> None:
     with pytest.raises(Invalid):
         create_join_token(slug, SYSTEM)
@@ -133,6 +135,29 @@ def test_a_node_that_the_hub_dials_gets_no_token() -> None:
     make_node("oslo", is_joined=False)
     with pytest.raises(Conflict):
         create_join_token("oslo", SYSTEM)
+
+
+def test_a_machine_that_listens_is_dialled_and_may_join_again_to_dial(machine: Machine) -> None:
+    assert machine.enroll(dialled_at="https://10.0.0.7:50051").status_code == 201
+    node = Node.objects.get(slug="gpu-01")
+    assert (node.direction, node.grpc_target, node.is_joined) == (Node.Direction.DIAL, "https://10.0.0.7:50051", True)
+    assert machine.renew().status_code == 200
+    assert new_machine().enroll().status_code == 201
+    node.refresh_from_db()
+    assert (node.direction, node.grpc_target) == (Node.Direction.TUNNEL, "")
+
+
+@pytest.mark.parametrize("target", ["http://10.0.0.7:50051", "https://10.0.0.7", "10.0.0.7:50051", "https://a:1/x"])
+def test_a_target_that_is_none_uses_nothing_up(machine: Machine, target: str) -> None:
+    assert refusal(machine.enroll(dialled_at=target)) == (400, "invalid")
+    assert machine.enroll().status_code == 201
+
+
+def test_a_target_that_was_changed_on_the_way_is_refused(machine: Machine) -> None:
+    for change in ("https://10.0.0.8:50051", ""):
+        answer = machine.enroll(dialled_at="https://10.0.0.7:50051", target=change)
+        assert refusal(answer) == (403, "join_token_invalid")
+    assert refusal(machine.enroll(target="https://10.0.0.8:50051")) == (403, "join_token_invalid")
 
 
 def test_the_hub_keeps_no_secret(machine: Machine) -> None:
@@ -193,7 +218,7 @@ def test_an_expired_token_is_refused(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"proof": "0" * 64}, {"name": "other"}, {"token": str(uuid4())}])
-def test_a_request_without_the_secret_is_refused(machine: Machine, changes: dict[str, object]) -> None:
+def test_a_request_without_the_secret_is_refused(machine: Machine, changes: dict[str, Any]) -> None:
     assert refusal(machine.enroll(**changes)) == (403, "join_token_invalid")
     assert JoinToken.objects.get().used_at is None
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
@@ -161,7 +162,7 @@ def test_one_node_is_read_and_patched(as_root: Api, node: dict[str, Any]) -> Non
 
 
 def test_what_was_read_can_be_put_back_by_the_fields_that_may_change(as_root: Api, node: dict[str, Any]) -> None:
-    fixed = {"uuid", "live_runs", "health", "version", "connected_at", "last_heard_at", "created_at"}
+    fixed = {"uuid", "is_joined", "live_runs", "health", "version", "connected_at", "last_heard_at", "created_at"}
     body = {name: value for name, value in node.items() if name not in fixed}
     assert as_root.put(f"{NODES}/node-01", body).json() == node
 
@@ -276,3 +277,19 @@ def test_a_repeat_with_a_key_registers_once(as_root: Api) -> None:
     body = {"id": "edge", "name": "Edge", "direction": "tunnel"}
     answers = [as_root.post(NODES, body, headers={"Idempotency-Key": "k1"}) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [201, 201] and Node.objects.count() == 1
+
+
+def test_bootstrap_says_how_this_hub_dials_and_no_secret(as_root: Api, as_alice: Api) -> None:
+    url = "/api/admin/agent-nodes/bootstrap"
+    answer = as_root.get(url).json()
+    assert answer == {
+        "enabled": False, "grpc_listen_addr": "127.0.0.1:50051", "security_mode": "tls",
+        "cert_dir": str(settings.CONFIG.home / "internal-grpc"), "issuer": "agenthub", "audience": "agenthub-internal",
+        "token_command": "agenthub node bootstrap-token",
+    }  # fmt: skip
+    assert refusal(as_alice.get(url)) == (403, "forbidden")
+
+
+def test_no_node_is_called_bootstrap(as_root: Api) -> None:
+    answer = as_root.post("/api/admin/agent-nodes", {"id": "bootstrap", "name": "x", "grpc_target": "https://a:1"})
+    assert refusal(answer) == (400, "invalid")
