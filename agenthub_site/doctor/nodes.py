@@ -12,15 +12,16 @@ from urllib.parse import quote
 from uuid import UUID
 
 from integrations.cli.client import HubRefused, HubUnreachable, Json
-from nodes.health import Status
+from nodes.health import CLOCK_SKEW_S, Status
 
 from .findings import Case, Finding, Level, note, ok, problem, warning
 
 if TYPE_CHECKING:
     from nodes.pb.link_pb2 import Hello
 
-SKEW_SECONDS: Final = 30.0
+SKEW_SECONDS: Final = CLOCK_SKEW_S.warning
 """Beyond this, tokens and certificates of one machine are too old or too new for the other."""
+SYNCHRONISE: Final = "Synchronise both clocks: `timedatectl set-ntp true`, then `timedatectl timesync-status`."
 MOST: Final = 200
 """So many nodes are looked at one by one; `agenthub doctor NODE` looks at any other."""
 _DIALLED: Final = "`agenthub doctor {node}` here dials it and says what is in the way."
@@ -116,6 +117,7 @@ def _remedy_of_figures(health: Json) -> str:
         "failure_rate": "Its log and the hub's say why links break.",
         "agent_start_s": "`agenthub doctor` names the slow phase under `slow start`.",
         "disk_pct": "Free space below its worktree root.",
+        "clock_skew_s": SYNCHRONISE,
     }
     return " ".join(
         fix for name, fix in remedies.items() if (health.get(name) or {}).get("level") in ("warning", "critical")
@@ -133,9 +135,6 @@ def _of_facts(what: str, node: Json, details: Json) -> Iterator[Finding]:
             what, "no default worktree root: an agent that makes worktrees uses the node's own.",
             "Set default_worktree_root, so that it shows in the registry.", "no_default_worktree_root",
         )  # fmt: skip
-    skew = facts.get("clock_skew_s", (details.get("vitals") or {}).get("clock_skew_s"))
-    if isinstance(skew, (int, float)):
-        yield from of_skew(what, float(skew), "this hub's")
 
 
 def _of_machine(what: str, git_version: str, runtimes: list[Json]) -> Iterator[Finding]:
@@ -160,7 +159,7 @@ def of_skew(what: str, skew: float, whose: str) -> Iterator[Finding]:
         yield problem(
             what, f"clock skew: its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} {whose}. Tokens "
             "are refused as unauthorized, certificates as not yet valid.",
-            "Synchronise both: `timedatectl set-ntp true`, then `timedatectl timesync-status`.", "clock_skew",
+            SYNCHRONISE, "clock_skew",
         )  # fmt: skip
 
 

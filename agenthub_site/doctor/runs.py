@@ -20,6 +20,7 @@ SILENT_SECONDS: Final = 60.0
 _UNAVAILABLE: Final = {
     "node_offline": "Bring the node back (`agenthub doctor {node}`), or give the agent another one.",
     "node_cordoned": "Uncordon the node when it may take work.",
+    "no_matching_node": "No node has the pool, labels and runtime that the agent asks for: change it, or add a node.",
     "capacity": "Wait, raise the node's capacity, or give the agent another node.",
     "node_silent": "Bring the node back (`agenthub doctor {node}`): its runs go on there meanwhile.",
 }
@@ -43,7 +44,7 @@ def check_waiting(case: Case) -> Iterator[Finding]:
     waiting: dict[tuple[str, str], list[Json]] = defaultdict(list)
     for run in _runs(case, 200, live="true"):
         if run["reason"] in _UNAVAILABLE:
-            waiting[run["node_slug"], run["reason"]].append(run)
+            waiting[run["node_slug"] or "any node", run["reason"]].append(run)
     for (node, reason), runs in sorted(waiting.items()):
         count = f"{len(runs)} runs wait" if len(runs) > 1 else f"run {short_id(runs[0]['id'])} waits"
         say = note if reason in ("capacity", "node_cordoned") else problem
@@ -71,8 +72,8 @@ def check_silent(case: Case) -> Iterator[Finding]:
     messages = {}
     for run in _runs(case, LOOKED_AT):
         if run["reason"] in ("login_required", "runtime_not_installed", "runtime_start_failed", "protocol_error"):
-            failed[run["node_slug"], run["reason"]] += 1
-            messages[run["node_slug"], run["reason"]] = run["message"]
+            failed[run["node_slug"] or "-", run["reason"]] += 1
+            messages[run["node_slug"] or "-", run["reason"]] = run["message"]
     for (node, reason), count in sorted(failed.items()):
         yield warning(
             "runs", f"{count} of the last {LOOKED_AT} runs failed on {node} with {reason}: {messages[node, reason]}",

@@ -96,3 +96,17 @@ def test_doctor_finds_nothing_wrong(hub: Hub) -> None:
     ended = hub.cli("doctor", "--json")
     assert [finding for finding in json.loads(ended.stdout) if finding["level"] == "problem"] == []
     assert ended.returncode == 0
+
+
+def test_the_doctor_walks_the_checklist_and_cleans_up(hub: Hub) -> None:
+    ended = hub.cli("doctor", "--smoke", "--json", AGENTHUB_SMOKE_PASSWORD=hub.told["password"])
+    findings = {finding["what"]: finding for finding in json.loads(ended.stdout)}
+    assert ended.returncode == 0, ended.stdout + hub.logs()
+    walked = [what for what, finding in findings.items() if finding["level"] == "ok"]
+    steps = ["login", "agent", "run", "history", "approval", "diff", "safe paths", "cancel", "clean up"]
+    assert walked == ["configuration", "hub", *steps]
+    assert {what for what, finding in findings.items() if finding["code"] == "not_walked"} == {
+        "remote nodes", "pages", "restart",
+    }  # fmt: skip
+    assert not [agent for agent in hub.ask("agents") if agent["name"].startswith("doctor-smoke")]
+    assert not (hub.home / "worktrees/doctor-smoke").exists()
