@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 logger = structlog.get_logger(__name__)
 
-_HELLO_SECONDS: Final = 15.0
+HELLO_SECONDS: Final = 15.0
 _PUMP_SECONDS: Final = 2.0
 _RETRY_LATER_SECONDS: Final = 1.0
 _MAX_OPEN_CHUNKS: Final = 8
@@ -86,16 +86,18 @@ class LinkSession:
         self._acking: set[asyncio.Task[None]] = set()
         self._assemblies: dict[tuple[str, str], _Assembly] = {}
 
-    async def run(self) -> None:
-        """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``)."""
+    async def run(self, hello: pb.Hello | None = None) -> None:
+        """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``).
+
+        ``hello`` is the node's, if it was heard already.
+        """
         try:
-            await self._serve()
+            await self._serve(hello or await self._link.hello(HELLO_SECONDS))
         except LinkError as error:
             await self._note_failure(error)
             raise
 
-    async def _serve(self) -> None:
-        hello = await self._link.hello(_HELLO_SECONDS)
+    async def _serve(self, hello: pb.Hello) -> None:
         self._measured.reached()
         acked = await self._database.run(self._greet, hello)
         await self._link.send(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -16,10 +17,10 @@ from agenthub_site.accounts.actors import SYSTEM
 from agents.ingest import Ingest
 from audit.services import record
 from nodes.contract.config import Config
-from nodes.contract.errors import ConfigError, HubError
+from nodes.contract.errors import ConfigError, Conflict, HubError
 from nodes.doors import tunnel_address_file
 from nodes.join import NodeRevoked
-from nodes.leases import HeldLease, LeaseLost, release_lease, take_lease
+from nodes.leases import HeldLease, LeaseLost, StillLinked, release_lease, take_lease
 from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.link.serve import LinkServer, hub_server
@@ -29,13 +30,30 @@ from nodes.pki import NodeIdentity
 
 from .database_threads import DatabaseThreads
 from .heard import Heard
-from .links import LinkSession
+from .links import HELLO_SECONDS, LinkSession
 
 logger = structlog.get_logger(__name__)
 
+SETTLE_SECONDS: Final = 2.0
+"""After this long, all that was heard of a node before is in the database."""
+PLACE_SECONDS: Final = 12.0
+"""How long a newcomer waits for the end of the link whose place it wants: less than it waits for its welcome."""
+AGAIN_SECONDS: Final = 0.25
+TELL_SECONDS: Final = 600.0
+"""A machine that is refused comes again and again; the trail need not say so each time."""
 RETRY_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
 _SAID_EVERY: Final = 30
+
+
+class NodeDuplicate(Conflict):
+    """Two machines come with one node's certificate."""
+
+    code = "node_duplicate"
+    message = (
+        "Two machines use this node's certificate: another one is linked with it and stays. Stop the one that is a "
+        "copy; if you know of none, revoke the node and join it again."
+    )
 
 
 class Tunnels:
@@ -55,6 +73,7 @@ class Tunnels:
         self._links: dict[UUID, HubEnd] = {}
         self._serving: set[asyncio.Task[None]] = set()
         self._refused: dict[NodeIdentity, Measured] = {}
+        self._duplicates: dict[UUID, float] = {}
         self._is_stopping = False
 
     @property
@@ -141,7 +160,8 @@ class Tunnels:
     async def _serve_once(self, link: HubEnd) -> None:
         if self._is_stopping:
             return
-        lease = await self._admit(link.node)
+        hello = await link.hello(HELLO_SECONDS)
+        lease = await self._admit(link.node, hello.instance[:64])
         former = self._links.pop(lease.node_id, None)
         self._links[lease.node_id] = link
         try:
@@ -149,7 +169,7 @@ class Tunnels:
                 await former.aclose("Another connection of this node has taken over.", "superseded")
             measured = self._measured.setdefault(lease.node_id, Measured())
             session = LinkSession(link, lease, self._ingest, self._database, heard=self._heard, measured=measured)
-            await session.run()
+            await session.run(hello)
         except LeaseLost:
             await self._require_current(link.node)
             raise
@@ -159,15 +179,44 @@ class Tunnels:
             with contextlib.suppress(DatabaseError):  # it runs out by itself
                 await self._database.run(release_lease, lease)
 
-    async def _admit(self, identity: NodeIdentity) -> HeldLease:
+    async def _admit(self, identity: NodeIdentity, instance: str) -> HeldLease:
+        """Raises ``NodeRevoked``, ``NodeDuplicate``; ``StillLinked`` if the former link is neither dead nor heard."""
         try:
-            return await self._database.run(admit, identity, self._owner)
+            return await self._take_place(identity, instance)
         except NodeRevoked as error:
             if identity not in self._refused:  # it comes again and again; the trail need not say so each time
                 self._refused[identity] = Measured()
                 await self._database.run(note_refusal, identity)
             await self._write_refusal(identity, error, self._refused[identity])
             raise
+
+    async def _take_place(self, identity: NodeIdentity, instance: str) -> HeldLease:
+        """The lease. If another process of the node has the link: when that has ended; if it is heard, never."""
+        clock, began = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
+        heard_at: datetime | None = None
+        while True:
+            is_linked = identity.node_id in self._links
+            try:
+                return await self._database.run(admit, identity, self._owner, instance, is_linked)
+            except StillLinked:
+                waited = clock() - began
+                if waited > PLACE_SECONDS:
+                    raise
+                if waited > SETTLE_SECONDS:  # what was heard before it came has been written down by now
+                    now_heard_at = await self._database.run(last_heard_at, identity)
+                    heard_at = heard_at or now_heard_at
+                    if now_heard_at != heard_at:
+                        await self._refuse_duplicate(identity)
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _refuse_duplicate(self, identity: NodeIdentity) -> None:
+        now = asyncio.get_running_loop().time()
+        is_new = now - self._duplicates.get(identity.node_id, -TELL_SECONDS) >= TELL_SECONDS
+        if is_new:
+            self._duplicates[identity.node_id] = now
+            logger.warning("node.duplicate", node=str(identity.node_id), message=NodeDuplicate.message)
+        await self._database.run(note_duplicate, identity, audited=is_new)
+        raise NodeDuplicate()
 
     async def _require_current(self, identity: NodeIdentity) -> None:
         """After its lease was lost: says so if the node was revoked."""
@@ -184,11 +233,25 @@ class Tunnels:
             await self._database.run(store_refusal, identity, refused.as_row()["trouble"])
 
 
-def admit(identity: NodeIdentity, owner: str) -> HeldLease:
-    """The lease of a node that dials, in a new epoch, whoever had it. ``NodeRevoked`` if it does not count any more."""
+def admit(identity: NodeIdentity, owner: str, instance: str, is_linked: bool) -> HeldLease:
+    """The lease of a node that dials, in a new epoch. ``NodeRevoked`` if it does not count, ``StillLinked``."""
     with transaction.atomic():
         require_current(identity)
-        return take_lease(identity.node_id, owner)
+        return take_lease(identity.node_id, owner, instance, is_linked=is_linked)
+
+
+def last_heard_at(identity: NodeIdentity) -> datetime | None:
+    return Node.objects.values_list("last_heard_at", flat=True).get(pk=identity.node_id)
+
+
+def note_duplicate(identity: NodeIdentity, *, audited: bool) -> None:
+    with transaction.atomic():
+        Node.objects.filter(pk=identity.node_id).update(duplicate_at=timezone.now())
+        if audited:
+            record(
+                None, "node.refused", by=SYSTEM, of=("node", identity.node_id), node=identity.node_id,
+                generation=identity.generation, code=NodeDuplicate.code,
+            )  # fmt: skip
 
 
 def require_current(identity: NodeIdentity) -> None:

@@ -38,6 +38,7 @@ def _evidence(node: Node, agent_start_s: float | None) -> Evidence:
         disk_free=node.vitals.get("disk_free"),
         disk_total=node.vitals.get("disk_total"),
         clock_skew_s=measured.get("clock_skew_s"),
+        duplicate_at=node.duplicate_at,
     )
 
 

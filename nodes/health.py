@@ -11,6 +11,8 @@ from typing import Final
 
 from nodes.contract.limits import HEARTBEAT_SECONDS, SILENT_SECONDS
 
+DUPLICATE_SECONDS: Final = 180.0
+"""A machine that was refused comes again each minute; this long after the last time it counts as gone."""
 STALE_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
 """Two heartbeats missed and half a third: said, before the node counts as silent."""
 
@@ -121,6 +123,7 @@ class Evidence:
     disk_free: int | None = None
     disk_total: int | None = None
     clock_skew_s: float | None = None
+    duplicate_at: datetime | None = None
 
     @property
     def disk_pct(self) -> float | None:
@@ -167,6 +170,10 @@ def judge(evidence: Evidence, now: datetime) -> Health:
         for name, threshold in THRESHOLDS.items()
         if figures[name].level in {Level.WARNING, Level.CRITICAL}
     ]
+    duplicate_at = evidence.duplicate_at
+    if duplicate_at and now - duplicate_at < timedelta(seconds=DUPLICATE_SECONDS):
+        quiet = _words(now - duplicate_at)
+        complaints.insert(0, f"two machines use this node's certificate: another was refused {quiet} ago")
     trouble = evidence.trouble
     if trouble and evidence.heard_at and evidence.heard_at >= trouble.at:
         trouble = None

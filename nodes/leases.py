@@ -49,9 +49,18 @@ def claim_lease(node_id: UUID, owner: str) -> HeldLease | None:
         return _begin_epoch(node_id, owner)
 
 
-def take_lease(node_id: UUID, owner: str) -> HeldLease:
+class StillLinked(Conflict):
+    """The link that is there has not ended yet, and another process of the node server is at its other end."""
+
+    code, grpc = "still_linked", "ABORTED"
+    message = "Another connection of this node has not ended yet. It may be made again in a moment."
+
+
+def take_lease(node_id: UUID, owner: str, instance: str = "", *, is_linked: bool = False) -> HeldLease:
     """A lease in a new epoch, whoever has it now: a node that dials has said whom it wants to be served by.
 
+    Not from another ``instance`` of the node: ``StillLinked`` while that has a link. ``is_linked`` says so of this
+    owner's own lease; that of another owner speaks for itself.
     ``OperationalError`` if its present owner is in the middle of a transaction for longer than ``_LOCK_SECONDS``.
     """
     with transaction.atomic():
@@ -59,12 +68,17 @@ def take_lease(node_id: UUID, owner: str) -> HeldLease:
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL lock_timeout = {_LOCK_SECONDS * 1000:.0f}")
         LinkLease.objects.get_or_create(node_id=node_id)
-        return _begin_epoch(node_id, owner)
+        live = LinkLease.objects.filter(node_id=node_id, expires_at__gte=Now()).select_for_update().first()
+        is_another = live is not None and "" not in (instance, live.instance) and instance != live.instance
+        if live and is_another and (is_linked or live.owner != owner):
+            raise StillLinked()
+        return _begin_epoch(node_id, owner, instance)
 
 
-def _begin_epoch(node_id: UUID, owner: str) -> HeldLease:
+def _begin_epoch(node_id: UUID, owner: str, instance: str = "") -> HeldLease:
     lease = LinkLease.objects.filter(node_id=node_id)
-    lease.update(owner=owner, epoch=F("epoch") + 1, expires_at=Now() + timedelta(seconds=LEASE_SECONDS))
+    until = Now() + timedelta(seconds=LEASE_SECONDS)
+    lease.update(owner=owner, epoch=F("epoch") + 1, instance=instance, expires_at=until)
     return HeldLease(node_id, owner, lease.values_list("epoch", flat=True).get())
 
 

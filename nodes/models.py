@@ -50,6 +50,8 @@ class Node(models.Model):
     runtimes = models.JSONField(default=list, blank=True, editable=False)
     allowed_roots = models.JSONField(default=list, blank=True, editable=False)
     facts = models.JSONField(default=dict, blank=True, editable=False)
+    duplicate_at = models.DateTimeField(null=True, blank=True, editable=False)
+    """When another machine was last refused that came with this node's certificate while the node was linked."""
     vitals = models.JSONField(default=dict, blank=True, editable=False)
     # What the hub itself measured of it, and its last trouble with it: see ``nodes.measured``.
     measured = models.JSONField(default=dict, blank=True, editable=False)
@@ -75,6 +77,8 @@ class LinkLease(models.Model):
     node = models.OneToOneField(Node, primary_key=True, on_delete=models.CASCADE, related_name="lease")
     owner = models.CharField(max_length=64, blank=True)
     epoch = models.BigIntegerField(default=0)
+    instance = models.CharField(max_length=64, blank=True, default="")
+    """The node server's process at the other end, where it dials and says so."""
     expires_at = models.DateTimeField(null=True, blank=True)
 
 

@@ -5,6 +5,7 @@ import contextlib
 import os
 import platform
 import re
+import secrets
 import shutil
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,7 @@ class Facts:
         self._git = ""
         self._version = _software_version()
         self._looked = asyncio.Event()
+        self._instance = secrets.token_hex(16)
 
     async def refresh(self) -> bool:
         """Look again; whether anything is different."""
@@ -79,6 +81,7 @@ class Facts:
             clock_us=now_us(),
             git_version=self._git,
             epoch=epoch,
+            instance=self._instance,
             worktree_modes=self._worktree_modes,
             cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
             versions={"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}"},

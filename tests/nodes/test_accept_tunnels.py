@@ -27,6 +27,7 @@ from nodes.contract.record import encode
 from nodes.doors import hub_addresses, tunnel_address_file
 from nodes.evidence import health_of
 from nodes.join import revoke_node
+from nodes.leases import take_lease
 from nodes.link.credentials import Credentials
 from nodes.link.dial import dial_hub
 from nodes.link.errors import LinkClosed, LinkError
@@ -61,10 +62,10 @@ class Hub:
         pair = pki.issue_node(authority or self.authority, identity)
         return Credentials(self.authority.pem, pair.certificate, pair.key)
 
-    async def dial(self, node: Node, *, says: Node | None = None, generation: int = 0) -> NodeEnd:
+    async def dial(self, node: Node, *, says: Node | None = None, generation: int = 0, instance: str = "") -> NodeEnd:
         """A node's end that has said hello."""
         link = await dial_hub(self.address, self.credentials(node, generation))
-        hello = pb.Hello(protocol=PROTOCOL, node_id=str((says or node).pk))
+        hello = pb.Hello(protocol=PROTOCOL, node_id=str((says or node).pk), instance=instance)
         await link.send(pb.NodeFrame(hello=hello))
         return link
 
@@ -121,6 +122,54 @@ async def test_the_older_of_two_connections_is_cut(hub: Hub, tunnel: Node) -> No
     assert await ending(first) == "superseded"
     assert second.is_open
     await second.aclose()
+
+
+async def test_another_machine_with_the_node_s_certificate_is_refused_while_the_node_is_heard(
+    hub: Hub, tunnel: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub_site.tunnels.SETTLE_SECONDS", 0.5)
+    first = await hub.dial(tunnel, instance="a")
+    await first.welcome(30)
+    for _ in range(2):
+        second = asyncio.create_task(hub.dial(tunnel, instance="b"))
+        while not (second.done() and second.result().cause):
+            await first.send(pb.NodeFrame(heartbeat=pb.Heartbeat(number=1)))
+            await asyncio.sleep(0.1)
+        assert await ending(await second) == "node_duplicate"
+    assert first.is_open
+    await tunnel.arefresh_from_db()
+    assert tunnel.duplicate_at
+    audited = [event.data["code"] async for event in AuditEvent.objects.filter(name="node.refused")]
+    assert audited == ["node_duplicate"]
+    await first.aclose()
+
+
+async def test_another_process_of_the_node_takes_the_place_of_one_that_is_gone(hub: Hub, tunnel: Node) -> None:
+    first = await hub.dial(tunnel, instance="a")
+    before = await first.welcome(30)
+    dialling = asyncio.create_task(hub.dial(tunnel, instance="b"))
+    await asyncio.sleep(0.1)
+    first.cut(LinkClosed("It was killed."))
+    after = await (await dialling).welcome(30)
+    assert after.epoch > before.epoch
+
+
+async def test_a_link_that_is_neither_heard_nor_dead_is_waited_for(
+    hub: Hub, tunnel: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agenthub_site.tunnels.PLACE_SECONDS", 1.0)
+    first = await hub.dial(tunnel, instance="a")
+    await first.welcome(30)
+    assert await ending(await hub.dial(tunnel, instance="b")) == "still_linked"
+    assert not await AuditEvent.objects.filter(name="node.refused").aexists()
+    await first.aclose()
+
+
+async def test_the_lease_of_a_control_plane_that_died_under_the_same_name_is_no_link(hub: Hub, tunnel: Node) -> None:
+    await sync_to_async(take_lease)(tunnel.pk, "hub-a", "before")
+    link = await hub.dial(tunnel, instance="b")
+    assert (await link.welcome(30)).epoch == 2
+    await link.aclose()
 
 
 async def test_a_revoked_node_is_cut_and_does_not_come_back(hub: Hub, tunnel: Node) -> None:
