@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.hub_admin import HubAdmin
 
+from .connection import try_connection
 from .evidence import health_of
 from .models import Node
 from .services import cordon_node, drain_node, edit_node, register_node, uncordon_node
@@ -28,6 +30,20 @@ _KNOWN = (
     "id", "state", "reason", "is_cordoned", "is_draining", "generation", "version", "boot_id", "runtimes",
     "allowed_roots", "facts", "vitals", "connected_at", "last_heard_at", "created_at",
 )  # fmt: skip
+_MOST_TESTED = 5
+_LABELS = {
+    "slug": "Id", "grpc_target": "gRPC target", "tls_server_name": "TLS server name",
+    "is_enabled": "Enabled",
+}  # fmt: skip
+_HELP = {
+    "slug": "1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",
+    "grpc_target": "https://host:port, for the hub to dial; nothing for a node that dials the hub.",
+    "tls_server_name": "The name in the node's certificate, if it is not the target's host.",
+    "default_worktree_root": "An absolute path on the node, for agents without a directory of their own.",
+    "labels": "Texts by name, to find nodes by.",
+    "capacity": "Runs at once. The lesser of this and what the node says counts.",
+    "is_enabled": "A disabled node gets no work.",
+}
 _COLOURS = {
     "online": "success", "degraded": "warning", "stale": "warning", "unknown": "info", "offline": "danger",
     "mismatch": "danger", "unauthorized": "danger", "disabled": "warning", "cordoned": "warning",
@@ -41,7 +57,9 @@ class NodeAdmin(HubAdmin):
     list_filter = ("is_enabled", "is_cordoned", "direction", "pool")
     search_fields = ("slug", "name")
     ordering = ("slug",)
-    actions = ("cordon", "uncordon", "drain")
+    actions = ("test", "cordon", "uncordon", "drain", "revoke")
+    actions_list = ("join",)
+    actions_detail = ("look",)
     fieldsets = ((None, {"fields": ("slug", *_EDITABLE)}), ("What is known of it", {"fields": _KNOWN}))
     add_fieldsets = ((None, {"fields": ("slug", *_EDITABLE)}),)
 
@@ -58,6 +76,9 @@ class NodeAdmin(HubAdmin):
             node.known_health = health[node.pk]
         page.result_list = shown
         return page
+
+    def get_form(self, request: HttpRequest, obj: Node | None = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, labels=_LABELS, help_texts=_HELP, **kwargs)
 
     def get_fieldsets(self, request: HttpRequest, obj: Node | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
@@ -101,6 +122,34 @@ class NodeAdmin(HubAdmin):
     @admin.action(description="Drain: become empty", permissions=["change"])
     def drain(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
         self._each(request, nodes, drain_node, "take no new runs, and show as draining until their last run has ended")
+
+    @admin.action(description=f"Test connection (of {_MOST_TESTED} at most)", permissions=["change"])
+    def test(self, request: HttpRequest, nodes: QuerySet[Node]) -> None:
+        by, chosen = self.actor(request), list(nodes[: _MOST_TESTED + 1])
+        if len(chosen) > _MOST_TESTED:
+            self.message_user(request, f"Choose {_MOST_TESTED} at most: each takes up to ten seconds.", messages.ERROR)
+            return
+        for node in chosen:
+            tried = try_connection(node, by=by)
+            level = messages.SUCCESS if tried.is_reached else messages.ERROR
+            self.message_user(request, f"{node.slug}: {tried.text}", level)
+
+    @admin.action(description="Revoke: end its part for good, after a question", permissions=["change"])
+    def revoke(self, request: HttpRequest, nodes: QuerySet[Node]) -> HttpResponse | None:
+        chosen = list(nodes[:2])
+        if len(chosen) == 1:
+            return redirect("revoke_node", chosen[0].pk)
+        self.message_user(request, "Choose one node: each is asked about by itself.", messages.ERROR)
+        return None
+
+    @action(description="Join node with token", url_path="join", permissions=["add"])  # type: ignore[untyped-decorator]
+    def join(self, request: HttpRequest) -> HttpResponse:
+        return redirect("join_node")
+
+    @action(description="Health, test, drain, revoke", url_path="look", permissions=["view"])  # type: ignore[untyped-decorator]
+    def look(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Nothing is done here: the node's page has a button for each, which asks as it should."""
+        return redirect("node", object_id)
 
     def _each(self, request: HttpRequest, nodes: QuerySet[Node], do: Callable[..., Node], words: str) -> None:
         by: Actor = self.actor(request)

@@ -13,7 +13,7 @@ from .models import Node
 from .pki import NodeIdentity
 
 
-async def dial_node(config: Config, node: Node) -> HubEnd:
+async def dial_node(config: Config, node: Node, *, timeout: float = 10.0) -> HubEnd:
     """A link to ``node``, whose row is at hand: nothing is asked of the database here.
 
     The caller closes it. Raises ``LinkError`` that says what is wrong, ``PeerNotConfigured`` where the hub lacks what
@@ -22,12 +22,13 @@ async def dial_node(config: Config, node: Node) -> HubEnd:
     identity = NodeIdentity(node.pk, node.generation)
     target = _local_target(config) if node.is_local else node.grpc_target.removeprefix("https://")
     if node.is_local or node.is_joined:
-        return await dial(target, await asyncio.to_thread(Credentials.load, config.pki_dir, "hub"), identity)
+        credentials = await asyncio.to_thread(Credentials.load, config.pki_dir, "hub")
+        return await dial(target, credentials, identity, timeout=timeout)
     if node.generation > 1 and not node.is_enabled:
         raise NodeRevoked(f"{node.slug} was revoked. Enable it to have the hub dial it again.")
     require_loopback(config, target, f"the target of {node.slug}")
     peer = await asyncio.to_thread(HubPeer.load, config, node.slug)
-    return await dial_configured(target, peer, identity, server_name=node.tls_server_name)
+    return await dial_configured(target, peer, identity, server_name=node.tls_server_name, timeout=timeout)
 
 
 def _local_target(config: Config) -> str:

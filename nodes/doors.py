@@ -37,6 +37,11 @@ def hub_url(config: Config) -> str:
     return f"{'https' if config.server.tls_cert else 'http'}://{_bracketed(name)}:{port}"
 
 
+def join_command(url: str, token: str) -> str:
+    """What is to be typed on the machine."""
+    return f"agenthub node join {url} --token {token}"
+
+
 def reach_warning(config: Config) -> str:
     """What keeps other machines from joining; empty if nothing does."""
     if not config.internal_grpc.addresses and not tunnel_address_file(config.home).exists():

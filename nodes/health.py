@@ -48,7 +48,7 @@ class Threshold:
 
     def show(self, value: float) -> str:
         shown = f"{round(abs(value) * self.scale, 1):g} {self.unit}"
-        return f"{shown} {self.signs[value < 0]}" if self.signs else shown
+        return f"{shown} {self.signs[value < 0]}" if self.signs and shown != f"0 {self.unit}" else shown
 
     def level(self, value: float) -> Level:
         if abs(value) > self.critical:

@@ -18,7 +18,7 @@ from agenthub_site.accounts.authentication import request_actor, request_address
 from agenthub_site.accounts.rest import In
 from nodes.contract.errors import Invalid
 
-from .doors import hub_url, reach_warning
+from .doors import hub_url, join_command, reach_warning
 from .join import create_join_token, enroll, renew, revoke_node
 from .queries import visible_nodes
 
@@ -103,7 +103,7 @@ class JoinTokensView(APIView):
                 "expires_at": made.token.expires_at,
                 "url": url,
                 "addresses": made.text.addresses,
-                "command": f"agenthub node join {url} --token {text}",
+                "command": join_command(url, text),
                 "warning": reach_warning(settings.CONFIG),
             }
         )

@@ -62,7 +62,7 @@ class Measured:
         """A heartbeat was heard. Its clock is compared with ours, less the time that it was under way."""
         self.latency_ms = latency_ms
         ahead = (clock_us - now_us) / 1_000_000 + (latency_ms or 0) / 2_000
-        self.clock_skew_s = round(max(-1e9, min(1e9, ahead)), 2)
+        self.clock_skew_s = round(max(-1e9, min(1e9, ahead)), 2) + 0.0  # no minus before a zero
         self._note(is_good=True)
 
     def failed(self, error: HubError, at: datetime) -> None:

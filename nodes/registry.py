@@ -15,11 +15,12 @@ from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
 from nodes.contract.errors import Invalid
 
+from .connection import try_connection
 from .evidence import health_of
 from .models import Node
 from .peering import Bootstrap
 from .queries import registered_nodes
-from .serializers import BootstrapOut, HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut
+from .serializers import BootstrapOut, HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut, TriedOut
 from .services import cordon_node, delete_node, drain_node, edit_node, register_node, uncordon_node
 
 
@@ -85,6 +86,11 @@ class NodeRegistry(HubViewSet):
     def bootstrap(self, request: Request) -> Response:
         """How this hub dials nodes by configuration. ``token_command``, on its machine, prints the bootstrap token."""
         return Response(BootstrapOut(Bootstrap.of(settings.CONFIG)).data)
+
+    @extend_schema(operation_id="agent_nodes_test_connection", request=None, responses=TriedOut)
+    def test_connection(self, request: Request, id: str) -> Response:
+        """Dial the node now, for ten seconds at most; of one that dials the hub, say whether its link is up."""
+        return Response(TriedOut(try_connection(get_object_or_404(registered_nodes(), slug=id), by=self.actor)).data)
 
     def _edit(self, slug: str) -> Response:
         given = self.read(NodeIn, partial=True)

@@ -91,6 +91,13 @@ class BootstrapOut(serializers.Serializer[Any]):
     token_command = serializers.CharField(help_text="Prints the bootstrap token, on the hub's machine.")
 
 
+class TriedOut(serializers.Serializer[Any]):
+    is_reached = serializers.BooleanField()
+    code = serializers.CharField(allow_blank=True, help_text="Why not; empty if it was reached.")
+    message = serializers.CharField(source="text")
+    milliseconds = serializers.FloatField(allow_null=True)
+
+
 class NodeIn(In):
     """A registered node's settings. What fits together is the service's to say."""
 

@@ -244,6 +244,15 @@ class StartRunForm(StyledForm):
         field.label_from_instance = lambda agent: f"{agent.project.slug}/{agent.name} · {agent.runs_on}"  # type: ignore[attr-defined]
 
 
+class JoinForm(StyledForm):
+    name = forms.CharField(
+        max_length=200,
+        label="Node id",
+        help_text="1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
 class ProjectForm(StyledForm):
     name = forms.CharField(max_length=128)
     slug = forms.SlugField(max_length=64, help_text="Part of addresses and worktree paths; it stays.")

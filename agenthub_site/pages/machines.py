@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from typing import Any, Final
 
 from django.utils.functional import cached_property
 
+from agents.models import Agent
 from nodes import health as judged
 from nodes.models import Node
 from nodes.runtimes.presets import PRESETS
 
+_MODES: Final = {str(mode): str(label) for mode, label in Agent.WorkspaceMode.choices}
 LITTLE_DISK_BYTES: Final = 2 * 1024**3
 
 
@@ -34,6 +37,27 @@ class Runtime:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of the node's health in words; ``value`` is empty where nobody has measured it."""
+
+    name: str
+    value: str
+    level: str
+    warning: str
+    critical: str
+    how: str
+
+
+_HOW: Final = {
+    "latency_ms": "Median round trip over the link in the last minute, by the hub's clock.",
+    "failure_rate": "Dials that made no link and links that broke, of all attempts in 15 minutes.",
+    "agent_start_s": "From the command to the agent's start: median of the past hour's runs.",
+    "disk_pct": "Of the worktree root's disk, as the node told with its last heartbeat.",
+    "clock_skew_s": "How far the node's clock is from the hub's, less the way.",
+}
+
+
 class Machine:
     def __init__(self, node: Node, now: datetime, known: judged.Health | None = None) -> None:
         self.node = node
@@ -45,6 +69,8 @@ class Machine:
         node = self.node
         if not node.is_enabled:
             return Health("disabled", "secondary", "It gets no new runs. A root operator can enable it in the admin.")
+        if self._known and self._known.status in {judged.Status.MISMATCH, judged.Status.UNAUTHORIZED}:
+            return Health(self._known.status.value, "red", self._known.summary)
         if node.last_heard_at is None:
             return Health("never connected", "secondary", "It has not said hello yet. Start its node server there.")
         if node.is_silent(self._now):
@@ -65,7 +91,7 @@ class Machine:
             return Health("online", "yellow", "Its disk is nearly full: runs stop when it is. Make room there.")
         if self._known and self._known.status == judged.Status.DEGRADED:
             return Health("degraded", "yellow", self._known.summary)
-        if self.live_runs >= node.capacity:
+        if self.live_runs >= self.takes:
             return Health("full", "yellow", "All its places are taken; queued runs wait for one.")
         return Health("online", "green", "It takes new runs.")
 
@@ -75,13 +101,23 @@ class Machine:
         return number
 
     @property
-    def figures(self) -> list[tuple[str, str, str]]:
-        """What is measured: its name, how much it is, and its level."""
-        known = self._known.figures.values() if self._known else ()
+    def trouble(self) -> str:
+        """What went wrong last on the way to it, with its address: for root operators."""
+        return self._known.trouble if self._known else ""
+
+    @cached_property
+    def figures(self) -> list[Figure]:
+        known = self._known.figures if self._known else {}
         return [
-            (threshold.words.capitalize(), threshold.show(figure.value), figure.level.value)
-            for figure, threshold in known
-            if figure.value is not None
+            Figure(
+                name=threshold.words.capitalize(),
+                value="" if figure.value is None else threshold.show(figure.value),
+                level=figure.level.value,
+                warning=_limit(threshold, threshold.warning),
+                critical=_limit(threshold, threshold.critical),
+                how=_HOW[name],
+            )
+            for name, (figure, threshold) in known.items()
         ]
 
     @property
@@ -96,9 +132,36 @@ class Machine:
         return load
 
     @property
+    def memory(self) -> tuple[int, int] | None:
+        """Free and total bytes."""
+        free, total = self.node.vitals.get("memory_free"), self.node.vitals.get("memory_total")
+        return (free, total) if free and total else None
+
+    @property
+    def disk(self) -> tuple[int, int] | None:
+        """Free and total bytes where the worktrees are."""
+        return None if self.disk_free is None else (self.disk_free, self.node.vitals["disk_total"])
+
+    @property
     def git_version(self) -> str:
         version: str = self.node.facts.get("git_version", "")
         return version
+
+    @property
+    def takes(self) -> int:
+        """Runs at once: the lesser of what the registry and what the node says."""
+        told = self.node.facts.get("capacity") or self.node.capacity
+        return min(self.node.capacity, told)
+
+    @property
+    def versions(self) -> dict[str, str]:
+        versions: dict[str, str] = self.node.facts.get("versions", {})
+        return versions
+
+    @property
+    def workspace_modes(self) -> list[str]:
+        """In the words of the agents' form."""
+        return [_MODES.get(mode, mode) for mode in self.node.facts.get("worktree_modes", ())]
 
     @cached_property
     def here(self) -> list[Runtime]:
@@ -111,6 +174,10 @@ class Machine:
     @cached_property
     def _runtimes(self) -> list[Runtime]:
         return [_runtime(told) for told in self.node.runtimes]
+
+
+def _limit(threshold: judged.Threshold, value: float) -> str:
+    return f"{value * threshold.scale:g} {threshold.unit}" if isfinite(value) else ""
 
 
 def _runtime(told: dict[str, Any]) -> Runtime:

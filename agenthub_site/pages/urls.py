@@ -1,7 +1,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from . import views
+from . import nodes, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -24,7 +24,13 @@ urlpatterns = [
     path("projects/<slug:slug>/", views.project, name="project"),
     path("projects/<slug:slug>/members/", views.add_member, name="add_member"),
     path("projects/<slug:slug>/members/<uuid:membership_id>/remove/", views.remove_member, name="remove_member"),
-    path("nodes/", views.nodes, name="nodes"),
+    path("nodes/", nodes.nodes, name="nodes"),
+    path("nodes/join/", nodes.join, name="join_node"),
+    path("nodes/<uuid:node_id>/", nodes.node, name="node"),
+    path("nodes/<uuid:node_id>/test/", nodes.test, name="test_node"),
+    path("nodes/<uuid:node_id>/revoke/", nodes.revoke, name="revoke_node"),
+    path("nodes/<uuid:node_id>/<slug:verb>/", nodes.change, name="change_node"),
+    path("nodes/<str:slug>/", nodes.node_by_name, name="node_by_name"),
     path("tokens/", views.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", views.revoke_token, name="revoke_token"),
 ]

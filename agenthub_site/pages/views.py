@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Count, F, Prefetch, Q
+from django.db.models import Count, Prefetch, Q
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -20,15 +20,13 @@ from agents.services.approvals import decide_approval
 from agents.services.runs import cancel_run, start_run
 from agents.states import ON_NODE
 from nodes.contract.errors import HubError
-from nodes.evidence import health_of
-from nodes.queries import visible_nodes
 
 from . import words
 from .context import open_approvals
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm, TokenForm
-from .machines import Machine
 from .questions import Card
+from .rows import run_rows
 
 PAGE_SIZE = 50
 RECENT = 10
@@ -44,22 +42,11 @@ def home(request: HttpRequest) -> HttpResponse:
 # Runs.
 
 
-def _rows(runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
-    """Runs as a list shows them: the beginning of the prompt and the diff's counts, not all of it."""
-    rows = runs.select_related("agent", "node", "project", "user").defer("prompt", "diff")
-    return rows.annotate(  # type: ignore[return-value]  # to the type checker an annotated run is another type
-        prompt_head=Left("prompt", 200),
-        files_changed=F("diff__files_changed"),
-        additions=F("diff__additions"),
-        deletions=F("diff__deletions"),
-    )
-
-
 @require_GET
 @page
 def runs(request: PageRequest) -> HttpResponse:
     filters = RunFilter(request.GET, actor=request.actor)
-    found = _rows(filters.apply(Run.objects.visible_to(request.actor)))
+    found = run_rows(filters.apply(Run.objects.visible_to(request.actor)))
     before = _uuid(request.GET.get("before", ""))
     rows = list((found.filter(pk__lt=before) if before else found)[: PAGE_SIZE + 1])
     context = {
@@ -132,7 +119,7 @@ def cancel(request: PageRequest, run_id: UUID) -> HttpResponse:
 def _questions(questions: VisibleQuerySet[Approval]) -> VisibleQuerySet[Approval]:
     """Approvals as a list shows them: with their run's beginning, but neither its whole prompt nor its diff."""
     rows = questions.select_related("run__agent", "run__node", "project").defer("run__prompt", "run__diff")
-    return rows.annotate(prompt_head=Left("run__prompt", 100))  # type: ignore[return-value]  # as in _rows
+    return rows.annotate(prompt_head=Left("run__prompt", 100))  # type: ignore[return-value]  # as in run_rows
 
 
 @require_GET
@@ -210,7 +197,7 @@ def agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
     found = _find_agent(request, agent_id)
     context = {
         "agent": found,
-        "runs": _rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
+        "runs": run_rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
         "may_edit": may(request.actor, Can.EDIT_AGENT, found.project_id),
         "may_start": may(request.actor, Can.START_RUN, found.project_id) and found.archived_at is None,
     }
@@ -306,7 +293,7 @@ def _project_page(request: PageRequest, found: Project, members: MemberForm) -> 
     context = {
         "project": found,
         "agents": agents_here.annotate(live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE))),
-        "runs": _rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
+        "runs": run_rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
         "member_form": members,
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
@@ -341,19 +328,6 @@ def remove_member(request: PageRequest, slug: str, membership_id: UUID) -> HttpR
             raise
         tell(request, error)
     return redirect("project", slug)
-
-
-# Nodes.
-
-
-@require_GET
-@page
-def nodes(request: PageRequest) -> HttpResponse:
-    now = timezone.now()
-    found = visible_nodes(request.actor).annotate(live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE)))
-    health = health_of(found, now)
-    context = {"machines": [Machine(node, now, health[node.pk]) for node in found]}
-    return render(request, "pages/nodes/cards.html" if request.htmx else "pages/nodes/list.html", context)
 
 
 # Tokens.

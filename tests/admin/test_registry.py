@@ -230,6 +230,26 @@ def test_nodes_are_cordoned_drained_and_opened(
     assert not oslo.is_cordoned and len(names()) == 2
 
 
+def test_connections_are_tested_from_the_list(registry: Client) -> None:
+    nodes = [make_node(f"edge-{number}", direction="tunnel") for number in range(6)]
+    action = {"action": "test", "_selected_action": [str(nodes[0].pk)]}
+    assert (
+        "edge-0: This node dials the hub itself"
+        in registry.post(url("nodes_node"), action, follow=True).content.decode()
+    )
+    action["_selected_action"] = [str(node.pk) for node in nodes]
+    assert "Choose 5 at most" in registry.post(url("nodes_node"), action, follow=True).content.decode()
+    assert names() == ["node.tested"]
+
+
+def test_revoking_from_the_list_asks_about_one_node(registry: Client, oslo: Node, lima: Node) -> None:
+    action = {"action": "revoke", "_selected_action": [str(oslo.pk)]}
+    assert registry.post(url("nodes_node"), action)["Location"] == f"/nodes/{oslo.pk}/revoke/"
+    action["_selected_action"] = [str(oslo.pk), str(lima.pk)]
+    assert "Choose one node" in registry.post(url("nodes_node"), action, follow=True).content.decode()
+    assert names() == []
+
+
 def test_a_node_that_was_deleted_is_not_listed(registry: Client, run: Run) -> None:
     Node.objects.filter(pk=node_of(run).pk).update(removed_at=run.created_at)
     assert list(registry.get(url("nodes_node")).context["cl"].result_list) == []

@@ -5,6 +5,7 @@ import shlex
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
@@ -15,6 +16,8 @@ from agents.models import Agent
 from agents.services.agents import archive_agent
 from agents.states import State
 from audit.models import AuditEvent
+from nodes import pki
+from nodes.leases import take_lease
 from nodes.models import Node
 from nodes.services import register_node
 from tests.api.clients import Api, refusal
@@ -149,6 +152,25 @@ def test_health_tells_what_was_measured_and_what_went_wrong_last(as_root: Api) -
     assert health["reason"] == "Not heard for 3 h; it gets no new work. Nothing answers at node01:1."
 
 
+def test_a_connection_is_tested_in_the_words_of_the_health(as_root: Api) -> None:
+    pki.ensure_pki(settings.CONFIG.pki_dir, uuid4())
+    make_node("gpu-01", grpc_target="https://127.0.0.1:9", is_joined=True)
+    tried = as_root.post(f"{NODES}/gpu-01/test-connection").json()
+    assert (tried["is_reached"], tried["code"], tried["milliseconds"]) == (False, "node_unreachable", None)
+    assert tried["message"].startswith("failed to connect to remote node: nothing answers at 127.0.0.1:9")
+    assert AuditEvent.objects.filter(name="node.tested", data__code="node_unreachable").count() == 1
+
+
+def test_the_link_of_a_node_that_dials_is_looked_at(as_root: Api) -> None:
+    node = make_node("edge", direction="tunnel")
+    url = f"{NODES}/edge/test-connection"
+    assert as_root.post(url).json()["code"] == "no_link"
+    take_lease(node.pk, "hub-a")
+    assert as_root.post(url).json()["is_reached"]
+    Node.objects.update(last_heard_at=timezone.now() - timedelta(minutes=1))
+    assert as_root.post(url).json()["code"] == "link_silent"
+
+
 def test_a_silent_node_is_offline(as_root: Api) -> None:
     make_node("node-01", heard=timezone.now() - timedelta(hours=3))
     assert curl(as_root, HEALTH).json()["status"] == "offline"
@@ -245,7 +267,7 @@ def test_a_node_with_agents_is_not_deleted_and_names_them(as_root: Api, agent: A
 
 ANY = [
     ("get", NODES), ("post", NODES), ("get", f"{NODES}/oslo"), ("put", f"{NODES}/oslo"), ("patch", f"{NODES}/oslo"),
-    ("delete", f"{NODES}/oslo"), ("get", f"{NODES}/oslo/health"),
+    ("delete", f"{NODES}/oslo"), ("get", f"{NODES}/oslo/health"), ("post", f"{NODES}/oslo/test-connection"),
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_a_form_that_was_open_for_too_long_says_to_reload(alice: User, run: Run)
 
 def test_a_fault_of_ours_tells_no_details(web: Client) -> None:
     web.raise_request_exception = False
-    with patch("agenthub_site.pages.views.visible_nodes", side_effect=RuntimeError("secret of ours")):
+    with patch("agenthub_site.pages.nodes.visible_nodes", side_effect=RuntimeError("secret of ours")):
         answer = web.get("/nodes/")
     page = answer.content.decode()
     assert answer.status_code == 500 and LOOK in page and "secret" not in page and "log has the details" in page
@@ -44,7 +44,7 @@ def test_a_fault_of_ours_tells_no_details(web: Client) -> None:
 
 @pytest.mark.parametrize("error", [OperationalError("locked")])
 def test_a_database_that_is_away_is_a_page_too(web: Client, error: Exception) -> None:
-    with patch("agenthub_site.pages.views.visible_nodes", side_effect=error):
+    with patch("agenthub_site.pages.nodes.visible_nodes", side_effect=error):
         answer = web.get("/nodes/")
     page = answer.content.decode()
     assert answer.status_code == 503 and LOOK in page and "try again" in page and "locked" not in page
