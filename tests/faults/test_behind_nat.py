@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agenthub_site.demo import make_repository
+from agenthub_site.demo_repository import make_repository
 from tests.faults.followed import Followed
 from tests.faults.network import HUB, NODE, Network, inside
 from tests.journeys.hub import AGENTHUB, Hub, new_hub
