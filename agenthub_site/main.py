@@ -160,8 +160,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = value if equals else arguments.pop(0)
         else:
             return _usage(f"There is no option {option}.")
-    if is_node:
-        os.environ["AGENTHUB_SERVER__ROLE"] = "node"
     try:
         where = find_where(config)
         is_node = is_node or where.server("role", "main") == "node"
@@ -190,6 +188,8 @@ def _dispatch(arguments: list[str], where: Where, *, is_node: bool) -> int:
 
             return run_client(command, [*implied, *arguments], where)
         if command in SERVER:
+            if is_node:
+                os.environ["AGENTHUB_SERVER__ROLE"] = "node"
             return _serve(SERVER[command], [*implied, *arguments], where)
     except BadWhere as error:
         return _wrong(str(error), "bad_config", arguments)

@@ -28,8 +28,8 @@ def load(home: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 @pytest.mark.parametrize(
     ("toml", "key", "remedy"),
     [
-        ('[database]\nurl = "mysql://me:secret@db/x"', "database.url", "postgresql://"),
-        ('[database]\nurl = "postgresql://db:secret/x"', "database.url", "postgresql://"),
+        ('[database]\nurl = "mysql://me:hush@db/x"', "database.url", "postgresql://"),
+        ('[database]\nurl = "postgresql://db:hush/x"', "database.url", "postgresql://"),
         ('[redis]\nurl = "foo"', "redis.url", "redis://"),
         ('[server]\npublic_url = "hub.example.com"', "server.public_url", "https://"),
         ('[server]\npublic_url = "https://hub.example.com/hub"', "server.public_url", "scheme and host"),
@@ -38,6 +38,10 @@ def load(home: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         ('[server]\nlisten = ":8080"', "server.listen", "host:port"),
         ('safe_paths = ["srv"]', "safe_paths", "absolute"),
         ('[worktree]\ndefault_root = "trees"', "worktree.default_root", "absolute"),
+        ('[internal_grpc.auth]\nshared_secret = ["hush"]', "internal_grpc.auth.shared_secret", "string"),
+        ('[internal_grpc.auth]\nprevious_secrets = "[hush"', "internal_grpc.auth.previous_secrets", "JSON"),
+        ('[internal_grpc]\nauth = "hush"', "internal_grpc.auth", "dictionary"),
+        ("[internal_grpc.bootstrap]\ntoken = 5", "internal_grpc.bootstrap.token", "string"),
         ('[server]\nlissten = "x"', "server.lissten", "did you mean server.listen?"),
     ],
 )
@@ -45,7 +49,7 @@ def test_a_bad_value_names_key_and_remedy(load: Load, toml: str, key: str, remed
     with pytest.raises(ConfigError) as refused:
         load(toml)
     assert key in refused.value.text and remedy in refused.value.text
-    assert "secret" not in refused.value.text and len(refused.value.text.splitlines()) == 1
+    assert "hush" not in refused.value.text and len(refused.value.text.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ class FakeHub:
         self.days = pki.JOINED_DAYS
         self.node = NODE
         self.url = ""
+        self.target = ""
 
     def answer(self, path: str, body: dict[str, Any]) -> Answer:
         if self.refusal:
@@ -43,7 +44,8 @@ class FakeHub:
         said: dict[str, Any] = {"certificate": certificate.decode()}
         if path.endswith("/enroll"):
             key = derive_key(self.token.id, self.secret)
-            assert body["proof"] == request_proof(key, self.token.id, "", body["csr"])
+            assert body["proof"] == request_proof(key, self.token.id, "", body["csr"], body.get("target", ""))
+            self.target = body.get("target", "")
             assert self.token.encode() not in json.dumps(body)
             enrolled = Enrolled(
                 self.node, "gpu-01", 2, said["certificate"], self.authority.pem.decode(), ("127.0.0.1:1",)
@@ -96,6 +98,23 @@ def test_joining_writes_a_private_home(hub: FakeHub, home: Path) -> None:
     assert (home / "pki").stat().st_mode & 0o777 == 0o700
     assert (home / "config.toml").read_text() == '[server]\nrole = "node"\n'
     assert (home / "node/id").read_text().strip() == str(NODE)
+
+
+@pytest.mark.parametrize(
+    ("listen", "target"),
+    [("10.0.0.7:50051", "https://10.0.0.7:50051"), ("0.0.0.0:50051", "https://127.0.0.1:50051"), ("", "")],
+)
+def test_a_machine_that_listens_says_where(hub: FakeHub, home: Path, listen: str, target: str) -> None:
+    assert join(home, hub.url, hub.token.encode(), listen).listen == listen
+    assert hub.target == target
+    place = HubPlace.load(home / "node")
+    assert place and place.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["50051", ":50051", "10.0.0.7:0", "10.0.0.7:x", "10.0.0.7:65536"])
+def test_an_address_to_listen_at_that_is_none_is_said(hub: FakeHub, home: Path, listen: str) -> None:
+    with pytest.raises(ConfigError, match="--listen"):
+        join(home, hub.url, hub.token.encode(), listen)
 
 
 def test_a_configuration_that_is_there_is_kept(hub: FakeHub, home: Path) -> None:
