@@ -58,6 +58,8 @@ class StartRun(Body):
     start_seconds: Annotated[float, Field(gt=0)] = 90.0
     turn_seconds: Annotated[float, Field(gt=0)] | None = None
     stop_grace_seconds: Annotated[float, Field(ge=0)] = 5.0
+    stop_after_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Without its hub for so long the run is stopped where it is; None: it goes on. Older nodes know only that."""
 
 
 class CancelRun(Body):

@@ -40,5 +40,6 @@ class Reason(StrEnum):
     NODE_REBOOTED = "node_rebooted"
     NODE_LOST_RUN = "node_lost_run"
     NODE_GONE = "node_gone"
+    DISCONNECTED = "disconnected"
     DISK_FULL = "disk_full"
     INTERNAL = "internal"

@@ -2,7 +2,8 @@
 
 The supervisor says ``hello``, then ``spooled`` whenever records can be read, ``applied``
 for each command, ``pong`` for each ``ping``, and ``ended`` last. The node server sends ``command``,
-``acked``, ``hold`` and ``ping``. Either side ignores messages and fields that a newer version added.
+``acked``, ``hold``, ``ping``, and ``link`` where the hello asks for it. Either side ignores messages
+and fields that a newer version added.
 
 Nobody who belongs to a run is served: an agent that could speak here would answer its own
 questions. Of all others the newest is, as that is the node server that took over.
@@ -63,6 +64,8 @@ class Hello:
     spooled: Spooled
     pings: bool = True
     """Whether it answers pings; supervisors of earlier versions do not."""
+    asks_link: bool = False
+    """Whether it wants to know if the hub is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ class _Connection:
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self.tells_link = False
+        """Whether it has said if the hub is there. Node servers of earlier versions do not."""
         self._answers = deque[bytes]()
         self._spooled: Spooled | None = None
         self._ended: bytes = b""
@@ -176,11 +181,13 @@ class ControlServer:
         command: Callable[[Accepted], None],
         acked: Callable[[int], None],
         held: Callable[[bool], None],
+        linked: Callable[[bool], None],
     ) -> None:
         self._hello = hello
         self._command = command
         self._acked = acked
         self._held = held
+        self._linked = linked
         self._connections: dict[_Connection, None] = {}  # in the order they came
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -233,6 +240,8 @@ class ControlServer:
         self._tasks |= tasks
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         self._connections.pop(connection, None)
+        if not self._connections:
+            self._linked(False)
         connection.is_idle.set()
         for task in tasks:
             task.cancel()
@@ -250,7 +259,12 @@ class ControlServer:
     def _take(self, message: dict[str, Any] | None, connection: _Connection) -> None:
         match message:
             case {"type": "ping"}:
+                if not connection.tells_link:
+                    self._linked(True)
                 connection.answer(_line("pong"))
+            case {"type": "link", "is_up": bool(is_up)}:
+                connection.tells_link = True
+                self._linked(is_up)
             case {"type": "command", "id": str(id_), "kind": str(kind), "body": dict(body)}:
                 self._command(Accepted(id_, kind, body))
             case {"type": "acked", "origin_seq": int(origin_seq)}:
@@ -307,7 +321,8 @@ class SupervisorClient:
         match message:
             case {"type": "hello", "run": str(run), "pid": int(pid), "generation": int(number), "spooled": dict(at)}:
                 spooled = Spooled(at["segment"], at["offset"], at["origin_seq"])
-                return cls(reader, writer, Hello(run, pid, number, spooled, message.get("pings") is True))
+                pings, asks_link = message.get("pings") is True, message.get("asks_link") is True
+                return cls(reader, writer, Hello(run, pid, number, spooled, pings, asks_link))
         writer.close()
         raise NoSupervisor(f"The supervisor at {path.parent.name} closed the connection, or speaks another protocol.")
 
@@ -322,6 +337,10 @@ class SupervisorClient:
     async def send_hold(self, is_held: bool) -> None:
         """The spools of all runs together are at their bound, or no longer: the agent waits meanwhile."""
         await self._send(_line("hold", is_held=is_held))
+
+    async def send_link(self, is_up: bool) -> None:
+        """Whether the hub is there, as far as this node server knows."""
+        await self._send(_line("link", is_up=is_up))
 
     async def send_ping(self) -> None:
         """Ask for a sign of life."""

@@ -9,7 +9,9 @@ from nodes.contract.runtime import TurnEnd
 
 _UNAVAILABLE = frozenset({Reason.RUNTIME_NOT_INSTALLED, Reason.LOGIN_REQUIRED})
 _BY_THE_PROCESS = frozenset({Reason.AGENT_EXITED, Reason.AGENT_KILLED, Reason.AGENT_FAILED, Reason.PROTOCOL_ERROR})
-_MAY_RESUME = frozenset({Reason.AGENT_EXITED, Reason.AGENT_KILLED, Reason.OUT_OF_MEMORY, Reason.TURN_TIMEOUT})
+_MAY_RESUME = frozenset({
+    Reason.AGENT_EXITED, Reason.AGENT_KILLED, Reason.OUT_OF_MEMORY, Reason.TURN_TIMEOUT, Reason.DISCONNECTED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ def timed_out(what: Literal["start", "turn"], seconds: float) -> Ending:
     )
     message = f"The agent did not {doing} within {seconds:g} seconds."
     return Ending("failed", reason, message, timeout=RuntimeTimeout(what=what, seconds=seconds))
+
+
+def disconnected(seconds: float) -> Ending:
+    """Its agent does not want it to go on without the hub for longer."""
+    return failed(Reason.DISCONNECTED, f"Stopped on its node, which was without its hub for {seconds:g} seconds.")
 
 
 def by_turn(end: TurnEnd, exit_: Exit) -> Ending:

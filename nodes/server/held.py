@@ -61,6 +61,8 @@ class HeldRun:
         self._client: SupervisorClient | None = None
         self._acked_said = 0
         self._is_held = False
+        self._is_linked = False
+        self._link_said_at = 0.0
         self._acked_kept = self.acked
         self._silence = 0.0
         self._is_cancelled = False
@@ -192,6 +194,18 @@ class HeldRun:
                 with contextlib.suppress(NoSupervisor):
                     await self._client.send_hold(is_held)
 
+    async def tell_link(self, is_linked: bool) -> None:
+        """Whether the hub is there: said when it changes, and again and again, to a supervisor that asks."""
+        now = asyncio.get_running_loop().time()
+        is_news = is_linked != self._is_linked
+        self._is_linked = is_linked
+        if self._client is None or not self._client.hello.asks_link:
+            return
+        if is_news or now - self._link_said_at >= PING_SECONDS:
+            self._link_said_at = now
+            with contextlib.suppress(NoSupervisor):
+                await self._client.send_link(is_linked)
+
     def blobs(self) -> list[str]:
         """Digests of the blobs that the hub does not have yet."""
         try:
@@ -215,6 +229,9 @@ class HeldRun:
         self._silence = 0.0
         watch = asyncio.create_task(self._watch(client), name=f"watch-{self.run_id}")
         try:
+            if client.hello.asks_link:  # before any ping, which speaks for the hub where nothing else does
+                self._link_said_at = asyncio.get_running_loop().time()
+                await client.send_link(self._is_linked)
             self.generation = client.hello.generation
             self._note_spooled(client.hello.spooled)
             await client.send_hold(self._is_held)  # whatever an earlier node server said

@@ -31,6 +31,8 @@ class HeldRuns:
         self.listener: Callable[[HeldRun], None] | None = None
         self.is_full = False
         """Whether the spools of all runs together are at their bound."""
+        self.is_linked = False
+        """Whether the hub is there."""
         self._spool_bytes = spool_bytes
         self._starter = starter
         self._held: dict[str, HeldRun] = {}
@@ -113,6 +115,7 @@ class HeldRuns:
             self.is_full = is_full
         for run in held:
             await run.hold(is_full)
+            await run.tell_link(self.is_linked)
 
     async def _tend(self, run: HeldRun) -> None:
         """Note what is acknowledged, end what the hub does not know, and bury what is over."""

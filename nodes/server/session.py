@@ -70,6 +70,7 @@ class Session:
         forwarder = Forwarder(self.link, self._parts.runs, welcome)
         blobs = BlobSender(self.link, self._parts.runs)
         self._parts.runs.listener = forwarder.news
+        self._parts.runs.is_linked = True
         jobs = [
             asyncio.create_task(body, name=f"session-{name}")
             for name, body in (
@@ -84,6 +85,7 @@ class Session:
             for job in done:
                 job.result()
         finally:
+            self._parts.runs.is_linked = False
             if self._parts.runs.listener == forwarder.news:
                 self._parts.runs.listener = None
             for task in jobs:

@@ -27,7 +27,8 @@ from .commandlog import Accepted
 from .control import ControlServer, Hello
 from .conversation import Conversation, interrupt
 from .diff import make_diff
-from .endings import Ending, Exit, failed, payloads, timed_out
+from .disconnection import Disconnection
+from .endings import Ending, Exit, disconnected, failed, payloads, timed_out
 from .host import RunHost, known_secrets
 from .memory import oom_kills
 from .paths import OutsideSafePaths, SafePaths
@@ -89,7 +90,10 @@ class Supervisor:
         self._dir = run
         self._spec = spec
         self._safe = safe
-        self._control = ControlServer(self._hello, self._on_command, self._on_acked, self._on_hold)
+        self._disconnection = Disconnection(spec.stop_after_seconds, self._on_disconnected)
+        self._control = ControlServer(
+            self._hello, self._on_command, self._on_acked, self._on_hold, self._disconnection.told
+        )
         # Until the workspace is there only this node has spoken: of the directory that the agent was configured with.
         redactor = Redactor(known_secrets(spec), configured=configured_paths(spec.workspace))
         self._recorder = Recorder(writer, redactor, self._control.announce, self._on_full)
@@ -112,7 +116,8 @@ class Supervisor:
         self._state: tuple[str, Reason] = ("starting", Reason.NONE)
         self._applied: set[str] = set()
         self._asked_to_stop = asyncio.Event()
-        self._stop_message = ""
+        self._stop_as = (Reason.NONE, Ending("cancelled"))
+        """Why it stops, and how it will have ended, once it is asked to."""
         self._gave_up = asyncio.Event()
         self._full_timer: asyncio.TimerHandle | None = None
         self._reap_timer: asyncio.TimerHandle | None = None
@@ -125,6 +130,7 @@ class Supervisor:
     async def run(self) -> int:
         """The whole run. Zero if its ending is on the disk."""
         await self._control.start(self._dir.control_socket)
+        self._disconnection.start()
         for command in self._dir.commands.pending():
             self._on_command(command)
         ending = await self._live()
@@ -139,8 +145,16 @@ class Supervisor:
 
     def cancel(self, message: str = "") -> None:
         """End the run soon; the first call counts."""
+        self._stop(Reason.CANCEL_REQUESTED, Ending("cancelled", Reason.CANCELLED, message))
+
+    def _on_disconnected(self) -> None:
+        seconds = self._spec.stop_after_seconds or 0.0
+        logger.warning("run.disconnected", seconds=seconds)
+        self._stop(Reason.DISCONNECTED, disconnected(seconds))
+
+    def _stop(self, reason: Reason, ending: Ending) -> None:
         if not self._asked_to_stop.is_set():
-            self._stop_message = message
+            self._stop_as = reason, ending
             self._asked_to_stop.set()
 
     def on_child(self) -> None:
@@ -165,14 +179,16 @@ class Supervisor:
                 return _ending_of(work)
             if give_up.done():
                 return failed(Reason.DISK_FULL, "The node's spool was full, and the hub took no records for too long.")
-            self._say_state("stopping", Reason.CANCEL_REQUESTED)
+            reason, ending = self._stop_as
+            self._say_state("stopping", reason)
             await self._stop_turn(work)
-            return Ending("cancelled", Reason.CANCELLED, self._stop_message)
+            return ending
         finally:
             for task in (work, stop, give_up):
                 task.cancel()
             await asyncio.wait((work, stop, give_up), timeout=CLOSE_SECONDS)
             self._silence.stop()
+            self._disconnection.stop()
 
     async def _work(self) -> Ending:
         began = time.monotonic()
@@ -302,7 +318,10 @@ class Supervisor:
     # What is heard.
 
     def _hello(self) -> Hello:
-        return Hello(self._spec.run, os.getpid(), self._generation, self._recorder.spooled)
+        return Hello(
+            self._spec.run, os.getpid(), self._generation, self._recorder.spooled,
+            asks_link=self._disconnection.is_watched,
+        )  # fmt: skip
 
     def _on_acked(self, origin_seq: int) -> None:
         self._recorder.acknowledge(origin_seq)

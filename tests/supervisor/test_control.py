@@ -37,7 +37,10 @@ class Side:
         self.commands: list[Accepted] = []
         self.acked: list[int] = []
         self.held: list[bool] = []
-        self.server = ControlServer(lambda: HELLO, self.commands.append, self.acked.append, self.held.append)
+        self.linked: list[bool] = []
+        self.server = ControlServer(
+            lambda: HELLO, self.commands.append, self.acked.append, self.held.append, self.linked.append
+        )
 
 
 @pytest.fixture
@@ -170,3 +173,23 @@ async def test_a_supervisor_that_reads_nothing_holds_nobody_up(tmp_path: Path, m
 async def test_a_missing_supervisor_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoSupervisor):
         await SupervisorClient.connect(tmp_path / "control.sock")
+
+
+async def test_the_supervisor_hears_whether_the_hub_is_there_and_when_nobody_is_left_to_say(side: Side) -> None:
+    first = await SupervisorClient.connect(side.path)
+    await first.send_link(True)
+    await first.send_ping()
+    await eventually_async(lambda: side.linked == [True])
+    second = await SupervisorClient.connect(side.path)
+    await first.aclose()
+    await second.send_link(False)
+    await eventually_async(lambda: side.linked == [True, False])
+    await second.aclose()
+    await eventually_async(lambda: side.linked == [True, False, False])
+
+
+async def test_a_node_server_that_says_nothing_of_the_hub_speaks_for_it_by_being_there(side: Side) -> None:
+    client = await SupervisorClient.connect(side.path)
+    await client.send_ping()
+    await eventually_async(lambda: side.linked == [True])
+    await client.aclose()
