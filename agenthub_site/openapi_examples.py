@@ -67,6 +67,7 @@ RUN: Final[dict[str, Any]] = {
     "signal": None,
     "prompt_excerpt": "Write a note, please",
     "keep_open": False,
+    "resumes": None,
     "isolation": "none",
     "workspace": "/home/agent/.agenthub/worktrees/demo/hello-demo-daeae767",
     "last_seq": 31,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Self, TypeVar
 from uuid import UUID
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
@@ -13,7 +14,12 @@ from agenthub_site.accounts.models import Project, User
 from nodes.contract.errors import WrongState
 from nodes.contract.events import ArtifactReady
 from nodes.contract.ids import new_id
-from nodes.contract.limits import APPROVAL_SECONDS
+from nodes.contract.limits import (
+    APPROVAL_SECONDS,
+    LOST_GRACE_SECONDS,
+    NODE_GONE_SECONDS,
+    STOP_AFTER_LEAST_SECONDS,
+)
 from nodes.contract.reasons import Reason
 from nodes.models import Node
 
@@ -65,6 +71,17 @@ class Agent(models.Model):
     worktree_ref = models.CharField(max_length=255, default="HEAD", blank=True)
     approval_seconds = models.FloatField(default=APPROVAL_SECONDS)
     turn_seconds = models.FloatField(null=True, blank=True)
+    # What becomes of a run when its node is cut off: when it counts as lost, when its node stops it by itself, and
+    # whether it is started anew if it ended because its node or its supervisor died.
+    lost_after_seconds = models.IntegerField(
+        default=LOST_GRACE_SECONDS, validators=[MinValueValidator(1), MaxValueValidator(NODE_GONE_SECONDS)]
+    )
+    stop_after_seconds = models.IntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(STOP_AFTER_LEAST_SECONDS), MaxValueValidator(NODE_GONE_SECONDS)],
+    )
+    resume = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     archived_at = models.DateTimeField(null=True, blank=True)
@@ -126,6 +143,9 @@ class Run(models.Model):
     signal = models.IntegerField(null=True, blank=True)
     prompt = models.TextField()
     keep_open = models.BooleanField(default=False)
+    resumes = models.OneToOneField(
+        "self", null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="resumed_by"
+    )
     isolation = models.CharField(max_length=16, default="none")
     workspace = models.CharField(max_length=1024, blank=True)
     diff = models.JSONField(null=True, blank=True)

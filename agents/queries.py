@@ -59,6 +59,7 @@ _WAITS = {
     Reason.INPUT: "your next input",
     Reason.STALLED: "the runtime, which has been silent for a while",
     Reason.CANCEL_REQUESTED: "its processes to stop",
+    Reason.DISCONNECTED: "its processes to stop: its node is without the hub",
     Reason.NODE_SILENT: "its node, which has fallen silent",
 }
 

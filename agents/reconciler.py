@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import DateTimeField, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, Value
 
 from nodes.contract.commands import CancelRun, StartRun
 from nodes.contract.limits import LOST_GRACE_SECONDS, SILENT_SECONDS
@@ -28,30 +28,36 @@ from .services.placing import agents_without_nodes
 from .states import ENDED, ON_NODE, State
 
 _AT_ONCE: Final = 500
+_SILENT: Final = timedelta(seconds=SILENT_SECONDS)
 _GRACE: Final = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS)
 
 
 def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
-    """Runs of nodes silent beyond the grace become lost; those of nodes that are gone end. Returns how many.
+    """Runs of nodes silent beyond their agent's grace become lost; those of nodes that are gone end. Returns how many.
 
     A hub that began to listen at ``listening_since`` was deaf before: it gives every node the grace to come back.
     """
     expire_commands(now)
+    lost = _lose(now, listening_since)
     if listening_since and now - listening_since < _GRACE:
-        return 0
-    return _lose(now) + _end_gone(now)
+        return lost
+    return lost + _end_gone(now)
 
 
-def _lose(now: datetime) -> int:
-    silent_since = now - _GRACE
+def _lose(now: datetime, listening_since: datetime | None) -> int:
+    """Each agent says how long its runs may be without word."""
+    grace = ExpressionWrapper(F("agent__lost_after_seconds") * timedelta(seconds=1), output_field=DurationField())
     doubtful = (
-        Run.objects.filter(state__in=ON_NODE - {State.LOST})
-        .filter(Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=silent_since))
+        Run.objects.filter(state__in=ON_NODE - {State.LOST}, ended_at=None)
+        .annotate(lost_if_unheard_since=ExpressionWrapper(Value(now - _SILENT) - grace, output_field=DateTimeField()))
+        .filter(Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=F("lost_if_unheard_since")))
         .exclude(pk__in=_unsent())
         .only("pk", "node_id")
         .order_by("pk")
     )
-    return sum(mark_lost(run, silent_since=silent_since) for run in doubtful[:_AT_ONCE])
+    if listening_since:
+        doubtful = doubtful.filter(lost_if_unheard_since__gte=listening_since)
+    return sum(mark_lost(run, silent_since=run.lost_if_unheard_since) for run in doubtful[:_AT_ONCE])
 
 
 def _end_gone(now: datetime) -> int:

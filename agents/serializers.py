@@ -7,6 +7,7 @@ from rest_framework import serializers
 
 from agenthub_site.accounts.permissions import Can, may
 from agenthub_site.accounts.rest import In
+from nodes.contract.limits import NODE_GONE_SECONDS, STOP_AFTER_LEAST_SECONDS
 
 from .models import Agent, Approval, Run
 from .queries import waiting_for
@@ -44,6 +45,22 @@ class AgentIn(In):
     worktree_ref = serializers.CharField(max_length=255, allow_blank=True, required=False)
     approval_seconds = serializers.FloatField(min_value=1, max_value=7 * 86_400, required=False)
     turn_seconds = serializers.FloatField(min_value=1, max_value=7 * 86_400, required=False, allow_null=True)
+    lost_after_seconds = serializers.IntegerField(
+        min_value=1,
+        max_value=NODE_GONE_SECONDS,
+        required=False,
+        help_text="Runs count as lost when their node has been silent for this long.",
+    )
+    stop_after_seconds = serializers.IntegerField(
+        min_value=STOP_AFTER_LEAST_SECONDS,
+        max_value=NODE_GONE_SECONDS,
+        required=False,
+        allow_null=True,
+        help_text="A node that is without its hub for this long stops the run; null: it goes on.",
+    )
+    resume = serializers.BooleanField(
+        required=False, help_text="Start a run anew, once, if it ended because its node or its supervisor died."
+    )
 
     def validate_environment(self, environment: dict[str, str]) -> dict[str, str]:
         if len(environment) > 100:
@@ -69,9 +86,9 @@ class AgentOut(serializers.ModelSerializer[Agent]):
         model = Agent
         fields = (
             "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
-            "runs_on", "runtime", "preset", "command", "model", "environment",
-            "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds",
-            "turn_seconds", "created_at", "updated_at", "archived_at",
+            "runs_on", "runtime", "preset", "command", "model", "environment", "workspace_mode", "workdir",
+            "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds", "lost_after_seconds",
+            "stop_after_seconds", "resume", "created_at", "updated_at", "archived_at",
         )  # fmt: skip
 
     def get_environment(self, agent: Agent) -> dict[str, str]:
@@ -107,6 +124,9 @@ class RunRowOut(serializers.ModelSerializer[Run]):
     runs_on = serializers.CharField(help_text="In words: node:gpu-01, or before it has one: any node of pool gpu.")
     user = serializers.CharField(source="user.username", default=None, allow_null=True)
     state = serializers.ChoiceField(choices=[state.value for state in State])
+    resumes = serializers.UUIDField(
+        source="resumes_id", allow_null=True, help_text="The run that this one was started anew for."
+    )
     waiting_for = serializers.SerializerMethodField(help_text="In words; empty while it works, and at the end.")
     diff = serializers.SerializerMethodField()
     prompt_excerpt = serializers.CharField()
@@ -115,8 +135,8 @@ class RunRowOut(serializers.ModelSerializer[Run]):
         model = Run
         fields: tuple[str, ...] = (
             "id", "project", "project_slug", "agent", "agent_name", "node", "node_slug", "runs_on", "user", "state",
-            "reason", "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "isolation",
-            "workspace", "last_seq", "diff", "created_at", "placed_at", "started_at", "ended_at",
+            "reason", "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "resumes",
+            "isolation", "workspace", "last_seq", "diff", "created_at", "placed_at", "started_at", "ended_at",
         )  # fmt: skip
 
     def get_waiting_for(self, run: Run) -> str:

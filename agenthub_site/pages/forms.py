@@ -14,7 +14,7 @@ from agenthub_site.accounts.permissions import Can, may
 from agents.models import Agent, Run, VisibleQuerySet
 from agents.states import LIVE, State
 from nodes.contract.errors import NotFound
-from nodes.contract.limits import PROMPT_BYTES
+from nodes.contract.limits import NODE_GONE_SECONDS, PROMPT_BYTES, STOP_AFTER_LEAST_SECONDS
 from nodes.models import Node
 from nodes.queries import visible_nodes
 from nodes.runtimes.presets import PRESETS
@@ -142,9 +142,28 @@ class AgentForm(StyledForm):
         label="A turn takes at most (seconds)",
         help_text="Empty: no limit.",
     )
+    lost_after_seconds = forms.IntegerField(
+        min_value=1,
+        max_value=NODE_GONE_SECONDS,
+        label="A run is lost after (seconds)",
+        help_text="Counted from when its node is silent. It is found again when the node comes back.",
+    )
+    stop_after_seconds = forms.IntegerField(
+        min_value=STOP_AFTER_LEAST_SECONDS,
+        max_value=NODE_GONE_SECONDS,
+        required=False,
+        label="Its node stops it after (seconds)",
+        help_text="Without the hub. Empty: it goes on, and its records follow.",
+    )
+    resume = forms.BooleanField(
+        required=False,
+        label="Start a run anew if its node died",
+        help_text="Once, from its prompt: after a restart of the machine, or when the run's supervisor was killed.",
+    )
     SETTINGS: ClassVar = (
         "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
         "workdir", "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
+        "lost_after_seconds", "stop_after_seconds", "resume",
     )  # fmt: skip
 
     def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:

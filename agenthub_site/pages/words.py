@@ -106,6 +106,10 @@ REASONS: Final[dict[Reason, Words]] = {
     Reason.NODE_REBOOTED: Words(
         "The node restarted in the middle of the run.", "Start another run; the workspace is kept."
     ),
+    Reason.DISCONNECTED: Words(
+        "Its node was without the hub for longer than its agent allows, and stopped it.",
+        "Look at the network between them, or let the agent's runs go on for longer; then start another run.",
+    ),
     Reason.NODE_LOST_RUN: Words("The node no longer knows this run.", "Start another run."),
     Reason.NODE_GONE: Words("The node is gone for good.", "Choose another node for the agent."),
     Reason.DISK_FULL: Words("The node's disk is full.", "Make room there; then start another run."),

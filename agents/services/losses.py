@@ -66,7 +66,7 @@ def lose_run(run_id: UUID) -> None:
 
 @transaction.atomic
 def mark_lost(run: Run, *, silent_since: datetime) -> bool:
-    """The node is silent beyond the grace: the run's fate is unknown, and is called unknown.
+    """The node is silent beyond the agent's grace: the run's fate is unknown, and is called unknown.
 
     False if the node was heard meanwhile (its link looks at runs on connecting only), or the run has moved on.
     """

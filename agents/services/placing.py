@@ -219,4 +219,5 @@ def _start_command(run: Run) -> StartRun:
         keep_open=run.keep_open,
         approval_seconds=agent.approval_seconds,
         turn_seconds=agent.turn_seconds,
+        stop_after_seconds=agent.stop_after_seconds,
     )

@@ -24,6 +24,7 @@ from ..models import Run
 from ..states import LIVE, State, sources
 from .approvals import open_approval, resolve_approval
 from .moves import move_run
+from .resuming import RESUMED, resume_run
 
 _TIMEOUTS: Final = frozenset({Reason.TURN_TIMEOUT, Reason.START_TIMEOUT})
 _MOST_APPROVAL_SECONDS: Final = 366 * 86_400
@@ -88,7 +89,8 @@ def _failed(run: Run, ending: RunFailed) -> None:
     reason = Reason(ending.reason) if ending.reason in set(Reason) else Reason.INTERNAL
     to = State.TIMED_OUT if reason in _TIMEOUTS else State.FAILED
     columns = {"exit_code": _small(ending.exit_code), "signal": _small(ending.signal)}
-    move_run(run, to, by=SYSTEM, reason=reason, message=ending.message, **columns)
+    if move_run(run, to, by=SYSTEM, reason=reason, message=ending.message, **columns) and reason in RESUMED:
+        resume_run(run)
 
 
 def _cancelled(run: Run, ending: RunCancelled) -> None:

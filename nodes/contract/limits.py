@@ -29,13 +29,15 @@ HEARTBEAT_SECONDS: Final = 5.0
 """A node's heartbeat."""
 SILENT_SECONDS: Final = 15.0
 """A node unheard for this long is silent: it gets no new work."""
-LOST_GRACE_SECONDS: Final = 60.0
+LOST_GRACE_SECONDS: Final = 60
 """A silent node's runs become ``lost`` after this much more."""
+STOP_AFTER_LEAST_SECONDS: Final = 10
+"""Less than this without its hub stops no run: a new connection may take as long."""
 CANCEL_SILENT_SECONDS: Final = 300.0
 """A lost run that was cancelled ends when its node has not answered for this long."""
 DISABLED_GONE_SECONDS: Final = 3_600.0
 """A silent node that was also disabled is gone after this long: its lost runs end."""
-NODE_GONE_SECONDS: Final = 3 * 86_400.0
+NODE_GONE_SECONDS: Final = 3 * 86_400
 """A node is gone after this long: its lost runs end, and those that still wait for it."""
 APPROVAL_SECONDS: Final = 600.0
 """An approval's default time to live."""

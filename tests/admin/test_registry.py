@@ -259,7 +259,7 @@ def test_an_agent_is_made_changed_and_put_away(registry: Client, project: Projec
     form = {
         "project": str(project.pk), "name": "mender", "node": str(oslo.pk), "runtime": "acp", "preset": "scripted",
         "command": "[]", "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay",
-        "worktree_ref": "HEAD", "approval_seconds": "600",
+        "worktree_ref": "HEAD", "approval_seconds": "600", "lost_after_seconds": "60",
     }  # fmt: skip
     assert saved(registry.post(url("agents_agent", "add"), form))
     agent = Agent.objects.get(name="mender")
@@ -274,6 +274,7 @@ def test_an_agent_that_does_not_fit_is_refused_with_the_reason(registry: Client,
     form = {
         "name": "mender", "node": str(agent.node_id), "runtime": "acp", "command": "[]", "environment": "{}",
         "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
+        "lost_after_seconds": "60",
     }  # fmt: skip
     response = registry.post(url("agents_agent", "change", agent.pk), form, follow=True)
     assert "Choose a preset" in response.content.decode()

@@ -14,7 +14,7 @@ from agents.services.runs import start_run
 from agents.states import State
 from nodes.contract.limits import PROMPT_BYTES
 from nodes.models import Node
-from tests.factories import PASSWORD, make_agent, make_approval, make_root, make_token, make_user, node_of
+from tests.factories import PASSWORD, make_agent, make_approval, make_root, make_run, make_token, make_user, node_of
 
 SignIn = Callable[[User], Client]
 
@@ -24,7 +24,7 @@ def settings_of_an_agent(project: Project, oslo: Node) -> dict[str, Any]:
     return {
         "project": project.pk, "name": "painter", "node": oslo.pk, "runtime": "acp", "preset": "scripted",
         "workspace_mode": "create_worktree", "worktree_repo": "/srv/harbour", "worktree_ref": "HEAD",
-        "approval_seconds": "600",
+        "approval_seconds": "600", "lost_after_seconds": "60",
     }  # fmt: skip
 
 
@@ -291,3 +291,23 @@ def test_a_run_that_waits_for_a_node_that_fits_says_which_are_meant(web: Client,
     for path in ("/runs/", f"/runs/{run.pk}/"):
         page = web.get(path).content.decode()
         assert "Waiting for a node that fits: no node is in pool gpu." in page and "any node of pool gpu" in page
+
+
+def test_what_happens_when_the_node_is_cut_off_is_chosen_and_shown(
+    web: Client, settings_of_an_agent: dict[str, Any]
+) -> None:
+    chosen = {"lost_after_seconds": "300", "stop_after_seconds": "120", "resume": "on"}
+    assert web.post("/agents/new/", {**settings_of_an_agent, **chosen}).status_code == 302
+    agent = Agent.objects.get(name="painter")
+    assert (agent.lost_after_seconds, agent.stop_after_seconds, agent.resume) == (300, 120, True)
+    page = web.get(f"/agents/{agent.pk}/").content.decode()
+    assert "lost after 300 s" in page and "stopped there after 120 s" in page and "started anew, once" in page
+    answer = web.post("/agents/new/", {**settings_of_an_agent, "name": "other", "stop_after_seconds": "2"})
+    assert answer.status_code == 400 and "greater than or equal to 10" in answer.content.decode()
+
+
+def test_a_run_and_the_one_that_began_anew_for_it_lead_to_each_other(web: Client, agent: Agent) -> None:
+    died = make_run(agent=agent, state=State.FAILED, reason="node_rebooted")
+    again = make_run(agent=agent, state=State.RUNNING, resumes=died)
+    assert f'href="/runs/{again.pk}/">started anew' in web.get(f"/runs/{died.pk}/").content.decode()
+    assert f'href="/runs/{died.pk}/">a run whose node died' in web.get(f"/runs/{again.pk}/").content.decode()
