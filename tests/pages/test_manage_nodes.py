@@ -192,7 +192,7 @@ def test_a_token_is_shown_once_with_its_command_and_expiry(as_root: Client, db: 
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("local", "is reserved for the hub"), ("a b", "and nothing else."), ("rome", "The hub dials rome")]
+    ("name", "words"), [("local", "is reserved for the hub"), ("a b", "nothing else."), ("rome", "The hub dials rome")]
 )
 def test_a_name_that_cannot_join_says_why(as_root: Client, name: str, words: str) -> None:
     make_node("rome", is_joined=False)
