@@ -31,6 +31,7 @@ from .database_threads import DatabaseThreads
 from .heard import Heard
 from .homelock import belongs_to_up
 from .links import LinkKeeper
+from .renewals import Renewals
 from .tunnels import Tunnels
 
 logger = structlog.get_logger(__name__)
@@ -50,7 +51,8 @@ class Controlplane:
         self._ingest = Ingest()
         self._database = DatabaseThreads()
         self._heard = Heard(self._database)
-        self._tunnels = Tunnels(config, self._ingest, self._database, heard=self._heard)
+        self._renewals = Renewals(self._database)
+        self._tunnels = Tunnels(config, self._ingest, self._database, heard=self._heard, renewals=self._renewals)
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -74,7 +76,7 @@ class Controlplane:
                 task.cancel()
             await asyncio.gather(*group, return_exceptions=True)
         await self._tunnels.stop()
-        await self._heard.aclose()
+        await asyncio.gather(self._heard.aclose(), self._renewals.aclose())
         await asyncio.to_thread(self._ingest.stop)
         await asyncio.to_thread(self._database.close)
         self._owner.give_up()
@@ -105,8 +107,9 @@ class Controlplane:
                 wanted = set(await self._database.run(nodes_to_dial, self._owner.name, has_local=self._has_local()))
                 for node_id in wanted - self._keepers.keys():
                     keeper = LinkKeeper(
-                        node_id, self._owner.name, self._dial, self._ingest, self._database, heard=self._heard
-                    )
+                        node_id, self._owner.name, self._dial, self._ingest, self._database,
+                        heard=self._heard, renewals=self._renewals,
+                    )  # fmt: skip
                     self._keepers[node_id] = asyncio.create_task(keeper.keep(), name=f"link:{node_id}")
                 for node_id in self._keepers.keys() - wanted:
                     self._keepers.pop(node_id).cancel()

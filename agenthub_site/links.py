@@ -25,7 +25,7 @@ from audit.bell import bell
 from nodes.contract.errors import HubError, Unavailable
 from nodes.contract.ids import now_us
 from nodes.contract.limits import BLOB_BYTES, CREDIT_BATCHES
-from nodes.leases import RENEW_SECONDS, HeldLease, LeaseLost, claim_lease, release_lease, renew_lease, require_lease
+from nodes.leases import HeldLease, LeaseLost, claim_lease, release_lease, require_lease
 from nodes.link.errors import FrameTooLarge, LinkError, LinkProtocolError
 from nodes.link.link import HubEnd
 from nodes.measured import Measured
@@ -36,6 +36,7 @@ from nodes.told import told_in, vitals_in
 
 from .database_threads import DatabaseThreads
 from .heard import Heard
+from .renewals import Renewals
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +44,8 @@ T = TypeVar("T")
 logger = structlog.get_logger(__name__)
 
 HELLO_SECONDS: Final = 15.0
-_PUMP_SECONDS: Final = 2.0
+_PUMP_SECONDS: Final = 30.0
+"""Commands are looked for when the bell rings, whose poll knows which nodes have any; and once in this time."""
 _RETRY_LATER_SECONDS: Final = 1.0
 _MAX_OPEN_CHUNKS: Final = 8
 _MAX_BATCHES: Final = 2 * CREDIT_BATCHES
@@ -72,6 +74,7 @@ class LinkSession:
         database: DatabaseThreads,
         *,
         heard: Heard | None = None,
+        renewals: Renewals | None = None,
         measured: Measured | None = None,
     ) -> None:
         self._link = link
@@ -81,6 +84,7 @@ class LinkSession:
         self._database = database
         self._heard = heard or Heard(database)
         self._measured = measured or Measured()
+        self._renewals = renewals or Renewals(database)
         self._results: asyncio.Queue[pb.CommandResult] = asyncio.Queue(maxsize=10_000)
         self._under_way: set[UUID] = set()
         self._acking: set[asyncio.Task[None]] = set()
@@ -238,10 +242,7 @@ class LinkSession:
         await write_trouble(self._lease, self._measured, self._database)
 
     async def _keep_lease(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            if not await self._patiently(renew_lease, self._lease):
-                raise LeaseLost()
+        await self._renewals.keep(self._lease)
 
     async def _patiently(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As ``DatabaseThreads.run``, again and again while the database is not there: the link lives on meanwhile."""
@@ -314,6 +315,7 @@ class LinkKeeper:
         database: DatabaseThreads,
         *,
         heard: Heard | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self._node_id = node_id
         self._owner = owner
@@ -321,6 +323,7 @@ class LinkKeeper:
         self._ingest = ingest
         self._database = database
         self._heard = heard or Heard(database)
+        self._renewals = renewals or Renewals(database)
         self._measured = Measured()
 
     async def keep(self) -> None:
@@ -351,8 +354,9 @@ class LinkKeeper:
                 raise
             try:
                 session = LinkSession(
-                    link, lease, self._ingest, self._database, heard=self._heard, measured=self._measured
-                )
+                    link, lease, self._ingest, self._database,
+                    heard=self._heard, renewals=self._renewals, measured=self._measured,
+                )  # fmt: skip
                 await session.run()
             finally:
                 await link.aclose("The hub closes the link.")

@@ -31,6 +31,7 @@ from nodes.pki import NodeIdentity
 from .database_threads import DatabaseThreads
 from .heard import Heard
 from .links import HELLO_SECONDS, LinkSession
+from .renewals import Renewals
 
 logger = structlog.get_logger(__name__)
 
@@ -60,12 +61,19 @@ class Tunnels:
     """Listens on ``internal_grpc.listen``, and serves every node that comes with a certificate that still counts."""
 
     def __init__(
-        self, config: Config, ingest: Ingest, database: DatabaseThreads, *, heard: Heard | None = None
+        self,
+        config: Config,
+        ingest: Ingest,
+        database: DatabaseThreads,
+        *,
+        heard: Heard | None = None,
+        renewals: Renewals | None = None,
     ) -> None:
         self._config = config
         self._ingest = ingest
         self._database = database
         self._heard = heard or Heard(database)
+        self._renewals = renewals or Renewals(database)
         self._measured: dict[UUID, Measured] = {}
         self._owner = ""
         self._server: LinkServer | None = None
@@ -168,7 +176,10 @@ class Tunnels:
             if former is not None:
                 await former.aclose("Another connection of this node has taken over.", "superseded")
             measured = self._measured.setdefault(lease.node_id, Measured())
-            session = LinkSession(link, lease, self._ingest, self._database, heard=self._heard, measured=measured)
+            session = LinkSession(
+                link, lease, self._ingest, self._database,
+                heard=self._heard, renewals=self._renewals, measured=measured,
+            )  # fmt: skip
             await session.run(hello)
         except LeaseLost:
             await self._require_current(link.node)

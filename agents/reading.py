@@ -18,7 +18,8 @@ from django.db import DatabaseError, connection
 from agenthub_site.accounts.actors import Actor
 from audit.models import Stream
 from nodes.contract.errors import Invalid, NotFound
-from nodes.contract.ids import iso
+from nodes.contract.ids import iso, now_us
+from nodes.models import Command
 
 from .models import Run, RunEvent
 from .states import ENDED
@@ -139,7 +140,11 @@ def _on_one_line(payload: str) -> str:
 
 
 def counters(streams: Collection[str]) -> dict[str, int]:
-    """The present numbers of ``run:…`` and of audit streams, for the bell's poll."""
+    """The present numbers of ``run:…`` and of audit streams, for the bell's poll.
+
+    ``node:…`` has none: it is given the time, as by ``Bell.poke``, if commands wait for the node.
+    """
+    nodes = [UUID(name.removeprefix("node:")) for name in streams if name.startswith("node:")]
     runs = [UUID(name.removeprefix("run:")) for name in streams if name.startswith("run:")]
     others = [name for name in streams if name == "instance" or name.startswith("project:")]
     numbers: dict[str, int] = {}
@@ -147,6 +152,9 @@ def counters(streams: Collection[str]) -> dict[str, int]:
         for part in _parts(runs):
             found = Run.objects.filter(pk__in=part).order_by().values_list("pk", "last_seq")
             numbers.update((f"run:{run_id}", last) for run_id, last in found)
+        for part in _parts(nodes):
+            pending = Command.objects.filter(node_id__in=part, state=Command.State.PENDING)
+            numbers.update(dict.fromkeys((f"node:{pk}" for pk in pending.values_list("node_id", flat=True)), now_us()))
         for names in _parts(others):
             numbers.update(Stream.objects.filter(pk__in=names).values_list("name", "last_number"))
     finally:

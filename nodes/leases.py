@@ -4,6 +4,7 @@ Protocol: a controlplane paused past its lease can do nothing, since every trans
 about the node tests owner and epoch.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,7 +19,7 @@ from nodes.contract.errors import Conflict
 from .models import LinkLease
 
 LEASE_SECONDS: Final = 15.0
-RENEW_SECONDS: Final = 4.0
+RENEW_SECONDS: Final = 3.0
 _LOCK_SECONDS: Final = 2.0
 
 
@@ -87,9 +88,18 @@ def held_elsewhere(owner: str) -> Exists:
     return Exists(LinkLease.objects.filter(~Q(owner=owner), node=OuterRef("pk"), expires_at__gte=Now()))
 
 
-def renew_lease(lease: HeldLease) -> bool:
-    """False if the lease ran out or was taken: the link must be cut."""
-    return bool(_rows(lease).filter(expires_at__gte=Now()).update(expires_at=Now() + timedelta(seconds=LEASE_SECONDS)))
+def renew_leases(leases: Collection[HeldLease]) -> set[HeldLease]:
+    """Renew all; those that ran out or were taken come back, and their links must be cut.
+
+    One that is taken just now may miss from the answer: every transaction tests it anyway.
+    """
+    live = LinkLease.objects.filter(pk__in=[lease.node_id for lease in leases], expires_at__gte=Now())
+    held = {HeldLease(*row) for row in live.values_list("node_id", "owner", "epoch")}.intersection(leases)
+    for owner in {lease.owner for lease in held}:
+        live.filter(pk__in=[lease.node_id for lease in held], owner=owner).update(
+            expires_at=Now() + timedelta(seconds=LEASE_SECONDS)
+        )
+    return set(leases) - held
 
 
 def release_lease(lease: HeldLease) -> None:

@@ -1,10 +1,12 @@
 from datetime import timedelta
+from typing import Any
 
 from django.utils import timezone
 
 from agenthub_site.controlplane import nodes_to_dial
-from nodes.leases import claim_lease, release_lease, renew_lease
+from nodes.leases import claim_lease, release_lease, renew_leases
 from nodes.models import LinkLease, Node
+from tests.factories import make_node
 
 
 def expire(node: Node) -> None:
@@ -19,15 +21,15 @@ def test_a_link_has_one_owner_at_a_time(oslo: Node) -> None:
 def test_every_claim_begins_a_new_epoch(oslo: Node) -> None:
     first, second = claim_lease(oslo.pk, "a"), claim_lease(oslo.pk, "a")
     assert first and second and second.epoch == first.epoch + 1
-    assert not renew_lease(first) and renew_lease(second)
+    assert renew_leases([first, second]) == {first}
 
 
 def test_a_lease_that_ran_out_can_be_taken_and_not_renewed(oslo: Node) -> None:
     old = claim_lease(oslo.pk, "a")
     expire(oslo)
-    assert old and not renew_lease(old)
+    assert old and renew_leases([old]) == {old}
     assert claim_lease(oslo.pk, "b")
-    assert not renew_lease(old)
+    assert renew_leases([old]) == {old}
 
 
 def test_a_lease_given_back_is_free_at_once(oslo: Node) -> None:
@@ -51,3 +53,13 @@ def test_what_another_control_plane_owns_is_left_to_it(oslo: Node) -> None:
     assert (nodes_to_dial("a"), nodes_to_dial("b")) == ([oslo.pk], [])
     expire(oslo)
     assert nodes_to_dial("b") == [oslo.pk]
+
+
+def test_any_number_of_leases_is_renewed_by_two_statements(
+    oslo: Node, lima: Node, django_assert_num_queries: Any
+) -> None:
+    leases = [claim_lease(node.pk, "a") for node in (oslo, lima, make_node("rome"))]
+    held = [lease for lease in leases if lease]
+    claim_lease(lima.pk, "a")
+    with django_assert_num_queries(2):
+        assert renew_leases(held) == {held[1]}

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from agents.models import Agent, Run
+from agents.reading import counters
 from agents.services.answers import on_command_answered
 from agents.services.runs import cancel_run, start_run
 from agents.states import State
@@ -130,3 +131,10 @@ def test_a_start_that_the_node_cannot_take_yet_is_not_sent_again_once_its_run_is
     on_command_answered(answered)
     run.refresh_from_db()
     assert run.state == State.CANCELLED
+
+
+def test_the_bell_s_poll_finds_the_nodes_that_commands_wait_for(run: Run, lima: Node) -> None:
+    streams = [f"node:{run.node_id}", f"node:{lima.pk}"]
+    assert counters(streams) == {}
+    cancel_run(run, by=SYSTEM)
+    assert list(counters(streams)) == streams[:1]

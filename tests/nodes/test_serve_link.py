@@ -98,7 +98,8 @@ async def test_a_command_that_fits_no_frame_ends_its_run_and_holds_up_no_other()
         await asyncio.gather(serving, return_exceptions=True)
 
 
-async def test_a_link_outlives_an_outage_of_the_database() -> None:
+async def test_a_link_outlives_an_outage_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agenthub_site.links._PUMP_SECONDS", 0.2)
     run = await sync_to_async(make_run)()
     link, outage = SmallLink(), Outage()
     await sync_to_async(send_input)(run, by=SYSTEM, text="Go.", input_id="i-1")
@@ -109,7 +110,7 @@ async def test_a_link_outlives_an_outage_of_the_database() -> None:
         (sent,) = [frame.command for frame in link.sent if frame.HasField("command")]
         link.heard.put_nowait(pb.NodeFrame(result=pb.CommandResult(id=sent.id, accepted=True)))
         link.heard.put_nowait(pb.NodeFrame(chunk=chunk_of(run)))
-        wanted = {"_store_answers", "take_commands", "renew_lease", "store_blob"}
+        wanted = {"_store_answers", "take_commands", "renew_leases", "store_blob"}
         await eventually_async(lambda: wanted <= set(outage.refused), timeout=30)
         assert not serving.done()
         outage.is_on = False
