@@ -9,6 +9,7 @@ import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imp
 from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
 from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
 from nodes.api import NodeViewSet
+from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
 from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
 
 router = SimpleRouter()
@@ -23,6 +24,9 @@ urlpatterns = [
     # Before the router's, which would take the last words for ids.
     path("nodes/enroll", EnrollView.as_view(), name="node-enroll"),
     path("nodes/renew", RenewView.as_view(), name="node-renew"),
+    path("nodes/authority/", AuthorityView.as_view(), name="node-authority"),
+    path("nodes/authority/rotate/", RotateAuthorityView.as_view(), name="node-authority-rotate"),
+    path("nodes/authority/retire/", RetireAuthorityView.as_view(), name="node-authority-retire"),
     path("nodes/join-tokens/", JoinTokensView.as_view(), name="node-join-tokens"),
     path("nodes/<uuid:pk>/revoke/", RevokeNodeView.as_view(), name="node-revoke"),
     *router.urls,

@@ -27,11 +27,13 @@ from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.models import Command, Node
 
+from .certificates import CertificateKeeper
 from .database_threads import DatabaseThreads
 from .heard import Heard
 from .homelock import belongs_to_up
 from .links import LinkKeeper
 from .renewals import Renewals
+from .trust import TrustBoard
 from .tunnels import Tunnels
 
 logger = structlog.get_logger(__name__)
@@ -52,7 +54,10 @@ class Controlplane:
         self._database = DatabaseThreads()
         self._heard = Heard(self._database)
         self._renewals = Renewals(self._database)
-        self._tunnels = Tunnels(config, self._ingest, self._database, heard=self._heard, renewals=self._renewals)
+        self._trust = TrustBoard()
+        self._tunnels = Tunnels(
+            config, self._ingest, self._database, heard=self._heard, renewals=self._renewals, trust=self._trust
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -62,7 +67,9 @@ class Controlplane:
         self._owner.take()
         self._ingest.start()
         await self._tunnels.start(self._owner.name)
+        certificates = CertificateKeeper(self._config.pki_dir, self._database, self._trust)
         self._tasks = [
+            asyncio.create_task(certificates.keep(), name="certificates"),
             asyncio.create_task(self._keep_links(), name="links"),
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
@@ -108,7 +115,7 @@ class Controlplane:
                 for node_id in wanted - self._keepers.keys():
                     keeper = LinkKeeper(
                         node_id, self._owner.name, self._dial, self._ingest, self._database,
-                        heard=self._heard, renewals=self._renewals,
+                        heard=self._heard, renewals=self._renewals, trust=self._trust,
                     )  # fmt: skip
                     self._keepers[node_id] = asyncio.create_task(keeper.keep(), name=f"link:{node_id}")
                 for node_id in self._keepers.keys() - wanted:
@@ -130,7 +137,9 @@ def nodes_to_dial(owner: str, *, has_local: bool = True) -> list[UUID]:
 
     Those whose lease another control plane holds are left to it.
     """
-    dialled = Node.objects.filter(Q(slug=Node.LOCAL) | ~Q(grpc_target=""), direction=Node.Direction.DIAL)
+    dialled = Node.objects.filter(
+        Q(slug=Node.LOCAL) | ~Q(grpc_target=""), direction=Node.Direction.DIAL, revoked_at=None
+    )
     if not has_local:
         dialled = dialled.exclude(slug=Node.LOCAL)
     runs = Run.objects.filter(node=OuterRef("pk"), state__in=ON_NODE)

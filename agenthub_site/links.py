@@ -26,7 +26,7 @@ from nodes.contract.errors import HubError, Unavailable
 from nodes.contract.ids import now_us
 from nodes.contract.limits import BLOB_BYTES, CREDIT_BATCHES
 from nodes.leases import HeldLease, LeaseLost, claim_lease, release_lease, require_lease
-from nodes.link.errors import FrameTooLarge, LinkError, LinkProtocolError
+from nodes.link.errors import FrameTooLarge, LinkError, LinkProtocolError, ProtocolUnsupported
 from nodes.link.link import HubEnd
 from nodes.measured import Measured
 from nodes.models import Command, Node
@@ -37,6 +37,7 @@ from nodes.told import told_in, vitals_in
 from .database_threads import DatabaseThreads
 from .heard import Heard
 from .renewals import Renewals
+from .trust import TrustBoard
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,6 +52,8 @@ _MAX_OPEN_CHUNKS: Final = 8
 _MAX_BATCHES: Final = 2 * CREDIT_BATCHES
 """What waits for the database at most, from one node: its credit, and some room for acknowledgements on their way."""
 _STEADY_SECONDS: Final = 30.0
+_REFUSED_SECONDS: Final = 60.0
+"""Longest pause before a node is dialled again that an upgrade has to mend."""
 _DATABASE_SECONDS: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Pauses while the database is not there."""
 
@@ -76,7 +79,10 @@ class LinkSession:
         heard: Heard | None = None,
         renewals: Renewals | None = None,
         measured: Measured | None = None,
+        trust: TrustBoard | None = None,
     ) -> None:
+        """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing."""
+        self._trust = trust or TrustBoard()
         self._link = link
         self._lease = lease
         self._node_id = lease.node_id
@@ -96,7 +102,8 @@ class LinkSession:
         ``hello`` is the node's, if it was heard already.
         """
         try:
-            await self._serve(hello or await self._link.hello(HELLO_SECONDS))
+            with self._trust.telling(self._link):
+                await self._serve(hello or await self._link.hello(HELLO_SECONDS))
         except LinkError as error:
             await self._note_failure(error)
             raise
@@ -104,11 +111,11 @@ class LinkSession:
     async def _serve(self, hello: pb.Hello) -> None:
         self._measured.reached()
         acked = await self._database.run(self._greet, hello)
-        await self._link.send(
-            pb.HubFrame(
-                welcome=pb.Welcome(protocol=1, epoch=self._lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES)
-            )
-        )
+        welcome = pb.Welcome(
+            protocol=self._link.protocol, epoch=self._lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES,
+            trust=self._trust.shown,
+        )  # fmt: skip
+        await self._link.send(pb.HubFrame(welcome=welcome))
         logger.info("link.up", node=str(self._node_id), epoch=self._lease.epoch, runs=len(hello.runs))
         jobs = [
             asyncio.create_task(job(), name=f"{job.__name__}:{self._node_id}")
@@ -316,7 +323,9 @@ class LinkKeeper:
         *,
         heard: Heard | None = None,
         renewals: Renewals | None = None,
+        trust: TrustBoard | None = None,
     ) -> None:
+        self._trust = trust
         self._node_id = node_id
         self._owner = owner
         self._dial_node = dial_node
@@ -330,16 +339,17 @@ class LinkKeeper:
         """Runs until cancelled."""
         failures = 0
         while True:
-            started = time.monotonic()
+            started, longest = time.monotonic(), 5.0
             try:
                 await self._serve_once()
             except (HubError, DatabaseError, OSError) as error:
+                longest = _REFUSED_SECONDS if isinstance(error, ProtocolUnsupported) else longest
                 if failures in (0, 10) or failures % 100 == 0:
                     logger.warning("link.down", node=str(self._node_id), error=str(error), failures=failures)
             except Exception:  # top of the loop: one broken session must not end the link for good
                 logger.exception("link.broken", node=str(self._node_id))
             failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures + 1
-            await asyncio.sleep(random.uniform(0.5, 1.0) * min(5.0, 0.1 * 2 ** min(failures, 6)))  # noqa: S311
+            await asyncio.sleep(random.uniform(0.5, 1.0) * min(longest, 0.1 * 2 ** min(failures, 10)))  # noqa: S311
 
     async def _serve_once(self) -> None:
         lease = await self._database.run(claim_lease, self._node_id, self._owner)
@@ -355,7 +365,7 @@ class LinkKeeper:
             try:
                 session = LinkSession(
                     link, lease, self._ingest, self._database,
-                    heard=self._heard, renewals=self._renewals, measured=self._measured,
+                    heard=self._heard, renewals=self._renewals, measured=self._measured, trust=self._trust,
                 )  # fmt: skip
                 await session.run()
             finally:

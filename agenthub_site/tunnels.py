@@ -21,9 +21,12 @@ from nodes.contract.errors import ConfigError, Conflict, HubError
 from nodes.doors import tunnel_address_file
 from nodes.join import NodeRevoked
 from nodes.leases import HeldLease, LeaseLost, StillLinked, release_lease, take_lease
-from nodes.link.credentials import Credentials
+from nodes.link.certificates import stamp
+from nodes.link.credentials import Credentials, reloading
+from nodes.link.errors import CertificateMismatch, ProtocolUnsupported
 from nodes.link.link import HubEnd
 from nodes.link.serve import LinkServer, hub_server
+from nodes.link.versions import SPOKEN, Spoken
 from nodes.measured import Measured
 from nodes.models import LinkLease, Node
 from nodes.pki import NodeIdentity
@@ -32,6 +35,7 @@ from .database_threads import DatabaseThreads
 from .heard import Heard
 from .links import HELLO_SECONDS, LinkSession
 from .renewals import Renewals
+from .trust import TrustBoard
 
 logger = structlog.get_logger(__name__)
 
@@ -45,6 +49,8 @@ TELL_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
 _SAID_EVERY: Final = 30
+WORTH_TELLING: Final = frozenset({NodeRevoked.code, CertificateMismatch.code, ProtocolUnsupported.code})
+"""Refusals that a person may want to know of: they do not pass by themselves."""
 
 
 class NodeDuplicate(Conflict):
@@ -68,7 +74,11 @@ class Tunnels:
         *,
         heard: Heard | None = None,
         renewals: Renewals | None = None,
+        trust: TrustBoard | None = None,
+        speaks: Spoken = SPOKEN,
     ) -> None:
+        self._trust = trust
+        self._speaks = speaks
         self._config = config
         self._ingest = ingest
         self._database = database
@@ -82,6 +92,7 @@ class Tunnels:
         self._serving: set[asyncio.Task[None]] = set()
         self._refused: dict[NodeIdentity, Measured] = {}
         self._duplicates: dict[UUID, float] = {}
+        self._told: set[tuple[NodeIdentity, str]] = set()
         self._is_stopping = False
 
     @property
@@ -124,7 +135,13 @@ class Tunnels:
         path = tunnel_address_file(self._config.home)
         # Nodes keep the address that they were told: a port chosen by chance is kept too, if it is still free.
         wished = [f"{host}:{former}" for former in [_port_in(path)] if port == "0" and former]
-        server = hub_server(Credentials.load(self._config.pki_dir, "hub-server"), self._serve)
+        # They are renewed, and the authority replaced, while links are up.
+        pki_dir = self._config.pki_dir
+        files = [pki_dir / name for name in ("ca.pem", "hub-server.pem", "hub-server.key")]
+        credentials = reloading(
+            lambda: Credentials.load(pki_dir, "hub-server"), lambda: [stamp(file) for file in files], is_mutual=True
+        )
+        server = hub_server(credentials, self._serve)
         for address in (*wished, listen):
             try:
                 await server.start(address)
@@ -155,14 +172,19 @@ class Tunnels:
 
     async def _serve(self, link: HubEnd) -> None:
         """One connection, from the handshake to its end."""
+        link.speaks = self._speaks
         task = asyncio.ensure_future(self._serve_once(link))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
             await task
         except (HubError, DatabaseError) as error:
-            code = error.code if isinstance(error, HubError) else "unavailable"
+            code = str(error.data.get("code") or error.code) if isinstance(error, HubError) else "unavailable"
             logger.info("link.down", node=str(link.node.node_id), code=code, error=str(error))
+            if code in WORTH_TELLING:
+                await self._note_refusal(link.node, code, str(error))
+            if isinstance(error, (CertificateMismatch, ProtocolUnsupported)):
+                await self._write_refusal(link.node, error, self._refused.setdefault(link.node, Measured()))
             await link.aclose(str(error), code)
 
     async def _serve_once(self, link: HubEnd) -> None:
@@ -178,7 +200,7 @@ class Tunnels:
             measured = self._measured.setdefault(lease.node_id, Measured())
             session = LinkSession(
                 link, lease, self._ingest, self._database,
-                heard=self._heard, renewals=self._renewals, measured=measured,
+                heard=self._heard, renewals=self._renewals, measured=measured, trust=self._trust,
             )  # fmt: skip
             await session.run(hello)
         except LeaseLost:
@@ -195,10 +217,7 @@ class Tunnels:
         try:
             return await self._take_place(identity, instance)
         except NodeRevoked as error:
-            if identity not in self._refused:  # it comes again and again; the trail need not say so each time
-                self._refused[identity] = Measured()
-                await self._database.run(note_refusal, identity)
-            await self._write_refusal(identity, error, self._refused[identity])
+            await self._write_refusal(identity, error, self._refused.setdefault(identity, Measured()))
             raise
 
     async def _take_place(self, identity: NodeIdentity, instance: str) -> HeldLease:
@@ -229,6 +248,14 @@ class Tunnels:
         await self._database.run(note_duplicate, identity, audited=is_new)
         raise NodeDuplicate()
 
+    async def _note_refusal(self, identity: NodeIdentity, code: str, message: str) -> None:
+        """In the trail, once: the node comes again and again."""
+        if (identity, code) in self._told:
+            return
+        self._told.add((identity, code))
+        with contextlib.suppress(DatabaseError):
+            await self._database.run(note_refusal, identity, code, message)
+
     async def _require_current(self, identity: NodeIdentity) -> None:
         """After its lease was lost: says so if the node was revoked."""
         try:
@@ -237,7 +264,7 @@ class Tunnels:
             await self._write_refusal(identity, error, Measured())
             raise
 
-    async def _write_refusal(self, identity: NodeIdentity, error: NodeRevoked, refused: Measured) -> None:
+    async def _write_refusal(self, identity: NodeIdentity, error: HubError, refused: Measured) -> None:
         """``refused`` is not what is measured of the node's own link: an old certificate must not spoil that."""
         refused.failed(error, timezone.now())
         if refused.is_worth_writing():
@@ -283,12 +310,13 @@ def store_refusal(identity: NodeIdentity, trouble: dict[str, str]) -> None:
             Node.objects.filter(pk=node.pk).update(measured={**node.measured, "trouble": trouble})
 
 
-def note_refusal(identity: NodeIdentity) -> None:
+def note_refusal(identity: NodeIdentity, code: str, message: str) -> None:
     with transaction.atomic():
         node = Node.objects.filter(pk=identity.node_id).values_list("pk", flat=True).first()
         record(
-            None, "node.refused", by=SYSTEM, of=("node", identity.node_id), node=node, generation=identity.generation
-        )
+            None, "node.refused", by=SYSTEM, of=("node", identity.node_id), node=node,
+            generation=identity.generation, code=code, message=message[:500],
+        )  # fmt: skip
 
 
 def _port_in(path: Path) -> str:

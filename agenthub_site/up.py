@@ -83,7 +83,7 @@ class Parent:
         }
         self._lock = lock
         self.hub = self._child("hub", "web")
-        self.node = self._child("node", "node", "run")
+        self.node = self._child("node", "node", "run", "--take-over")
         self.worker = self._child("worker", "worker")
         self._signals = 0
         self._woken, waker = os.pipe()

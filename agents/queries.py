@@ -61,6 +61,7 @@ _WAITS = {
     Reason.CANCEL_REQUESTED: "its processes to stop",
     Reason.DISCONNECTED: "its processes to stop: its node is without the hub",
     Reason.NODE_SILENT: "its node, which has fallen silent",
+    Reason.NODE_REVOKED: "its node, which was revoked, to join again",
 }
 
 

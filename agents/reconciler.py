@@ -35,7 +35,8 @@ _GRACE: Final = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS)
 def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
     """Runs of nodes silent beyond their agent's grace become lost; those of nodes that are gone end. Returns how many.
 
-    A hub that began to listen at ``listening_since`` was deaf before: it gives every node the grace to come back.
+    Those of a revoked node are lost at once: nobody waits for it. A hub that began to listen at ``listening_since``
+    was deaf before: it gives every node the grace to come back.
     """
     expire_commands(now)
     lost = _lose(now, listening_since)
@@ -45,18 +46,19 @@ def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
 
 
 def _lose(now: datetime, listening_since: datetime | None) -> int:
-    """Each agent says how long its runs may be without word."""
+    """Each agent says how long its runs may be without word; a revoked node says nothing any more."""
     grace = ExpressionWrapper(F("agent__lost_after_seconds") * timedelta(seconds=1), output_field=DurationField())
     doubtful = (
         Run.objects.filter(state__in=ON_NODE - {State.LOST}, ended_at=None)
         .annotate(lost_if_unheard_since=ExpressionWrapper(Value(now - _SILENT) - grace, output_field=DateTimeField()))
-        .filter(Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=F("lost_if_unheard_since")))
         .exclude(pk__in=_unsent())
         .only("pk", "node_id")
         .order_by("pk")
     )
+    is_silent = Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=F("lost_if_unheard_since"))
     if listening_since:
-        doubtful = doubtful.filter(lost_if_unheard_since__gte=listening_since)
+        is_silent &= Q(lost_if_unheard_since__gte=listening_since)
+    doubtful = doubtful.filter(is_silent | Q(node__revoked_at__isnull=False))
     return sum(mark_lost(run, silent_since=run.lost_if_unheard_since) for run in doubtful[:_AT_ONCE])
 
 

@@ -83,6 +83,7 @@ class Figure:
 REFUSALS: Final = {
     Status.MISMATCH: frozenset({
         "node_mismatch", "node_certificate_mismatch", "certificate_mismatch", "wrong_node", "wrong_name",
+        "protocol_unsupported",
     }),
     Status.UNAUTHORIZED: frozenset({
         "unauthorized", "link_refused", "node_revoked", "wrong_generation", "unknown_authority", "bad_certificate",
@@ -187,7 +188,7 @@ def _status(
 ) -> tuple[Status, str]:
     """``trouble`` is of after the node was heard."""
     if trouble and (refusal := trouble.refusal):
-        return refusal, _REFUSED[refusal]
+        return refusal, _TOO_FAR_APART if trouble.code == "protocol_unsupported" else _REFUSED[refusal]
     if heard_at is None:
         return Status.UNKNOWN, "It has not said hello yet."
     quiet = now - heard_at
@@ -205,6 +206,9 @@ _REFUSED: Final = {
     Status.MISMATCH: "Another machine answers under this node's address or name.",
     Status.UNAUTHORIZED: "unauthorized: hub and node do not accept each other's credentials.",
 }
+
+
+_TOO_FAR_APART: Final = "Hub and node are too far apart in their versions."
 
 
 def _words(quiet: timedelta) -> str:

@@ -5,8 +5,9 @@ as its proof, and refusals are counted by address.
 """
 
 import time
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import ClassVar, Final
 from uuid import UUID
 
@@ -20,9 +21,8 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import Actor, ActorKind
+from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
-from audit.bell import bell
 from audit.services import record
 from nodes import pki
 from nodes.contract.errors import Conflict, Forbidden, HubError, Invalid
@@ -30,6 +30,7 @@ from nodes.link.joining import (
     CLOCK_SECONDS,
     Enrolled,
     TokenText,
+    authorities_message,
     derive_key,
     is_same,
     new_secret,
@@ -38,12 +39,15 @@ from nodes.link.joining import (
 )
 
 from .doors import hub_addresses
-from .models import JoinToken, LinkLease, Node
+from .leases import void_lease
+from .models import JoinToken, Node
 from .services import wrong_with_id, wrong_with_target
 
 TOKEN_LIFE: Final = timedelta(hours=1)
 ATTEMPTS: Final = 10
 WINDOW_SECONDS: Final = 300
+SAID_AGAIN_SECONDS: Final = 86_400
+"""How often the trail says that one node is refused for one reason."""
 
 
 class JoinTokenInvalid(Forbidden):
@@ -79,8 +83,18 @@ class RenewalRefused(Forbidden):
 
 
 class ClockSkew(Forbidden):
+    """``data["seconds"]``: how far the node's clock is ahead of the hub's."""
+
     code: ClassVar[str] = "clock_skew"
     message: ClassVar[str] = "This renewal was signed at another time. Synchronise the clocks of node and hub."
+
+    def __init__(self, seconds: float) -> None:
+        where = "ahead of" if seconds > 0 else "behind"
+        super().__init__(
+            f"The node's clock is {abs(seconds):.0f} s {where} the hub's; at most {CLOCK_SECONDS} s are allowed. "
+            "Synchronise both (chrony or systemd-timesyncd); the node then tries again by itself.",
+            seconds=round(seconds),
+        )
 
 
 class TooManyAttempts(HubError):
@@ -94,6 +108,15 @@ class MadeToken:
 
     token: JoinToken
     text: TokenText
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """A certificate, whom to trust from now on, and the word for that of an authority that the node trusts already."""
+
+    certificate: str
+    authorities: str
+    proof: bytes
 
 
 def create_join_token(slug: str, by: Actor) -> MadeToken:
@@ -134,7 +157,7 @@ def enroll(
     _require_patience(address)
     token = JoinToken.objects.select_related("node").filter(pk=token_id).first()
     try:
-        if token is None:
+        if token is None or token.node.removed_at is not None:
             raise JoinTokenInvalid()
         key = bytes(token.key)
         if token.used_at is not None:
@@ -152,43 +175,56 @@ def enroll(
     return enrolled, enrolled.proof(key, csr)
 
 
-def renew(node_id: UUID, csr: str, timestamp: int, certificate: str, signature: bytes, *, address: str = "") -> str:
+def renew(node_id: UUID, csr: str, timestamp: int, certificate: str, signature: bytes, *, address: str = "") -> Renewed:
     """The next certificate of a joined node, for a new key; signed by the key of the present one.
 
     The present one may have expired ``RENEW_GRACE_DAYS`` ago. Raises ``RenewalRefused``, ``ClockSkew``,
     ``NodeRevoked``, ``TooManyAttempts``.
     """
     _require_patience(address)
+    authorities = pki.load_authorities(settings.CONFIG.pki_dir)
+    identity: pki.NodeIdentity | None = None
     try:
-        authority = pki.load_authority(settings.CONFIG.pki_dir)
-        identity = _check_signer(authority, certificate, signature, renewal_message(node_id, timestamp, csr))
+        message = renewal_message(node_id, timestamp, csr)
+        identity, issuer, expired_at = _check_signer(authorities, certificate, signature, message)
         if identity.node_id != node_id:
-            raise RenewalRefused()
-        if abs(time.time() - timestamp) > CLOCK_SECONDS:
-            raise ClockSkew()
-        node = Node.objects.filter(Q(is_joined=True) | Q(direction=Node.Direction.TUNNEL), pk=node_id).first()
+            raise RenewalRefused("A node renews its own certificate, and no other's.")
+        if abs(ahead := timestamp - time.time()) > CLOCK_SECONDS:
+            raise ClockSkew(ahead)
+        if timezone.now() > expired_at + timedelta(days=pki.RENEW_GRACE_DAYS):
+            raise RenewalRefused(
+                f"This certificate expired more than {pki.RENEW_GRACE_DAYS} days ago. Join again with a new token: "
+                "agenthub node token NAME, on the hub."
+            )
+        node = Node.objects.filter(
+            Q(is_joined=True) | Q(direction=Node.Direction.TUNNEL), pk=node_id, removed_at=None
+        ).first()
         if node is None or node.generation != identity.generation:
             raise NodeRevoked()
-    except Forbidden:
+    except Forbidden as refusal:
         _count_refusal(address)
+        if identity is not None:  # it is one of our nodes: somebody may want to know
+            _note_refused_node(identity, refusal, address, asked_for=node_id)
         raise
-    made = pki.certify_node(authority, identity, _requested_key(csr))
+    made = pki.certify_node(authorities.issuing, identity, _requested_key(csr), life=_life())
     with transaction.atomic():
         record(None, "node.renewed", by=_as_actor(node, address), of=("node", node.pk), node=node.pk)
-    return made.decode()
+    trusted = authorities.pem.decode()
+    return Renewed(made.decode(), trusted, issuer.sign(authorities_message(csr, trusted)))
 
 
 def revoke_node(node: Node, by: Actor) -> Node:
     """End the node's part at once and for good: no certificate that it has is accepted any more. Root only.
 
     Its lease is void when this commits, so nothing it still sends is taken; the link is cut when its owner hears of
-    that, in a moment. Its runs are lost after the usual grace. A new token lets a machine join under the name again.
+    that, in a moment. Its runs are lost then, without a grace: nothing is waited for. A new token lets a machine join
+    under the name again, and what it still has of them goes on.
     """
     require(by, Can.MANAGE_NODES)
     if node.is_local:
         raise Invalid("The hub's own node cannot be revoked. Disable it, if it should get no work.")
     with transaction.atomic():
-        _begin_generation(node, is_enabled=False)
+        _begin_generation(node, is_enabled=False, revoked_at=timezone.now())
         node.join_tokens.filter(used_at=None, expires_at__gt=timezone.now()).update(expires_at=timezone.now())
         record(
             None, "node.revoked", by=by, of=("node", node.pk), node=node.pk,
@@ -202,50 +238,50 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str
     token.node.grpc_target = target
     if why := wrong_with_target(token.node):
         raise Invalid(f"target: {why}", fields={"target": [why]})
-    authority = pki.load_authority(settings.CONFIG.pki_dir)
+    authorities = pki.load_authorities(settings.CONFIG.pki_dir)
     with transaction.atomic():
         unused = JoinToken.objects.filter(pk=token.pk, used_at=None)
         if not unused.update(used_at=timezone.now(), key=b""):
             raise JoinTokenUsed()
-        node = Node.objects.select_for_update(no_key=True).get(pk=token.node_id)
+        node = Node.objects.select_for_update(no_key=True).filter(pk=token.node_id, removed_at=None).first()
+        if node is None:
+            raise JoinTokenInvalid()
         # The name's former holder, if there was one, must not speak for the node beside the new one.
-        _begin_generation(node, is_enabled=True)
+        _begin_generation(node, is_enabled=True, revoked_at=None)
         Node.objects.filter(pk=node.pk).update(
             is_joined=True, direction=token.node.direction, grpc_target=target, tls_server_name=""
         )
-        certificate = pki.certify_node(authority, pki.NodeIdentity(node.pk, node.generation), public_key)
+        identity = pki.NodeIdentity(node.pk, node.generation)
+        certificate = pki.certify_node(authorities.issuing, identity, public_key, life=_life())
         record(
             None, "node.joined", by=_as_actor(node, address), of=("node", node.pk), node=node.pk,
             slug=node.slug, generation=node.generation, token=token.pk, grpc_target=target,
         )  # fmt: skip
     addresses = hub_addresses(settings.CONFIG)
-    return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authority.pem.decode(), addresses)
+    return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authorities.pem.decode(), addresses)
 
 
-def _begin_generation(node: Node, *, is_enabled: bool) -> None:
+def _begin_generation(node: Node, *, is_enabled: bool, revoked_at: datetime | None) -> None:
     """Void every certificate of the node, and the lease on its link: its owner notices at the next step it takes."""
-    Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, is_enabled=is_enabled)
-    LinkLease.objects.filter(node=node).update(epoch=F("epoch") + 1, owner="", expires_at=None)
-    node.refresh_from_db(fields=["generation", "is_enabled"])
-    transaction.on_commit(lambda: bell.poke(f"node:{node.pk}"))
+    Node.objects.filter(pk=node.pk).update(generation=F("generation") + 1, is_enabled=is_enabled, revoked_at=revoked_at)
+    void_lease(node)
+    node.refresh_from_db(fields=["generation", "is_enabled", "revoked_at"])
 
 
-def _check_signer(authority: pki.Authority, certificate: str, signature: bytes, message: bytes) -> pki.NodeIdentity:
-    """The node whose key signed, by its certificate, which is ours and not too old."""
+def _check_signer(
+    authorities: pki.Authorities, certificate: str, signature: bytes, message: bytes
+) -> tuple[pki.NodeIdentity, pki.Authority, datetime]:
+    """The node whose key signed, by its certificate, which is ours; whose it is of ours, and until when it was good."""
     try:
         present = x509.load_pem_x509_certificate(certificate.encode())
-        present.verify_directly_issued_by(authority.certificate)
+        issuer = authorities.issuer_of(present)
         key, identity = present.public_key(), pki.identity_of(certificate.encode())
-        if not isinstance(key, ec.EllipticCurvePublicKey) or identity is None:
+        if issuer is None or not isinstance(key, ec.EllipticCurvePublicKey) or identity is None:
             raise RenewalRefused()
         key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
     except (ValueError, TypeError, InvalidSignature) as error:
         raise RenewalRefused() from error
-    if timezone.now() > present.not_valid_after_utc + timedelta(days=pki.RENEW_GRACE_DAYS):
-        raise RenewalRefused(
-            f"This certificate expired more than {pki.RENEW_GRACE_DAYS} days ago. Join again with a new token."
-        )
-    return identity
+    return identity, issuer, present.not_valid_after_utc
 
 
 def _requested_key(csr: str) -> ec.EllipticCurvePublicKey:
@@ -255,15 +291,32 @@ def _requested_key(csr: str) -> ec.EllipticCurvePublicKey:
         raise Invalid(error.text, fields={"csr": [error.text]}) from error
 
 
+def _life() -> timedelta:
+    return timedelta(hours=settings.CONFIG.internal_grpc.certificate_hours)
+
+
 def _as_actor(node: Node, address: str) -> Actor:
     return Actor(ActorKind.NODE, str(node.pk), node.slug, address=address)
 
 
 def _note_refusal(token: JoinToken, refusal: HubError, address: str) -> None:
+    """Whoever it was, it is not known to be the node."""
     with transaction.atomic():
         record(
-            None, "join_token.refused", by=_as_actor(token.node, address), of=("join_token", token.pk),
+            None, "join_token.refused", by=replace(SYSTEM, address=address), of=("join_token", token.pk),
             node=token.node_id, code=refusal.code,
+        )  # fmt: skip
+
+
+def _note_refused_node(identity: pki.NodeIdentity, refusal: HubError, address: str, *, asked_for: UUID) -> None:
+    """Once in a while for each node and reason: it may come again every few minutes, for as long as it lives."""
+    if not cache.add(f"refused:{identity.uri}:{refusal.code}:{asked_for}", 1, SAID_AGAIN_SECONDS):
+        return
+    with transaction.atomic():
+        node = Node.objects.filter(pk=identity.node_id).values_list("pk", flat=True).first()
+        record(
+            None, "node.refused", by=replace(SYSTEM, address=address), of=("node", identity.node_id), node=node,
+            generation=identity.generation, code=refusal.code, asked_for=asked_for,
         )  # fmt: skip
 
 
@@ -274,4 +327,5 @@ def _require_patience(address: str) -> None:
 
 def _count_refusal(address: str) -> None:
     cache.add(f"join:{address}", 0, WINDOW_SECONDS)
-    cache.incr(f"join:{address}")
+    with suppress(ValueError):  # the window ended just now
+        cache.incr(f"join:{address}")

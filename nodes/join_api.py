@@ -44,7 +44,9 @@ class JoinTokenOut(serializers.Serializer[Any]):
     warning = serializers.CharField(allow_blank=True)
 
 
-class EnrollIn(In):
+class EnrollIn(serializers.Serializer[Any]):
+    """From a machine: what a newer one says besides is ignored."""
+
     token = serializers.UUIDField()
     name = serializers.CharField(max_length=128, allow_blank=True, default="")
     target = serializers.CharField(max_length=255, allow_blank=True, default="")
@@ -62,7 +64,9 @@ class EnrolledOut(serializers.Serializer[Any]):
     proof = serializers.CharField()
 
 
-class RenewIn(In):
+class RenewIn(serializers.Serializer[Any]):
+    """From a machine: what a newer one says besides is ignored."""
+
     node = serializers.UUIDField()
     csr = _pem()
     timestamp = serializers.IntegerField(min_value=0, max_value=2**40)
@@ -72,6 +76,8 @@ class RenewIn(In):
 
 class RenewedOut(serializers.Serializer[Any]):
     certificate = serializers.CharField()
+    authorities = serializers.CharField()
+    proof = serializers.CharField()
 
 
 class RevokedOut(serializers.Serializer[Any]):
@@ -81,7 +87,7 @@ class RevokedOut(serializers.Serializer[Any]):
     is_enabled = serializers.BooleanField()
 
 
-def _read(request: Request, shape: type[In]) -> dict[str, Any]:
+def _read(request: Request, shape: type[serializers.Serializer[Any]]) -> dict[str, Any]:
     given = shape(data=request.data)
     given.is_valid(raise_exception=True)
     values: dict[str, Any] = given.validated_data
@@ -146,11 +152,13 @@ class RenewView(APIView):
     @extend_schema(operation_id="nodes_renew", request=RenewIn, responses={200: RenewedOut})
     def post(self, request: Request) -> Response:
         given = _read(request, RenewIn)
-        certificate = renew(
+        renewed = renew(
             given["node"], given["csr"], given["timestamp"], given["certificate"], _signature(given["signature"]),
             address=request_address(request._request),
         )  # fmt: skip
-        return Response(RenewedOut({"certificate": certificate}).data)
+        proof = base64.b64encode(renewed.proof).decode()
+        shown = RenewedOut({"certificate": renewed.certificate, "authorities": renewed.authorities, "proof": proof})
+        return Response(shown.data)
 
 
 class RevokeNodeView(APIView):

@@ -14,9 +14,10 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
+from audit.bell import bell
 from nodes.contract.errors import Conflict
 
-from .models import LinkLease
+from .models import LinkLease, Node
 
 LEASE_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 3.0
@@ -104,6 +105,12 @@ def renew_leases(leases: Collection[HeldLease]) -> set[HeldLease]:
 
 def release_lease(lease: HeldLease) -> None:
     _rows(lease).update(expires_at=None, owner="")
+
+
+def void_lease(node: Node) -> None:
+    """End whoever owns the node's link: nothing of it is taken any more, and its owner is told when this commits."""
+    LinkLease.objects.filter(node=node).update(epoch=F("epoch") + 1, owner="", expires_at=None)
+    transaction.on_commit(lambda: bell.poke(f"node:{node.pk}"))
 
 
 def require_lease(lease: HeldLease) -> None:

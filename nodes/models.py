@@ -41,6 +41,7 @@ class Node(models.Model):
     is_draining = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     removed_at = models.DateTimeField(null=True, blank=True, editable=False)
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     # What the node last said of itself.
     connected_at = models.DateTimeField(null=True, blank=True, editable=False)

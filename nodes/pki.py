@@ -4,9 +4,14 @@ A node's certificate says who it is three times: the URI ``agenthub://node/<uuid
 for whoever reads certificates, and two DNS names, ``<uuid>.node.agenthub`` and
 ``<generation>.<uuid>.node.agenthub``, since a name is all that a TLS client can insist on. A hub
 that dials for the second name gets this node in this generation, or no connection.
+
+``ca.pem`` holds every authority that is trusted, the one that issues first. There is a second one only while the
+authority is being replaced (``nodes.rotation``): then nodes' certificates come from the new one, and the hub's own
+from the former, since that is the one which every node knows.
 """
 
 import fcntl
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -30,8 +35,8 @@ HUB_SERVER_NAME = "hub.agenthub"
 """The DNS name that a node insists on when it dials its hub."""
 CA_DAYS = 3650
 LEAF_DAYS = 90
-JOINED_DAYS = 7
-"""Life of a joined node's certificate. The node renews it by itself at half of it."""
+JOINED_HOURS = 7 * 24.0
+"""Life of a joined node's certificate, if nothing else is set. The node renews it by itself at half of it."""
 RENEW_GRACE_DAYS = 30
 """So long after its expiry, a certificate's key may still sign for the next one, and for nothing else."""
 RENEW_DAYS = 30
@@ -84,6 +89,34 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    def sign(self, message: bytes) -> bytes:
+        return self.key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The home's: the one that issues, and while it is being replaced the former one, which is trusted too."""
+
+    issuing: Authority
+    former: Authority | None = None
+
+    @property
+    def all(self) -> tuple[Authority, ...]:
+        return (self.issuing, self.former) if self.former else (self.issuing,)
+
+    @property
+    def pem(self) -> bytes:
+        return b"".join(authority.pem for authority in self.all)
+
+    @property
+    def for_the_hub(self) -> Authority:
+        """Of whom the hub shows a certificate: every node knows the former one, and not yet the new one."""
+        return self.former or self.issuing
+
+    def issuer_of(self, certificate: x509.Certificate) -> Authority | None:
+        """The one that issued a certificate; None if it is none of ours."""
+        return next((authority for authority in self.all if is_issued_by(certificate, authority.certificate)), None)
+
 
 def node_identity(names: Iterable[str]) -> NodeIdentity | None:
     """The one node named among a certificate's alternative names; None if there is none or more than one."""
@@ -121,9 +154,10 @@ def issue(
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = _certify(
         authority, common_name, key.public_key(),
-        uris=uris, dns_names=dns_names, server=server, client=client, now=now or datetime.now(UTC), days=days,
+        uris=uris, dns_names=dns_names, server=server, client=client, now=now or datetime.now(UTC),
+        life=timedelta(days=days),
     )  # fmt: skip
-    return Pair(certificate, _key_pem(key))
+    return Pair(certificate, key_pem(key))
 
 
 def _certify(
@@ -136,7 +170,7 @@ def _certify(
     server: bool,
     client: bool,
     now: datetime,
-    days: int,
+    life: timedelta,
 ) -> bytes:
     names = [*(x509.DNSName(name) for name in dns_names), *(x509.UniformResourceIdentifier(uri) for uri in uris)]
     usages = _usages(server=server, client=client)
@@ -147,7 +181,7 @@ def _certify(
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(now + life)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(is_authority=False), critical=True)
@@ -190,7 +224,7 @@ def certify_node(
     identity: NodeIdentity,
     public_key: ec.EllipticCurvePublicKey,
     now: datetime | None = None,
-    days: int = JOINED_DAYS,
+    life: timedelta = timedelta(hours=JOINED_HOURS),
 ) -> bytes:
     """A certificate for a key that was made on the node."""
     return _certify(
@@ -202,7 +236,7 @@ def certify_node(
         server=True,
         client=True,
         now=now or datetime.now(UTC),
-        days=days,
+        life=life,
     )
 
 
@@ -210,7 +244,7 @@ def make_request() -> tuple[bytes, bytes]:
     """A new key and a request for a certificate, both in PEM. It names nobody: who it is for, the hub says."""
     key = ec.generate_private_key(ec.SECP256R1())
     request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
-    return _key_pem(key), request.public_bytes(serialization.Encoding.PEM)
+    return key_pem(key), request.public_bytes(serialization.Encoding.PEM)
 
 
 def requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
@@ -226,6 +260,34 @@ def requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     if not is_signed:
         raise PkiError("The certificate request is not signed by its own key.")
     return key
+
+
+def renewal_time(certificate: x509.Certificate) -> datetime:
+    """When a certificate is to be renewed: in the middle of the life that it was given."""
+    begin = certificate.not_valid_before_utc + _BACKDATED
+    return begin + (certificate.not_valid_after_utc - begin) / 2
+
+
+def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def trusted(authorities_pem: bytes) -> list[x509.Certificate]:
+    """The authorities in a ``ca.pem``. Raises ``PkiError``."""
+    try:
+        return x509.load_pem_x509_certificates(authorities_pem)
+    except ValueError as error:
+        raise PkiError(f"The certificates of the authority cannot be read: {error}.") from error
+
+
+def trust_digest(authorities_pem: bytes) -> bytes:
+    """What tells two sets of authorities apart, whatever their order. Raises ``PkiError``."""
+    prints = sorted(certificate.fingerprint(hashes.SHA256()) for certificate in trusted(authorities_pem))
+    return hashlib.sha256(b"".join(prints)).digest()
 
 
 def fingerprint(certificate_pem: bytes) -> bytes:
@@ -246,36 +308,63 @@ def ensure_pki(pki_dir: Path, local_node_id: UUID, generation: int = 1, now: dat
     now = now or datetime.now(UTC)
     pki_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     pki_dir.chmod(0o700)
-    with _locked(pki_dir):
-        authority = _ensure_authority(pki_dir, now)
-        identity = NodeIdentity(local_node_id, generation)
-        wanted: tuple[tuple[str, str, Callable[[], Pair]], ...] = (
-            ("hub", HUB_URI, lambda: issue_hub(authority, now)),
-            ("hub-server", HUB_URI, lambda: issue_hub_server(authority, now)),
-            ("local", identity.uri, lambda: issue_node(authority, identity, now)),
-        )
-        for name, uri, make in wanted:
-            if not _is_good(pki_dir / f"{name}.pem", pki_dir / f"{name}.key", authority, uri, now):
-                pair = make()
-                _write(pki_dir / f"{name}.key", pair.key)
-                _write(pki_dir / f"{name}.pem", pair.certificate)
+    with locked(pki_dir):
+        authorities = _ensure_authorities(pki_dir, now)
+        ensure_leaves(pki_dir, authorities, NodeIdentity(local_node_id, generation), now)
+
+
+def ensure_leaves(pki_dir: Path, authorities: Authorities, local: NodeIdentity, now: datetime) -> None:
+    """Make or renew the hub's own certificates and the local node's. The caller has the directory's lock."""
+    hub = authorities.for_the_hub
+    wanted: tuple[tuple[str, str, Authority, Callable[[], Pair]], ...] = (
+        ("hub", HUB_URI, hub, lambda: issue_hub(hub, now)),
+        ("hub-server", HUB_URI, hub, lambda: issue_hub_server(hub, now)),
+        ("local", local.uri, authorities.issuing, lambda: issue_node(authorities.issuing, local, now)),
+    )
+    for name, uri, authority, make in wanted:
+        if not _is_good(pki_dir / f"{name}.pem", pki_dir / f"{name}.key", authority, uri, now):
+            pair = make()
+            write(pki_dir / f"{name}.key", pair.key)
+            write(pki_dir / f"{name}.pem", pair.certificate)
 
 
 def load_authority(pki_dir: Path) -> Authority:
-    """The home's own authority. Raises ``PkiError`` if it is not there or does not fit together."""
+    """The home's own authority that issues. Raises ``PkiError`` if it is not there or does not fit together."""
+    return load_authorities(pki_dir).issuing
+
+
+def load_authorities(pki_dir: Path) -> Authorities:
+    """Raises ``PkiError`` if they are not there or do not fit together."""
     try:
-        certificate = x509.load_pem_x509_certificate((pki_dir / "ca.pem").read_bytes())
-        key = serialization.load_pem_private_key((pki_dir / "ca.key").read_bytes(), None)
+        certificates = x509.load_pem_x509_certificates((pki_dir / "ca.pem").read_bytes())
     except (OSError, ValueError) as error:
         raise PkiError(f"The certificate authority in {pki_dir} cannot be read: {error}.") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise PkiError(f"{pki_dir}/ca.key is not the key of {pki_dir}/ca.pem. Put back the one that belongs to it.")
-    return Authority(certificate, key)
+    return Authorities(*(Authority(certificate, _key_of(pki_dir, certificate)) for certificate in certificates[:2]))
 
 
-def _ensure_authority(pki_dir: Path, now: datetime) -> Authority:
+def own_key_path(pki_dir: Path, certificate: x509.Certificate) -> Path:
+    """Where the key of an authority lies until ``ca.key``, which belongs to the former one, gets free."""
+    return pki_dir / f"ca-{certificate.fingerprint(hashes.SHA256()).hex()[:16]}.key"
+
+
+def _key_of(pki_dir: Path, certificate: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+    for path in (own_key_path(pki_dir, certificate), pki_dir / "ca.key"):
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise PkiError(f"The certificate authority in {pki_dir} cannot be read: {path.name}: {error}.") from error
+        if isinstance(key, ec.EllipticCurvePrivateKey) and key.public_key() == certificate.public_key():
+            return key
+    raise PkiError(
+        f"{pki_dir}/ca.key is missing, or not the key of {pki_dir}/ca.pem. Put back the one that belongs to it."
+    )
+
+
+def _ensure_authorities(pki_dir: Path, now: datetime) -> Authorities:
     certificate, key = pki_dir / "ca.pem", pki_dir / "ca.key"
-    if certificate.exists() and not key.exists():
+    if certificate.exists() and not key.exists() and not any(pki_dir.glob("ca-*.key")):
         raise PkiError(
             f"{certificate} is there but its key {key.name} is missing. Put it back from a copy; or remove the "
             f"directory {pki_dir}: the next start makes a new authority, and every joined node must join again."
@@ -283,15 +372,15 @@ def _ensure_authority(pki_dir: Path, now: datetime) -> Authority:
     if not certificate.exists():
         # The key is written first, so that a certificate without a key is always a loss and never a half start.
         if not key.exists():
-            _write(key, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+            write(key, key_pem(ec.generate_private_key(ec.SECP256R1())))
         try:
             loaded = serialization.load_pem_private_key(key.read_bytes(), None)
         except ValueError as error:
             raise PkiError(f"{key} is not a private key: {error}. Remove it to begin anew.") from error
         if not isinstance(loaded, ec.EllipticCurvePrivateKey):
             raise PkiError(f"{key} is not an elliptic curve key. Remove it to begin anew.")
-        _write(certificate, _self_signed(loaded, "AgentHub", now).pem)
-    return load_authority(pki_dir)
+        write(certificate, _self_signed(loaded, "AgentHub", now).pem)
+    return load_authorities(pki_dir)
 
 
 def _self_signed(key: ec.EllipticCurvePrivateKey, name: str, now: datetime) -> Authority:
@@ -316,8 +405,9 @@ def _is_good(certificate_path: Path, key_path: Path, authority: Authority, uri: 
     try:
         certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
         key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-        certificate.verify_directly_issued_by(authority.certificate)
-    except (OSError, ValueError, TypeError, InvalidSignature):
+    except (OSError, ValueError, TypeError):
+        return False
+    if not is_issued_by(certificate, authority.certificate):
         return False
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         return False
@@ -355,14 +445,14 @@ def _key_usage(*, is_authority: bool) -> x509.KeyUsage:
     )
 
 
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 @contextmanager
-def _locked(pki_dir: Path) -> Iterator[None]:
+def locked(pki_dir: Path) -> Iterator[None]:
     descriptor = os.open(pki_dir / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -371,7 +461,7 @@ def _locked(pki_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes) -> None:
     """The whole file, 0600, on the disk under its own name or not at all."""
     beside = path.with_name(f".{path.name}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -15,6 +15,7 @@ from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid, WrongState
 
+from .leases import void_lease
 from .models import Node
 
 RESERVED: Final = frozenset({"main", Node.LOCAL})
@@ -76,6 +77,8 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
         raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _FIXED_LOCALLY)})
     for name, value in changes.items():
         setattr(node, name, value)
+    if changes.get("is_enabled") and node.revoked_at and node.direction == Node.Direction.DIAL:
+        changes["revoked_at"] = node.revoked_at = None  # its certificates are not the hub's to void
     _check(node, changes.keys() | ({"grpc_target"} if "direction" in changes else set()))
     node.save(update_fields=sorted(changes))
     record(None, "node.edited", by=by, of=("node", node.pk), node=node.pk, changed=sorted(changes))
@@ -157,6 +160,7 @@ def _retire(node: Node) -> None:
     node.generation += 1
     node.is_enabled, node.is_cordoned, node.removed_at = False, True, timezone.now()
     node.save(update_fields=["slug", "generation", "is_enabled", "is_cordoned", "removed_at"])
+    void_lease(node)
 
 
 def _known(fields: dict[str, Any]) -> dict[str, Any]:

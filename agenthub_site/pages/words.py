@@ -51,6 +51,10 @@ REASONS: Final[dict[Reason, Words]] = {
         "The node has been silent for too long, so this run's fate is unknown.",
         "It goes on by itself when the node is back; look at the machine and its network.",
     ),
+    Reason.NODE_REVOKED: Words(
+        "The node was revoked, so the hub hears no more of this run.",
+        "Join the machine again under the same name and it goes on; else it ends as failed in an hour.",
+    ),
     Reason.FINISHED: Words("Finished."),
     Reason.CANCELLED: Words(
         "Cancelled before it was done.", "What the agent wrote so far is in its workspace; run it again to go on."

@@ -66,16 +66,19 @@ def lose_run(run_id: UUID) -> None:
 
 @transaction.atomic
 def mark_lost(run: Run, *, silent_since: datetime) -> bool:
-    """The node is silent beyond the agent's grace: the run's fate is unknown, and is called unknown.
+    """The node is silent beyond the agent's grace, or revoked: the run's fate is unknown, and is called unknown.
 
     False if the node was heard meanwhile (its link looks at runs on connecting only), or the run has moved on.
     """
     node = lock_node(run.placed_node_id)
     run = lock_run(run.pk)
     was_heard = node.last_heard_at is not None and node.last_heard_at >= silent_since
-    if was_heard or run.state not in ON_NODE or not move_run(run, State.LOST, by=SYSTEM, reason=Reason.NODE_SILENT):
+    reason = Reason.NODE_REVOKED if node.revoked_at else Reason.NODE_SILENT
+    if (was_heard and not node.revoked_at) or run.state not in ON_NODE:
         return False
-    append_event(run, StateChanged(state=State.LOST, reason=Reason.NODE_SILENT))
+    if not move_run(run, State.LOST, by=SYSTEM, reason=reason):
+        return False
+    append_event(run, StateChanged(state=State.LOST, reason=reason))
     return True
 
 

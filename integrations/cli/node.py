@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from .client import Client, Json
 from .commands import Missing, Wrong, ask_hub, fail, list_nodes, shape
 from .exits import MEANINGS, Exit
+from .node_authority import HELP as ROTATE_CA_HELP
+from .node_authority import add_arguments as add_authority_arguments
+from .node_authority import rotate_authority
 from .parsers import Parser
 from .render import clean
 from .where import Where, short
@@ -20,6 +23,7 @@ from .where import Where, short
 if TYPE_CHECKING:
     from nodes.contract.errors import HubError
 
+TOKEN_BYTES = 8192
 _EXAMPLES = """\
 examples:
   agenthub node token gpu-01                      on the hub: prints the command to join
@@ -56,17 +60,21 @@ def _parser() -> Parser:
     revoke.add_argument("--yes", action="store_true", help="yes, end its link and its part")
     join = words.add_parser("join", help="on a machine: become a node, and serve")
     join.add_argument("url", help="the hub's address, as `agenthub node token` prints it")
-    join.add_argument("--token", required=True, help="the token, which begins with ahj_")
+    given = join.add_mutually_exclusive_group(required=True)
+    given.add_argument("--token", help="the token, which begins with ahj_; others on this machine may see it in `ps`")
+    given.add_argument("--token-file", metavar="FILE", help="a file that holds the token; - reads standard input")
     join.add_argument("--listen", metavar="HOST:PORT", default="", help="have the hub dial this machine there")
     join.add_argument("--home", metavar="DIR", help="the node's home (default: AGENTHUB_HOME, or ~/.agenthub)")
     join.add_argument("--no-start", action="store_true", help="only join; `agenthub node run` starts it")
     rotate = words.add_parser("rotate", help="on a node: get a new key and certificate now")
+    authority = words.add_parser("rotate-ca", help=ROTATE_CA_HELP)
+    add_authority_arguments(authority)
     listing = words.add_parser("list", help="on the hub: list the nodes")
     bootstrap = words.add_parser(
         "bootstrap-token", help="on the hub's machine: print the token of nodes by configuration"
     )
     forget = words.add_parser("forget-hub", help="on a node by configuration: accept another hub")
-    for each in (token, revoke, join, rotate, listing, bootstrap, forget):
+    for each in (token, revoke, join, rotate, authority, listing, bootstrap, forget):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
     return parser
 
@@ -132,7 +140,8 @@ def _on_machine(options: argparse.Namespace, where: Where) -> int:
 def _join(options: argparse.Namespace, where: Where) -> int:
     from nodes.server.joining import join
 
-    place = join(where.home, options.url, options.token, options.listen)
+    token = options.token or _read_token(options.token_file)
+    place = join(where.home, options.url, token, options.listen)
     told: dict[str, Any] = {"name": place.slug, "home": str(where.home), "hub": place.addresses[0]}
     if options.json:
         print(json.dumps(told), flush=True)
@@ -143,9 +152,22 @@ def _join(options: argparse.Namespace, where: Where) -> int:
         )
     if options.no_start:
         return Exit.OK
-    from nodes.server.main import main as run
+    sys.stderr.flush()
+    # The arguments anew: what serves from here on does not show the token to those who list processes.
+    serve = [sys.executable, "-P", "-m", "agenthub_site.main", "node", "run", "--take-over"]
+    return os.execv(sys.executable, serve)  # noqa: S606
 
-    return run([])
+
+def _read_token(path: str) -> str:
+    from nodes.contract.errors import ConfigError
+
+    try:
+        if path == "-":
+            return sys.stdin.read(TOKEN_BYTES)
+        with Path(path).expanduser().open("r", encoding="utf-8") as file:
+            return file.read(TOKEN_BYTES)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"The token cannot be read from {path}: {error}.") from error
 
 
 def _rotate(options: argparse.Namespace, where: Where) -> int:
@@ -198,6 +220,7 @@ HUB_WORDS: dict[str, Callable[[Client, argparse.Namespace], Exit]] = {
     "token": _make_token,
     "list": list_nodes,
     "revoke": _revoke,
+    "rotate-ca": rotate_authority,
 }
 MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {
     "join": _join,

@@ -168,6 +168,7 @@ class InternalGrpcConfig(Section):
     listen: Address = "127.0.0.1:50051"
     addresses: Addresses = []
     """What nodes are told to dial, the best first; empty, it is worked out from ``listen`` and ``public_url``."""
+    certificate_hours: Annotated[float, Field(gt=0, le=24 * 90)] = 7 * 24.0
     security: SecurityConfig = SecurityConfig()
     auth: AuthConfig = AuthConfig()
     bootstrap: BootstrapConfig = BootstrapConfig()

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     STALLED = "stalled"
     CANCEL_REQUESTED = "cancel_requested"
     NODE_SILENT = "node_silent"
+    NODE_REVOKED = "node_revoked"
     # Ended as asked.
     FINISHED = "finished"
     CANCELLED = "cancelled"

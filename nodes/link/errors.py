@@ -95,6 +95,13 @@ class LinkProtocolError(LinkError):
     message = "The other end of the link does not follow the protocol."
 
 
+class ProtocolUnsupported(LinkError):
+    """There is no version of the protocol that both ends speak: one of them is too old for the other."""
+
+    code, grpc = "protocol_unsupported", "FAILED_PRECONDITION"
+    message = "Hub and node are too far apart in their versions."
+
+
 class FrameTooLarge(TooLarge):
     """A frame over ``FRAME_BYTES``. Not sent; the link goes on."""
 

@@ -91,6 +91,7 @@ class Enrolled:
     generation: int
     certificate: str
     authority: str
+    """All that the hub trusts, the one that issues first; PEM."""
     addresses: tuple[str, ...]
 
     def proof(self, key: bytes, csr: str) -> str:
@@ -107,6 +108,14 @@ def is_same(proof: str, expected: str) -> bool:
 def renewal_message(node_id: UUID, timestamp: int, csr: str) -> bytes:
     """What the node's present key signs to get its next certificate."""
     return _joined("agenthub renew v1", str(node_id), str(timestamp), csr)
+
+
+def authorities_message(csr: str, authorities: str) -> bytes:
+    """What an authority that the node trusts already signs, to say whom to trust from now on.
+
+    Bound to the request, whose key is new each time, so that no earlier word can be put in its place.
+    """
+    return _joined("agenthub authorities v1", csr, authorities)
 
 
 def _proof(key: bytes, purpose: str, *parts: str) -> str:

@@ -28,6 +28,7 @@ LANE_OF = {
     "pong": Lane.HEARTBEAT,
     "hello": Lane.RESULT,
     "welcome": Lane.RESULT,
+    "trust": Lane.RESULT,
     "result": Lane.RESULT,
     "ack": Lane.RESULT,
     "file_ack": Lane.RESULT,

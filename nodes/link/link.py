@@ -24,12 +24,13 @@ from .errors import (
     LinkProtocolError,
     LinkSilent,
     NodeMismatch,
+    ProtocolUnsupported,
 )
 from .lanes import LANE_OF, Lane, Lanes
+from .versions import PROTOCOL, SPOKEN, Spoken
 
 logger = structlog.get_logger(__name__)
 
-PROTOCOL = 1
 INBOUND_BYTES = 64 * 1024 * 1024
 """What may wait for the handler. Credit keeps a well-behaved peer far below; a flood is cut."""
 WRITE_SECONDS = 20.0
@@ -75,6 +76,10 @@ class Link(Generic[Sent, Received]):
 
     def __init__(self, wire: Wire[Sent, Received], address: str, *, silence_seconds: float = SILENT_SECONDS) -> None:
         self.address = address
+        self.speaks = SPOKEN
+        """Before the first frame: which versions of the protocol this end speaks."""
+        self.protocol = PROTOCOL
+        """After it: the version that both ends speak."""
         self._wire: Wire[Sent, Received] = wire
         self._lanes: Lanes[Sent] = Lanes()
         self._inbound: deque[tuple[Received, int]] = deque()
@@ -263,9 +268,10 @@ class Link(Generic[Sent, Received]):
         self.cut(error)
         return error
 
-    def _check_protocol(self, theirs: int) -> None:
-        if theirs != PROTOCOL:
-            raise self._broken(f"{self.address} speaks version {theirs} of the link's protocol, this end {PROTOCOL}.")
+    async def _refuse(self, error: LinkError) -> LinkError:
+        """Tell the other end why, and end the link; the error is the caller's to raise."""
+        await self.aclose(error.text, error.code)
+        return error
 
 
 class HubEnd(Link[HubFrame, NodeFrame]):
@@ -299,20 +305,31 @@ class HubEnd(Link[HubFrame, NodeFrame]):
         return round(median(trips) * 1_000, 2) if len(trips) >= LEAST_PINGS else None
 
     async def hello(self, timeout: float = 10.0) -> Hello:
-        """The node's first frame. ``CertificateMismatch`` or ``NodeMismatch`` if it names another node."""
+        """The node's first frame. ``CertificateMismatch`` or ``NodeMismatch`` if it names another node.
+
+        ``ProtocolUnsupported`` if there is no version that both ends speak. All are said to the node as well.
+        """
         hello = (await self._first("hello", timeout)).hello
-        self._check_protocol(hello.protocol)
         if hello.node_id != (self._registered_as or str(self.node.node_id)):
             said = f"{hello.node_id!r:.140}"
-            error = (
+            raise await self._refuse(
                 NodeMismatch(f"{self.address} says it is {said}, not {self._registered_as!r}.", cause=Cause.WRONG_NODE)
                 if self._registered_as
                 else CertificateMismatch(
                     f"{self.address} shows the certificate of node {self.node.node_id} and says it is {said}."
                 )
             )
-            self.cut(error)
-            raise error
+        theirs = Spoken(hello.oldest_protocol or hello.protocol, hello.protocol)
+        agreed = self.speaks.agree(theirs)
+        if agreed is None:
+            older = "node" if theirs.newest < self.speaks.oldest else "hub"
+            raise await self._refuse(
+                ProtocolUnsupported(
+                    f"The node ({hello.version[:64] or 'of unknown version'}) speaks {theirs} of the link's protocol, "
+                    f"the hub {self.speaks}: upgrade the {older}."
+                )
+            )
+        self.protocol = agreed
         return hello
 
     def _take_in(self, frame: NodeFrame) -> bool:
@@ -354,7 +371,15 @@ class NodeEnd(Link[NodeFrame, HubFrame]):
         return True
 
     async def welcome(self, timeout: float = 10.0) -> Welcome:
-        """The hub's first frame: its epoch, and what it has committed."""
+        """The hub's first frame: its epoch, and what it has committed. ``ProtocolUnsupported``, said to the hub too."""
         welcome = (await self._first("welcome", timeout)).welcome
-        self._check_protocol(welcome.protocol)
+        if welcome.protocol not in self.speaks:
+            older = "hub" if welcome.protocol < self.speaks.oldest else "node"
+            raise await self._refuse(
+                ProtocolUnsupported(
+                    f"The hub speaks version {welcome.protocol} of the link's protocol, the node {self.speaks}: "
+                    f"upgrade the {older}."
+                )
+            )
+        self.protocol = welcome.protocol
         return welcome

@@ -5,7 +5,6 @@ may ask for health and reflection, and only a hub with a token gets a link.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, TypeVar
 
@@ -37,6 +36,8 @@ MAX_CALLS = 64
 """A node has one hub, and those who look at its health."""
 MAX_NODES = 10_000
 AnyLink = TypeVar("AnyLink", HubEnd, NodeEnd)
+_handling: set[asyncio.Future[None]] = set()
+"""What still runs, kept from being forgotten."""
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
@@ -135,7 +136,7 @@ def _node_server(
 
 
 def hub_server(
-    credentials: Credentials,
+    credentials: Credentials | grpc.ServerCredentials,
     handler: Callable[[HubEnd], Awaitable[object]],
     *,
     silence_seconds: float = SILENT_SECONDS,
@@ -152,8 +153,10 @@ def hub_server(
         await context.send_initial_metadata(((ACCEPTED, "1"),))
         await _handle(HubEnd(wire, context.peer(), node, silence_seconds=silence_seconds), handler)
 
+    if isinstance(credentials, Credentials):
+        credentials = credentials.for_listening()
     return LinkServer(
-        credentials.for_listening(),
+        credentials,
         HUB_LINK,
         grpc.stream_stream_rpc_method_handler(connect, NodeFrame.FromString, HubFrame.SerializeToString),
         MAX_NODES,
@@ -163,6 +166,8 @@ def hub_server(
 async def _handle(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -> None:
     """Run the handler in a task of its own: a cut link is an error that it can catch, not its cancellation."""
     task = asyncio.ensure_future(_run(link, handler))
+    _handling.add(task)
+    task.add_done_callback(_handling.discard)
     over = asyncio.ensure_future(link.wait_closed())
     try:
         await asyncio.wait((task, over), return_when=asyncio.FIRST_COMPLETED)
@@ -171,9 +176,10 @@ async def _handle(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]
         raise
     finally:
         over.cancel()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(HANDLER_SECONDS):
-                await task
+        # Not waited for directly: the call is cancelled when the other end leaves, and the handler is to finish.
+        done, _ = await asyncio.wait((task,), timeout=HANDLER_SECONDS)
+        if not done:
+            task.cancel()
 
 
 async def _run(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -> None:

@@ -25,7 +25,7 @@ class NodeFrame(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
 
 class HubFrame(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye", "ping")
+    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye", "ping", "trust")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +34,7 @@ class HubFrame(_message.Message):
     FILE_ACK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     PING_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     command: Command
@@ -42,7 +43,8 @@ class HubFrame(_message.Message):
     file_ack: FileAck
     goodbye: Goodbye
     ping: Ping
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ...) -> None: ...
+    trust: Trust
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ...) -> None: ...
 
 class Ping(_message.Message):
     __slots__ = ("number",)
@@ -65,7 +67,7 @@ class Goodbye(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch", "worktree_modes", "cpus", "versions", "instance")
+    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch", "worktree_modes", "cpus", "versions", "instance", "oldest_protocol", "trust")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +98,8 @@ class Hello(_message.Message):
     CPUS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     node_id: str
     version: str
@@ -112,7 +116,9 @@ class Hello(_message.Message):
     cpus: int
     versions: _containers.ScalarMap[str, str]
     instance: str
-    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ..., worktree_modes: _Optional[_Iterable[str]] = ..., cpus: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., instance: _Optional[str] = ...) -> None: ...
+    oldest_protocol: int
+    trust: bytes
+    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ..., worktree_modes: _Optional[_Iterable[str]] = ..., cpus: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., instance: _Optional[str] = ..., oldest_protocol: _Optional[int] = ..., trust: _Optional[bytes] = ...) -> None: ...
 
 class Runtime(_message.Message):
     __slots__ = ("preset", "version", "found", "logged_in", "detail")
@@ -141,16 +147,24 @@ class HeldRun(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., last_origin_seq: _Optional[int] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "epoch", "acked", "credit_batches")
+    __slots__ = ("protocol", "epoch", "acked", "credit_batches", "trust")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACKED_FIELD_NUMBER: _ClassVar[int]
     CREDIT_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     epoch: int
     acked: _containers.RepeatedCompositeFieldContainer[RunAck]
     credit_batches: int
-    def __init__(self, protocol: _Optional[int] = ..., epoch: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[RunAck, _Mapping]]] = ..., credit_batches: _Optional[int] = ...) -> None: ...
+    trust: Trust
+    def __init__(self, protocol: _Optional[int] = ..., epoch: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[RunAck, _Mapping]]] = ..., credit_batches: _Optional[int] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ...) -> None: ...
+
+class Trust(_message.Message):
+    __slots__ = ("digest",)
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    def __init__(self, digest: _Optional[bytes] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("number", "clock_us", "live_runs", "load", "memory_free", "disk_free", "disk_total", "memory_total")

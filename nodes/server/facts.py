@@ -15,12 +15,13 @@ import structlog
 
 from nodes.contract.config import Config, expand
 from nodes.contract.ids import now_us
-from nodes.link.link import PROTOCOL
+from nodes.link.versions import SPOKEN, Spoken
 from nodes.pb import link_pb2 as pb
 from nodes.runtimes.probe import Found, ask_version, find_runtimes, probe
 
 from . import proc
 from .environment import base_environment
+from .joining import trust_of
 
 logger = structlog.get_logger(__name__)
 
@@ -57,10 +58,11 @@ class Facts:
             async with asyncio.timeout(FIRST_LOOK_SECONDS):
                 await self._looked.wait()
 
-    def hello(self, runs: Sequence[pb.HeldRun], epoch: int) -> pb.Hello:
+    def hello(self, runs: Sequence[pb.HeldRun], epoch: int, speaks: Spoken = SPOKEN) -> pb.Hello:
         roots = [*(expand(path) for path in self._config.safe_paths), self._config.worktree_root]
         return pb.Hello(
-            protocol=PROTOCOL,
+            protocol=speaks.newest,
+            oldest_protocol=speaks.oldest,
             node_id=self._node_id,
             version=self._version,
             boot_id=proc.boot_id(),
@@ -85,6 +87,7 @@ class Facts:
             worktree_modes=self._worktree_modes,
             cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
             versions={"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}"},
+            trust=trust_of(self._config.pki_dir),
         )
 
     @property

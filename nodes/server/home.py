@@ -3,7 +3,10 @@
 import fcntl
 import json
 import os
+import signal
 import threading
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +15,9 @@ from nodes.contract.errors import ConfigError, Conflict
 from nodes.link.gate import KnownHub
 
 from .files import PRIVATE_DIR, PRIVATE_FILE, write_durably
+
+TAKE_OVER_SECONDS = 20.0
+"""How long whoever serves a home may take to leave it when another node server takes over."""
 
 
 class AlreadyServed(Conflict):
@@ -36,14 +42,40 @@ class NodeHome:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            holder = int(text) if text.isdecimal() else 0
             os.close(descriptor)
             raise AlreadyServed(
-                f"Another node server (pid {holder}) already serves {self.path}. Stop it first, or use another home."
+                f"Another node server (pid {holder or 'unknown'}) already serves {self.path}. Take over from it "
+                "(agenthub node run --take-over), stop it first, or use another home.",
+                pid=holder,
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         return descriptor
+
+    def take_over(self, seconds: float = TAKE_OVER_SECONDS) -> int:
+        """As ``lock``, but ask whoever serves to leave, and wait for that. Runs do not notice.
+
+        Raises ``AlreadyServed`` if it does not leave in time; nothing is forced.
+        """
+        deadline, asked = time.monotonic() + seconds, 0
+        while True:
+            try:
+                return self.lock()
+            except AlreadyServed as error:
+                holder = int(error.data.get("pid") or 0)
+                if holder and holder != asked and _has_open(holder, self.path / "lock"):
+                    with suppress(ProcessLookupError, PermissionError):
+                        os.kill(holder, signal.SIGTERM)
+                    asked = holder
+                if time.monotonic() > deadline:
+                    raise AlreadyServed(
+                        f"The node server (pid {holder or 'unknown'}) that serves {self.path} was asked to leave and "
+                        f"has not within {seconds:.0f} s. End it, then start this one again.",
+                        pid=holder,
+                    ) from None
+            time.sleep(0.02)
 
     def read_id(self) -> UUID:
         """The node's id, as the hub wrote it at its first start. Raises ``ConfigError`` that says what to do."""
@@ -108,3 +140,20 @@ class NodeHome:
 
     def write_address(self, address: str) -> None:
         write_durably(self.path / "address", address.encode())
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Whether a process has the file open: a number alone might be another process's by now."""
+    wanted = path.stat()
+    try:
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    found = entry.stat()
+                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        return True
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()  # where there is no /proc, the number has to do
+    except PermissionError:
+        return False
+    return False

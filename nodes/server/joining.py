@@ -1,7 +1,7 @@
 """The machine's side of joining and renewing, over HTTP(S). What comes back is checked by proof, not by who sent it.
 
-A joined home holds ``node/id``, ``node/hub.json`` (where the hub is), ``pki/ca.pem``, and ``pki/node.pem``:
-certificate and key in one file, so that a renewal is one rename.
+A joined home holds ``node/id``, ``node/hub.json`` (where the hub is), ``pki/ca.pem`` (whom the node trusts; two while
+the hub replaces its authority), and ``pki/node.pem``: certificate and key in one file, so that a renewal is one rename.
 """
 
 import base64
@@ -24,7 +24,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from nodes import pki
 from nodes.contract.errors import ConfigError, Conflict, HubError, Unavailable
-from nodes.link.joining import Enrolled, TokenText, derive_key, is_same, renewal_message, request_proof
+from nodes.link.joining import (
+    Enrolled,
+    TokenText,
+    authorities_message,
+    derive_key,
+    is_same,
+    renewal_message,
+    request_proof,
+)
 
 from .files import PRIVATE_DIR, write_durably
 
@@ -103,11 +111,11 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
         proof = str(answer["proof"])
     except (KeyError, TypeError, ValueError) as error:
         raise NotTheHub(f"{url} answers, but not as a hub does.") from error
-    authority = enrolled.authority.encode()
-    if not is_same(proof, enrolled.proof(key, asked)) or pki.fingerprint(authority) != text.fingerprint:
+    authorities = enrolled.authority.encode()
+    if not is_same(proof, enrolled.proof(key, asked)) or text.fingerprint not in _fingerprints(authorities):
         raise NotTheHub(f"Whoever answers at {url} is not the hub that made this token. Nothing was written.")
     identity = pki.NodeIdentity(enrolled.node, enrolled.generation)
-    _check_certificate(enrolled.certificate.encode(), authority, identity, csr)
+    _check_certificate(enrolled.certificate.encode(), authorities, identity, csr)
     place = HubPlace(url.rstrip("/"), enrolled.addresses or text.addresses, enrolled.slug, listen)
     _write_home(home, enrolled, key_pem, place)
     return place
@@ -133,8 +141,13 @@ def renew(home: Path) -> datetime:
         "certificate": certificate.public_bytes(serialization.Encoding.PEM).decode(),
         "signature": base64.b64encode(signature).decode(),
     }  # fmt: skip
-    new = str(_post(place.url, "/api/v1/nodes/renew", body).get("certificate", "")).encode()
-    _check_certificate(new, (pki_dir / "ca.pem").read_bytes(), identity, csr)
+    answer = _post(place.url, "/api/v1/nodes/renew", body)
+    new = str(answer.get("certificate", "")).encode()
+    present_authorities = (pki_dir / "ca.pem").read_bytes()
+    authorities = _authorities_in(answer, present_authorities, csr.decode())
+    _check_certificate(new, authorities, identity, csr)
+    if authorities != present_authorities:  # first: whoever issued the new certificate is to be trusted before it
+        write_durably(pki_dir / "ca.pem", authorities)
     write_durably(pki_dir / "node.pem", new + key_pem)
     return x509.load_pem_x509_certificate(new).not_valid_after_utc
 
@@ -142,8 +155,45 @@ def renew(home: Path) -> datetime:
 def renews_in(home: Path, now: datetime | None = None) -> timedelta:
     """How long the present certificate is good before it is to be renewed: half of its life."""
     certificate = x509.load_pem_x509_certificate((home / "pki/node.pem").read_bytes())
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return begin + (end - begin) / 2 - (now or datetime.now(UTC))
+    return pki.renewal_time(certificate) - (now or datetime.now(UTC))
+
+
+def trust_of(pki_dir: Path) -> bytes:
+    """The digest of whom this machine trusts; empty if that cannot be told."""
+    try:
+        return pki.trust_digest((pki_dir / "ca.pem").read_bytes())
+    except (OSError, pki.PkiError):
+        return b""
+
+
+def _authorities_in(answer: dict[str, Any], present: bytes, csr: str) -> bytes:
+    """Whom to trust from now on: what the hub says, if an authority that is trusted already has signed it."""
+    said = str(answer.get("authorities") or "")
+    if not said:  # a hub of an earlier version, which has one for good
+        return present
+    message = authorities_message(csr, said)
+    try:
+        signature = base64.b64decode(str(answer.get("proof", "")), validate=True)
+    except ValueError:
+        signature = b""
+    if not any(_has_signed(authority, message, signature) for authority in pki.trusted(present)):
+        raise NotTheHub("Whoever answers wants other authorities trusted, and no authority that is trusted says so.")
+    return said.encode()
+
+
+def _has_signed(authority: x509.Certificate, message: bytes, signature: bytes) -> bool:
+    key = authority.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _fingerprints(authorities: bytes) -> list[bytes]:
+    return [certificate.fingerprint(hashes.SHA256()) for certificate in pki.trusted(authorities)]
 
 
 def _target_of(listen: str, url: str) -> str:
@@ -176,13 +226,14 @@ def _check_home(home: Path) -> None:
         )
 
 
-def _check_certificate(certificate_pem: bytes, authority_pem: bytes, identity: pki.NodeIdentity, csr: bytes) -> None:
+def _check_certificate(certificate_pem: bytes, authorities: bytes, identity: pki.NodeIdentity, csr: bytes) -> None:
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority_pem))
         is_ours = certificate.public_key() == pki.requested_key(csr)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError) as error:
         raise NotTheHub(f"What came as a certificate is none of the hub's: {error}.") from error
+    if not any(pki.is_issued_by(certificate, authority) for authority in pki.trusted(authorities)):
+        raise NotTheHub("The certificate that came is not of an authority of the hub.")
     if not is_ours or pki.identity_of(certificate_pem) != identity:
         raise NotTheHub("The certificate that came is not for this node's key.")
 

@@ -39,20 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_REFUSED
     configure_logs(config.log.level, config.log.format)
     try:
-        asyncio.run(_run(config))
+        asyncio.run(_run(config, takes_over=arguments.take_over))
     except HubError as error:
         sys.stderr.write(f"{error.text}\n")
         return EXIT_REFUSED
     return EXIT_OK
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, *, takes_over: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     spawner = SpawnerClient.from_config(config)
-    server = NodeServer(config, spawner)
+    server = NodeServer(config, spawner, takes_over=takes_over)
     await server.start()
     warming = asyncio.create_task(_warm_up(spawner))
     try:
@@ -81,5 +81,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--listen",
         metavar="HOST:PORT",
         help="where to wait for the hub (default: its setting)",
+    )
+    parser.add_argument(
+        "--take-over", action="store_true", help="if a node server runs on this home, ask it to leave; runs go on"
     )
     return parser.parse_args(argv)

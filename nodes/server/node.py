@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from dataclasses import replace
 from uuid import UUID
 
 import structlog
@@ -23,6 +24,7 @@ from .held import Starter
 from .holding import HeldRuns
 from .home import NodeHome
 from .joining import HubPlace
+from .renewal import Renewal
 from .session import Parts, Session, StaleEpoch
 from .tunnel import Tunnel
 
@@ -34,8 +36,9 @@ STOP_SECONDS = 1.0
 class NodeServer:
     """One per home. ``start`` takes everything back that is there; ``stop`` leaves it going."""
 
-    def __init__(self, config: Config, starter: Starter) -> None:
+    def __init__(self, config: Config, starter: Starter, *, takes_over: bool = False) -> None:
         self._config = config
+        self._takes_over = takes_over
         self._home = NodeHome(config.node_dir)
         self._starter = starter
         self._lock: int | None = None
@@ -44,6 +47,7 @@ class NodeServer:
         self._session_over = asyncio.Event()
         self._server: LinkServer | None = None
         self._tunnel: Tunnel | None = None
+        self._renewal: Renewal | None = None
         self._parts: Parts
 
     async def start(self) -> str:
@@ -54,7 +58,7 @@ class NodeServer:
         place = HubPlace.load(self._home.path)
         is_configured = place is None and self._config.server.role == "node"
         known_as = self._config.node_name if is_configured else str(self._check_identity(place))
-        self._lock = self._home.lock()
+        self._lock = await asyncio.to_thread(self._home.take_over) if self._takes_over else self._home.lock()
         peer = NodePeer.prepare(self._config) if is_configured else None
         runs = HeldRuns(self._home.runs, self._starter, self._config.node.spool_bytes)
         desk = CommandDesk(runs, self._config.node.capacity)
@@ -79,9 +83,16 @@ class NodeServer:
             return await self._listen(server, self._config.internal_grpc.listen)
         pki_dir = self._config.pki_dir
         if place is None:
-            server = node_server(Credentials.load(pki_dir, "local"), self._serve)
-            return await self._listen(server, self._config.node.listen)
+            # The hub of this home renews this node's certificate as well as its own.
+            files = [pki_dir / name for name in ("ca.pem", "local.pem", "local.key")]
+            renewed = reloading(
+                lambda: Credentials.load(pki_dir, "local"), lambda: [stamp(file) for file in files], is_mutual=True
+            )
+            return await self._listen(node_server(renewed, self._serve), self._config.node.listen)
         self._tunnel = Tunnel(self._config.home, place, self._serve)
+        self._renewal = Renewal(self._config.home, self._renewed)
+        self._parts = replace(self._parts, hear_trust=self._renewal.hear_trust)
+        self._renewal.start()
         self._tunnel.start()
         if not place.listen:
             return place.addresses[0]
@@ -111,8 +122,9 @@ class NodeServer:
         self._parts.desk.is_stopping = True
         if self._session is not None:
             await self._session.link.aclose("The node server is stopping.", "stopping")
-        if self._tunnel is not None:
-            await self._tunnel.stop()
+        for part in (self._renewal, self._tunnel):
+            if part is not None:
+                await part.stop()
         if self._server is not None:
             await self._server.stop(STOP_SECONDS)
         for task in self._tasks:
@@ -156,6 +168,14 @@ class NodeServer:
             return False
         self._session = session
         return True
+
+    def _renewed(self) -> None:
+        """Tell the hub whom this machine trusts now, or dial it with the new certificate."""
+        if self._session is not None:
+            with contextlib.suppress(LinkError):
+                self._session.say_facts()
+        elif self._tunnel is not None:
+            self._tunnel.hurry()
 
     async def _keep_facts(self) -> None:
         """Look at the machine's runtimes now and then, and tell the hub when they have changed."""

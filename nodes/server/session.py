@@ -1,6 +1,7 @@
 """One connection to a hub, from the node's side: hello, welcome, then heartbeats, commands, records, blobs."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -38,6 +39,8 @@ class Parts:
     facts: Facts
     runs: HeldRuns
     desk: CommandDesk
+    hear_trust: Callable[[bytes], None] = lambda _: None
+    """Told which authorities the hub trusts (``pki.trust_digest``), when a link begins and when they change."""
 
 
 class Session:
@@ -54,7 +57,8 @@ class Session:
         """Say hello and hear the hub's epoch. Raises ``StaleEpoch`` for an owner of the past."""
         home = self._parts.home
         await self._parts.facts.wait_for_first_look()
-        await self.link.send(pb.NodeFrame(hello=self._parts.facts.hello(self._parts.runs.describe(), home.epoch)))
+        hello = self._parts.facts.hello(self._parts.runs.describe(), home.epoch, self.link.speaks)
+        await self.link.send(pb.NodeFrame(hello=hello))
         welcome = await self.link.welcome(WELCOME_SECONDS)
         if welcome.epoch < home.epoch:
             raise StaleEpoch(
@@ -63,6 +67,8 @@ class Session:
                 epoch=home.epoch,
             )
         await asyncio.to_thread(home.keep_epoch, welcome.epoch)
+        if welcome.HasField("trust"):
+            self._parts.hear_trust(welcome.trust.digest)
         return welcome
 
     async def run(self, welcome: pb.Welcome) -> None:
@@ -95,7 +101,7 @@ class Session:
 
     def say_facts(self) -> None:
         """The machine's facts have changed."""
-        self.link.try_send(pb.NodeFrame(hello=self._parts.facts.hello([], self._parts.home.epoch)))
+        self.link.try_send(pb.NodeFrame(hello=self._parts.facts.hello([], self._parts.home.epoch, self.link.speaks)))
 
     async def _receive(self, forwarder: Forwarder, blobs: BlobSender, epoch: int) -> None:
         async for frame in self.link.frames():
@@ -106,6 +112,8 @@ class Session:
                 blobs.answered(frame.file_ack)
             elif kind == "heartbeat":
                 self._parts.desk.clock_behind_seconds = (frame.heartbeat.clock_us - now_us()) / 1_000_000
+            elif kind == "trust":
+                self._parts.hear_trust(frame.trust.digest)
             elif kind == "command":
                 await self._room.acquire()
                 task = asyncio.create_task(self._answer(frame.command, epoch))

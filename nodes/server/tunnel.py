@@ -1,10 +1,10 @@
-"""A joined node's way to its hub: dials, again and again, and renews its certificate by itself."""
+"""A joined node's way to its hub: dials, again and again."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ from nodes.link.dial import dial_hub
 from nodes.link.errors import LinkError
 from nodes.link.link import NodeEnd
 
-from . import joining
 from .joining import HubPlace
 
 logger = structlog.get_logger(__name__)
@@ -25,9 +24,18 @@ LONGEST_SECONDS: Final = 20.0
 REFUSED_SECONDS: Final = 60.0
 """Pause of a node that the hub does not want, or whose place another machine has taken."""
 STEADY_SECONDS: Final = 30.0
-LOOK_SECONDS: Final = 600.0
-_PUT_OUT: Final = frozenset({"node_revoked", "node_duplicate", "superseded"})
 _GONE_THERE: Final = frozenset({"link_silent", "stopping"})
+SAID_EVERY: Final = 100
+PUT_OUT: Final = frozenset({
+    "node_revoked", "node_duplicate", "superseded", "protocol_unsupported", "node_certificate_mismatch",
+})  # fmt: skip
+"""The hub's words for a link that it does not want: trying often does not help, a person has to do something."""
+REMEDIES: Final = {
+    "node_revoked": "Runs that are under way here go on. Join again with a new token: agenthub node token NAME, on the "
+    "hub; the command that it prints takes over from this server.",
+    "superseded": "Another machine, or another node server, uses this node's certificate. If it should not, revoke the "
+    "node on the hub and join again.",
+}
 
 
 class Tunnel:
@@ -37,66 +45,72 @@ class Tunnel:
         self._home = home
         self._place = place
         self._serve = serve
-        self._tasks: list[asyncio.Task[None]] = []
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._keep_renewing(), name="renewal")]
         if not self._place.listen:
-            self._tasks.append(asyncio.create_task(self._keep_dialling(), name="tunnel"))
+            self._task = asyncio.create_task(self._keep_dialling(), name="tunnel")
 
     async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def hurry(self) -> None:
+        """Dial now, if a link is not up: there is reason to believe that it is let in."""
+        self._hurry.set()
 
     async def _keep_dialling(self) -> None:
-        failures, chosen, addresses = 0, 0, self._place.addresses
+        failures, chosen, said, addresses = 0, 0, "", self._place.addresses
         while True:
-            began, code, was_up = time.monotonic(), "", False
-            try:
-                code = await self._serve_once(addresses[chosen % len(addresses)])
-                was_up = True
-            except HubError as error:
-                code = str(error.data.get("code") or error.code)
-                if failures in (0, 10) or failures % 100 == 0:
-                    logger.warning("tunnel.down", code=code, message=error.text, failures=failures)
-            except Exception:  # top of the loop: one broken session must not keep the node away for good
-                logger.exception("tunnel.broken")
+            began = time.monotonic()
+            self._hurry.clear()
+            was_up, code, message = await self._try_once(addresses[chosen % len(addresses)])
             if was_up:  # a line that is cut again and again is made again as often, and not ever later
                 failures = int(time.monotonic() - began < STEADY_SECONDS)
             else:
                 failures += 1
             # Where it was up it is tried first again, unless the hub went silent there, or away.
             chosen += not was_up or code in _GONE_THERE
-            await asyncio.sleep(pause(failures, code))
+            if code != said or failures % SAID_EVERY == 0:
+                what = "tunnel.refused" if code in PUT_OUT else "tunnel.down"
+                logger.warning(what, code=code, message=message, failures=failures, remedy=REMEDIES.get(code, ""))
+            said = code
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause(failures, code)):
+                    await self._hurry.wait()
 
-    async def _serve_once(self, address: str) -> str:
-        """One link, from dialling to its end; the hub's word for why it ended it."""
-        # Read anew each time: it may have been renewed, by us or by `agenthub node rotate`.
-        credentials = await asyncio.to_thread(Credentials.load_joined, self._home / "pki")
-        link = await dial_hub(address, credentials)
+    async def _try_once(self, address: str) -> tuple[bool, str, str]:
+        """Whether there was a link, and why it ended or did not come about: a code, and words."""
+        try:
+            # Read anew each time: it may have been renewed, by us or by `agenthub node rotate`.
+            credentials = await asyncio.to_thread(Credentials.load_joined, self._home / "pki")
+            link = await dial_hub(address, credentials)
+            try:
+                was_up = await self._serve_to_its_end(link)
+            finally:
+                await link.aclose("The node closes the link.")
+            cause: HubError = await link.wait_closed()
+            return was_up, str(cause.data.get("code") or cause.code), cause.text
+        except HubError as error:
+            return False, str(error.data.get("code") or error.code), error.text
+        except Exception as error:  # one broken session must not keep the node away for good
+            logger.exception("tunnel.broken")
+            return False, "broken", repr(error)
+
+    async def _serve_to_its_end(self, link: NodeEnd) -> bool:
+        """Whether the hub welcomed the node; the link itself knows why it is over."""
         try:
             await self._serve(link)
-        finally:
-            await link.aclose("The node closes the link.")
-        cause: LinkError = await link.wait_closed()
-        code = str(cause.data.get("code") or cause.code)
-        if code in _PUT_OUT:
-            logger.warning("tunnel.refused", code=code, message=cause.text)
-        return code
-
-    async def _keep_renewing(self) -> None:
-        while True:
-            try:
-                if joining.renews_in(self._home) <= timedelta():
-                    until = await asyncio.to_thread(joining.renew, self._home)
-                    logger.info("certificate.renewed", until=until.isoformat())
-            except (HubError, OSError, ValueError) as error:
-                logger.warning("certificate.not_renewed", message=str(error))
-            await asyncio.sleep(random.uniform(0.5, 1.0) * LOOK_SECONDS)  # noqa: S311
+        except LinkError:
+            if link.is_open:
+                raise
+            return False
+        return True
 
 
 def pause(failures: int, code: str) -> float:
     """Seconds before dialling again; spread, so that a thousand nodes do not come back at once."""
-    longest = REFUSED_SECONDS if code in _PUT_OUT else min(LONGEST_SECONDS, 0.25 * 2 ** min(failures, 10))
+    longest = REFUSED_SECONDS if code in PUT_OUT else min(LONGEST_SECONDS, 0.25 * 2 ** min(failures, 10))
     return random.uniform(0.3, 1.0) * longest  # noqa: S311

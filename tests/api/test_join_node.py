@@ -176,7 +176,7 @@ def test_joining_gives_a_certificate_for_the_machines_own_key(joined: Machine, a
     assert joined.identity == pki.NodeIdentity(node.pk, node.generation)
     own = serialization.load_pem_private_key(joined.key, None)
     assert certificate.public_key() == own.public_key()
-    assert certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(days=pki.JOINED_DAYS)
+    assert certificate.not_valid_after_utc - datetime.now(UTC) <= timedelta(hours=pki.JOINED_HOURS)
     answer = Enrolled(
         UUID(body["node"]), body["name"], body["generation"], body["certificate"], body["authority"],
         tuple(body["addresses"]),
@@ -269,7 +269,7 @@ def test_renewing_is_possible_after_expiry_for_a_while(joined: Machine, authorit
     public_key = pki.requested_key(joined.csr.encode())
     for days, status in ((pki.RENEW_GRACE_DAYS - 1, 200), (pki.RENEW_GRACE_DAYS + 1, 403)):
         past = datetime.now(UTC) - timedelta(days=days + 1)
-        old = pki.certify_node(authority, joined.identity, public_key, now=past, days=1)
+        old = pki.certify_node(authority, joined.identity, public_key, now=past, life=timedelta(days=1))
         assert joined.renew(certificate=old.decode()).status_code == status
 
 

@@ -41,9 +41,9 @@ class Hub:
         return httpx.Client(base_url=self.address, headers=self.headers, timeout=30)
 
     def part(self, *words: str) -> psutil.Process:
-        """The child whose command line ends with these words."""
+        """The child whose command line has these words."""
         for process in self.parent.children():
-            if process.cmdline()[-len(words) :] == list(words):
+            if " ".join(("agenthub_site.main", *words)) in " ".join(process.cmdline()):
                 return process
         raise LookupError(f"no child runs {' '.join(words)}")
 

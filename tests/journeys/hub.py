@@ -118,7 +118,7 @@ class Hub:
         def find() -> int:
             for process in psutil.Process(self.pid).children():
                 with suppress(psutil.Error):
-                    if process.cmdline()[-len(wanted) :] == wanted:
+                    if " ".join(wanted) in " ".join(process.cmdline()):
                         return process.pid
             return 0
 

@@ -12,9 +12,10 @@ from uuid import UUID
 
 from nodes.contract.config import Config, load_config
 from nodes.link.dial import dial_configured
-from nodes.link.link import PROTOCOL, HubEnd, NodeEnd
+from nodes.link.link import HubEnd, NodeEnd
 from nodes.link.peers import HubPeer, NodePeer
 from nodes.link.serve import configured_server
+from nodes.link.versions import PROTOCOL
 from nodes.pb.link_pb2 import Hello, NodeFrame
 from nodes.pki import NodeIdentity
 from nodes.server.home import NodeHome

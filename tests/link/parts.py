@@ -10,8 +10,9 @@ from uuid import uuid4
 from nodes import pki
 from nodes.link.credentials import Credentials
 from nodes.link.errors import LinkError
-from nodes.link.link import PROTOCOL, NodeEnd
+from nodes.link.link import NodeEnd
 from nodes.link.serve import node_server
+from nodes.link.versions import PROTOCOL
 from nodes.pb.link_pb2 import Hello, NodeFrame
 from nodes.pki import Authority, NodeIdentity, Pair
 

@@ -19,7 +19,7 @@ from nodes.pb.link_pb2 import (
     Records,
     RunRecords,
 )
-from tests.link.parts import Certificates, hello_of, make_certificates
+from tests.link.parts import Certificates, make_certificates
 from tests.support import eventually_async
 
 
@@ -154,16 +154,6 @@ async def test_a_peer_without_credit_that_floods_is_cut(
 async def test_another_frame_in_place_of_hello_breaks_the_link(wire: GatedWire, link: HubEnd) -> None:
     wire.inbound.put_nowait(NodeFrame(result=CommandResult(id="1")))
     with pytest.raises(LinkProtocolError, match="result before hello"):
-        await link.hello(5)
-
-
-async def test_another_version_of_the_protocol_is_refused_with_both_numbers(
-    wire: GatedWire, link: HubEnd, certificates: Certificates
-) -> None:
-    hello = hello_of(certificates.node)
-    hello.hello.protocol = 2
-    wire.inbound.put_nowait(hello)
-    with pytest.raises(LinkProtocolError, match=r"version 2 .* this end 1"):
         await link.hello(5)
 
 

@@ -16,7 +16,8 @@ from nodes.contract.record import decode, frames
 from nodes.link.credentials import Credentials
 from nodes.link.dial import dial
 from nodes.link.errors import LinkError, NodeUnreachable
-from nodes.link.link import PROTOCOL, HubEnd
+from nodes.link.link import HubEnd
+from nodes.link.versions import PROTOCOL
 from nodes.pb import link_pb2 as pb
 from nodes.pki import NodeIdentity, identity_of
 from tests.support import eventually_async

@@ -31,7 +31,7 @@ class FakeHub:
         self.token = TokenText(uuid4(), self.secret, pki.fingerprint(self.authority.pem), ("127.0.0.1:1",))
         self.change: Callable[[dict[str, Any]], None] = lambda _: None
         self.refusal: Answer | None = None
-        self.days = pki.JOINED_DAYS
+        self.life = timedelta(hours=pki.JOINED_HOURS)
         self.node = NODE
         self.url = ""
         self.target = ""
@@ -40,7 +40,7 @@ class FakeHub:
         if self.refusal:
             return self.refusal
         public_key = pki.requested_key(body["csr"].encode())
-        certificate = pki.certify_node(self.authority, pki.NodeIdentity(self.node, 2), public_key, days=self.days)
+        certificate = pki.certify_node(self.authority, pki.NodeIdentity(self.node, 2), public_key, life=self.life)
         said: dict[str, Any] = {"certificate": certificate.decode()}
         if path.endswith("/enroll"):
             key = derive_key(self.token.id, self.secret)

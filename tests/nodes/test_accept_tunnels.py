@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
@@ -31,7 +31,8 @@ from nodes.leases import take_lease
 from nodes.link.credentials import Credentials
 from nodes.link.dial import dial_hub
 from nodes.link.errors import LinkClosed, LinkError
-from nodes.link.link import PROTOCOL, NodeEnd
+from nodes.link.link import NodeEnd
+from nodes.link.versions import PROTOCOL
 from nodes.models import LinkLease, Node
 from nodes.pb import link_pb2 as pb
 from tests.factories import make_agent, make_node, make_run
@@ -95,6 +96,14 @@ async def hub(home: Path) -> AsyncIterator[Hub]:
 @pytest.fixture
 def tunnel() -> Node:
     return make_node("gpu-01", direction=Node.Direction.TUNNEL, last_heard_at=None)
+
+
+async def first_refusal() -> AuditEvent:
+    """What the trail says, once it does."""
+    refusals = AuditEvent.objects.filter(name="node.refused")
+    is_there: Callable[[], bool | Awaitable[bool]] = refusals.aexists
+    await eventually_async(is_there)
+    return await refusals.aget()
 
 
 async def ending(link: NodeEnd) -> str:
@@ -213,7 +222,9 @@ async def test_a_certificate_of_another_authority_is_refused(hub: Hub, tunnel: N
 async def test_a_node_speaks_under_its_own_name_alone(hub: Hub, tunnel: Node) -> None:
     oslo = await sync_to_async(make_node)("oslo", direction=Node.Direction.TUNNEL, last_heard_at=None)
     link = await hub.dial(tunnel, says=oslo)
-    assert await ending(link) == "link_closed"  # cut, without a word
+    assert await ending(link) == "node_certificate_mismatch"
+    refused = await first_refusal()
+    assert (refused.node, refused.data["code"]) == (tunnel.pk, "node_certificate_mismatch")
     await oslo.arefresh_from_db()
     assert oslo.last_heard_at is None
     await tunnel.arefresh_from_db()

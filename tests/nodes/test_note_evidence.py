@@ -20,7 +20,8 @@ from nodes.health import Health
 from nodes.leases import claim_lease, take_lease
 from nodes.link.dial import dial
 from nodes.link.errors import CertificateMismatch, NodeUnreachable, PeerRefused
-from nodes.link.link import PROTOCOL, HubEnd, NodeEnd
+from nodes.link.link import HubEnd, NodeEnd
+from nodes.link.versions import PROTOCOL
 from nodes.models import Node
 from nodes.pb import link_pb2 as pb
 from nodes.pki import NodeIdentity

@@ -34,6 +34,7 @@ class SmallLink:
     def __init__(self, most: int = 10_000) -> None:
         self.heard: asyncio.Queue[pb.NodeFrame] = asyncio.Queue()
         self.sent: list[pb.HubFrame] = []
+        self.protocol = 1
         self._most = most
 
     async def hello(self, timeout: float) -> pb.Hello:
