@@ -1,6 +1,7 @@
 """The other pages, on a wide screen and on a phone, by mouse and by keyboard."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -20,6 +21,8 @@ PAGES = [
     "/projects/",
     "/projects/demo/",
     "/nodes/",
+    "/nodes/local/",
+    "/nodes/join/",
     "/tokens/",
 ]
 
@@ -139,6 +142,50 @@ def test_a_run_is_started_from_a_phone(web: Page) -> None:
     expect(web.locator(".message").first).to_contain_text("hello from afar")
     answer(web, "primary")
     expect(web.locator(".ending-succeeded")).to_be_visible()
+
+
+def test_a_nodes_page_follows_by_itself_and_tests_its_connection(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/nodes/local/")
+    expect(web.locator(".figure-row", has_text="Link latency")).to_contain_text("ok")
+    web.get_by_role("button", name="Test connection").click()
+    expect(web.get_by_text("Connected: local answers as itself")).to_be_visible()
+    web.get_by_role("button", name="Cordon").click()
+    expect(web.locator("#node-part .state-badge").first).to_have_text("cordoned")
+    web.get_by_role("button", name="Uncordon").click()
+    expect(web.locator("#node-part .state-badge").first).not_to_have_text("cordoned")
+
+
+def test_a_token_to_join_is_made_and_copied(web: Page, hub: Hub) -> None:
+    web.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    web.goto(f"{hub.told['address']}/agents/")
+    web.get_by_role("link", name="Join node with token").click()
+    web.get_by_label("Node id").fill("gpu-browser")
+    web.get_by_role("button", name="Make a token").click()
+    command = web.locator("#join-command").inner_text()
+    assert command.startswith("agenthub node join http")
+    web.get_by_role("button", name="Copy").click()
+    expect(web.get_by_role("button", name="Copied")).to_be_visible()
+    assert web.evaluate("navigator.clipboard.readText()") == command
+    web.goto(f"{hub.told['address']}/nodes/gpu-browser/")
+    expect(web.locator("#node-part")).to_contain_text("never connected")
+    expect(web.locator("body")).not_to_contain_text("ahj_")
+
+
+def test_nodes_are_managed_without_scripts(hub: Hub, browser: Any, session_cookies: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    context.add_cookies(session_cookies)
+    page = context.new_page()
+    page.goto(f"{hub.told['address']}/nodes/join/")
+    page.get_by_label("Node id").fill("gpu-plain")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.locator("#join-command")).to_contain_text("agenthub node join")
+    page.goto(f"{hub.told['address']}/nodes/gpu-plain/")
+    page.get_by_role("button", name="Drain").click()
+    expect(page.get_by_text("shows as draining until its last run has ended")).to_be_visible()
+    page.get_by_role("link", name="Revoke…").click()
+    page.get_by_role("button", name="Revoke gpu-plain").click()
+    expect(page.get_by_text("is revoked: its link is cut")).to_be_visible()
+    context.close()
 
 
 def test_the_api_docs_load_nothing_from_elsewhere(web: Page, hub: Hub) -> None:
