@@ -171,7 +171,7 @@ class Run(models.Model):
             models.Index(fields=["node", "state"], condition=~Q(state__in=sorted(ENDED)), name="live_runs_of_a_node"),
             models.Index(fields=["node", "project", "state"], condition=Q(ended_at=None), name="live_runs_by_project"),
             models.Index(fields=["agent", "id"], condition=Q(state=State.QUEUED), name="queued_runs_of_an_agent"),
-            models.Index(fields=["placed_at", "project"], condition=~Q(placed_at=None), name="placed_runs"),
+            models.Index(fields=["placed_at", "project"], condition=Q(placed_at__isnull=False), name="placed_runs"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=[s.value for s in State]), name="run_state_is_known"),

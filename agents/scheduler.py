@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, Max, Window
+from django.db.models import F, Window
 from django.db.models.functions import RowNumber
 
 from .models import Agent, Run
@@ -21,8 +21,8 @@ _IN_ONE_GO: Final = 200
 """Runs placed in one transaction at most."""
 _ANSWERS_AT_ONCE: Final = 200
 """Agents whose waiting runs are told something new in one tick, at most."""
-_REMEMBERED: Final = timedelta(hours=1)
-"""So long it counts which project got the last place."""
+_REMEMBERED: Final = 1_000
+"""So many places that were given away are looked at to see which project was served longest ago."""
 
 
 def tick(now: datetime) -> int:
@@ -43,7 +43,7 @@ def tick(now: datetime) -> int:
         for run_id, agent_id in heads.items()
         if agent_id in agents
     ]
-    decisions = place(waiting, nodes, served=_served(now), limit=free)
+    decisions = place(waiting, nodes, served=_served(), limit=free)
     waits = {heads[run_id]: wait for run_id, wait in decisions.items() if isinstance(wait, Wait)}
     news = {agent: wait for agent, wait in waits.items() if said[agent] != {(wait.reason, wait.message)}}
     say_why(dict(islice(news.items(), _ANSWERS_AT_ONCE)))
@@ -67,12 +67,14 @@ def _heads(most: int) -> dict[UUID, UUID]:
     return dict(queued.filter(place_in_line__lte=most).values_list("pk", "agent"))
 
 
-def _served(now: datetime) -> dict[UUID, float]:
-    """When each project got its last place, if that is not long ago."""
-    recent = Run.objects.filter(placed_at__gte=now - _REMEMBERED, placed_at__isnull=False).order_by()
-    return {
-        project_id: at.timestamp() for project_id, at in recent.values_list("project").annotate(last=Max("placed_at"))
-    }
+def _served() -> dict[UUID, float]:
+    """When each project got its last place, of the last places that were given away."""
+    last = Run.objects.filter(placed_at__isnull=False).order_by("-placed_at").values_list("project", "placed_at")
+    served: dict[UUID, float] = {}
+    for project_id, at in last[:_REMEMBERED]:
+        if at is not None:
+            served.setdefault(project_id, at.timestamp())
+    return served
 
 
 def _parts(chosen: Iterable[tuple[UUID, UUID]]) -> Iterable[list[tuple[UUID, UUID]]]:

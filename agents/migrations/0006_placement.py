@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('placed_at', None), _negated=True), fields=['placed_at', 'project'], name='placed_runs'),
+            index=models.Index(condition=models.Q(('placed_at__isnull', False)), fields=['placed_at', 'project'], name='placed_runs'),
         ),
         migrations.AddConstraint(
             model_name='agent',

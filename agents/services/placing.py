@@ -151,7 +151,7 @@ def _demand_of(run: Run) -> Demand:
 
 def _is_waited_for(view: NodeView) -> bool:
     """Whether a queued run may use the node: it comes first, and the scheduler sees to it."""
-    queued = Run.objects.filter(state=State.QUEUED)
+    queued = Run.objects.filter(state=State.QUEUED, ended_at=None)
     if queued.filter(node=view.id).exists():
         return True
     waiting = Agent.objects.filter(Exists(queued.filter(agent=OuterRef("pk"), node=None)), node=None)

@@ -109,6 +109,26 @@ def test_a_run_that_waits_for_a_node_has_none_and_says_which_fit(as_alice: Api, 
     assert as_alice.post(f"/api/v1/runs/{run['id']}/cancel/").json()["state"] == "cancelled"
 
 
+def test_an_agent_says_what_becomes_of_its_runs_when_a_node_is_cut_off(
+    as_alice: Api, project: Project, oslo: Node
+) -> None:
+    made = as_alice.post(AGENTS, body()).json()
+    assert (made["lost_after_seconds"], made["stop_after_seconds"], made["resume"]) == (60, None, False)
+    url = f"{AGENTS}{made['id']}/"
+    policy = {"lost_after_seconds": 600, "stop_after_seconds": 300, "resume": True}
+    assert as_alice.patch(url, policy).json().items() >= policy.items()
+    assert as_alice.patch(url, {"stop_after_seconds": None}).json()["stop_after_seconds"] is None
+
+
+@pytest.mark.parametrize(
+    "policy", [{"lost_after_seconds": 0}, {"lost_after_seconds": 259_201}, {"stop_after_seconds": 9}, {"resume": 7}]
+)
+def test_a_policy_out_of_bounds_is_refused(as_alice: Api, project: Project, oslo: Node, policy: dict[str, Any]) -> None:
+    response = as_alice.post(AGENTS, body(**policy))
+    assert refusal(response) == (400, "invalid")
+    assert response.json()["error"]["data"]["fields"].keys() == policy.keys()
+
+
 def test_a_taken_name_is_a_conflict(as_alice: Api, agent: Agent) -> None:
     assert refusal(as_alice.post(AGENTS, body(name="demo"))) == (409, "name_taken")
 
