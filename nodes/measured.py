@@ -16,6 +16,9 @@ WINDOW_SECONDS: Final = 900.0
 """What is further back does not count."""
 LEAST_ATTEMPTS: Final = 20
 """Fewer tell no rate: one failure of three is a node that was restarted."""
+BEAT_SECONDS: Final = HEARTBEAT_SECONDS / 2
+"""Heartbeats that come faster are one: a node does not improve its rate by them."""
+_MOST_ATTEMPTS: Final = 1_000
 AGAIN_SECONDS: Final = 60.0
 """The same trouble is written down once in this time."""
 _TEXT: Final = 500
@@ -35,7 +38,7 @@ class Measured:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._attempts: deque[tuple[float, bool]] = deque()
+        self._attempts: deque[tuple[float, bool]] = deque(maxlen=_MOST_ATTEMPTS)
         self._is_awaited = True
         self._trouble: dict[str, Any] | None = None
         self._written: tuple[tuple[str, str], float] | None = None
@@ -98,9 +101,10 @@ class Measured:
 
     def _note(self, *, is_good: bool) -> None:
         now = self._clock()
-        last, was_good = self._attempts[-1] if self._attempts else (0.0, True)
-        if not (is_good or was_good) and now - last < HEARTBEAT_SECONDS:
-            return
+        if self._attempts:
+            last, was_good = self._attempts[-1]
+            if is_good == was_good and now - last < (BEAT_SECONDS if is_good else HEARTBEAT_SECONDS):
+                return
         self._attempts.append((now, is_good))
         self._forget()
 

@@ -75,6 +75,16 @@ def test_knocking_often_within_a_heartbeat_is_one_attempt(node: Watched) -> None
     assert node.rate == 0.01
 
 
+def test_a_node_does_not_improve_its_rate_by_beating_fast(node: Watched) -> None:
+    node.hear(80)
+    node.fail()
+    rate = node.rate
+    for _ in range(5_000):
+        node.clock.now += 0.0005
+        node.measured.beat(1.0, 0, 0)
+    assert rate and node.rate == pytest.approx(rate, rel=0.05)
+
+
 def test_what_failed_before_the_first_link_does_not_count() -> None:
     node = Watched()
     node.fail(times=30)
