@@ -24,7 +24,7 @@ async def dial_node(config: Config, node: Node, *, timeout: float = 10.0) -> Hub
     if node.is_local or node.is_joined:
         credentials = await asyncio.to_thread(Credentials.load, config.pki_dir, "hub")
         return await dial(target, credentials, identity, timeout=timeout)
-    if node.generation > 1 and not node.is_enabled:
+    if node.revoked_at:
         raise NodeRevoked(f"{node.slug} was revoked. Enable it to have the hub dial it again.")
     require_loopback(config, target, f"the target of {node.slug}")
     peer = await asyncio.to_thread(HubPeer.load, config, node.slug)

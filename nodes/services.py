@@ -77,7 +77,7 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
         raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _FIXED_LOCALLY)})
     for name, value in changes.items():
         setattr(node, name, value)
-    if changes.get("is_enabled") and node.revoked_at and node.direction == Node.Direction.DIAL:
+    if changes.get("is_enabled") and node.revoked_at and node.direction == Node.Direction.DIAL and not node.is_joined:
         changes["revoked_at"] = node.revoked_at = None  # its certificates are not the hub's to void
     _check(node, changes.keys() | ({"grpc_target"} if "direction" in changes else set()))
     node.save(update_fields=sorted(changes))

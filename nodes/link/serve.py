@@ -5,7 +5,8 @@ may ask for health and reflection, and only a hub with a token gets a link.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -23,6 +24,7 @@ from nodes.pki import node_identity
 from .credentials import Credentials
 from .errors import LinkClosed, LinkError
 from .gate import ConfiguredGate, Gate, HubMemory, OwnHubGate, Refused, names_shown
+from .guests import Guests
 from .link import HubEnd, NodeEnd
 from .peers import CLOCK, NodePeer
 from .services import ACCEPTED, HUB_LINK, NODE_LINK
@@ -32,8 +34,17 @@ logger = structlog.get_logger(__name__)
 
 HANDLER_SECONDS = 10.0
 """How long a handler may take to let go of a link that was cut."""
-MAX_CALLS = 64
-"""A node has one hub, and those who look at its health."""
+MAX_CALLS = 256
+"""A node has one hub; the others are those who look at its health, and are fewer, and those who are refused."""
+LISTENING_OPTIONS: Sequence[tuple[str, int]] = (
+    *OPTIONS,
+    # Who connects and then says nothing, or asks for much at once, is not kept.
+    ("grpc.server_handshake_timeout_ms", 15_000),
+    ("grpc.max_connection_idle_ms", 60_000),
+    ("grpc.max_concurrent_streams", 16),
+)
+REFUSALS_SAID = 20
+"""So many in a minute are in the log; more are counted."""
 MAX_NODES = 10_000
 AnyLink = TypeVar("AnyLink", HubEnd, NodeEnd)
 _handling: set[asyncio.Future[None]] = set()
@@ -62,7 +73,9 @@ class LinkServer:
 
     async def start(self, address: str) -> None:
         """Listen on host:port; port 0 picks a free one. Raises ``ConfigError`` when it cannot be had."""
-        server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=self._max_calls)
+        server = grpc.aio.server(
+            interceptors=(Guests(self._service),), options=LISTENING_OPTIONS, maximum_concurrent_rpcs=self._max_calls
+        )
         server.add_generic_rpc_handlers((self._handler,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (self._service, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -118,11 +131,13 @@ def _node_server(
     handler: Callable[[NodeEnd], Awaitable[object]],
     silence_seconds: float,
 ) -> LinkServer:
+    refusals = _Refusals()
+
     async def connect(_: object, context: Context) -> None:
         try:
             await gate.admit(context)
         except Refused as error:
-            await _refuse(context, error)
+            await refusals.tell(context, error)
             return
         wire: AcceptedWire[NodeFrame, HubFrame] = AcceptedWire(context, context.peer())
         await context.send_initial_metadata(((ACCEPTED, "1"),))
@@ -143,11 +158,13 @@ def hub_server(
 ) -> LinkServer:
     """A hub that nodes dial; which node it is says the certificate."""
 
+    refusals = _Refusals()
+
     async def connect(_: object, context: Context) -> None:
         node = node_identity(names_shown(context))
         if node is None:
             said = "Only a node may open a link to the hub: this certificate names none."
-            await _refuse(context, Refused(grpc.StatusCode.PERMISSION_DENIED, said))
+            await refusals.tell(context, Refused(grpc.StatusCode.PERMISSION_DENIED, said))
             return
         wire: AcceptedWire[HubFrame, NodeFrame] = AcceptedWire(context, context.peer())
         await context.send_initial_metadata(((ACCEPTED, "1"),))
@@ -193,7 +210,21 @@ async def _run(link: AnyLink, handler: Callable[[AnyLink], Awaitable[object]]) -
         await link.aclose("The handler of this link has ended.")
 
 
-async def _refuse(context: Context, refused: Refused) -> None:
-    logger.warning("link.refused", address=context.peer(), code=refused.code, message=str(refused))
-    # With our clock, so that the other end can say how far apart the two are.
-    await context.abort(refused.status, refused.said, ((CLOCK, str(now_us())),))
+class _Refusals:
+    """Says who was refused, and why; whoever tries again and again does not fill the log."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._count = 0
+
+    async def tell(self, context: Context, refused: Refused) -> None:
+        """Ends the call, with our clock, so that the other end can say how far apart the two are."""
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            if self._count > REFUSALS_SAID:
+                logger.warning("link.refused_often", more=self._count - REFUSALS_SAID)
+            self._minute, self._count = minute, 0
+        self._count += 1
+        if self._count <= REFUSALS_SAID:
+            logger.warning("link.refused", address=context.peer(), code=refused.code, message=str(refused))
+        await context.abort(refused.status, refused.said, ((CLOCK, str(now_us())),))

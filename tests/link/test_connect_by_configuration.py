@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -22,6 +25,7 @@ from nodes.contract.errors import ConfigError
 from nodes.link import serve
 from nodes.link.dial import dial_configured
 from nodes.link.errors import CertificateMismatch, NodeMismatch, NodeUnreachable, PeerRefused, Unauthorized
+from nodes.link.guests import MOST
 from nodes.link.peers import HubPeer, NodePeer, PeerNotConfigured
 from nodes.link.secrets import AUTH_FILE, ensure_auth_secrets, find_auth_secrets, kid_of
 from nodes.link.services import NODE_LINK
@@ -29,6 +33,7 @@ from nodes.link.tokens import Claims, sign
 from nodes.pb.link_pb2 import HubFrame, NodeFrame
 from nodes.pki import NodeIdentity
 from tests.link.configured import CLIENT, NAME, ROW, Ends, make_files
+from tests.support import eventually_async
 
 SECRET = "CHANGE-ME-256-BIT-SECRET"
 Headers: TypeAlias = tuple[tuple[str, str | bytes], ...]
@@ -469,3 +474,43 @@ async def test_openssl_shows_the_certificate(ends: Ends, made: Path) -> None:
         )  # fmt: skip
     assert re.search(r"subject=CN ?= ?node1\.internal", shown.stdout)
     assert "Verify return code: 0 (ok)" in shown.stdout
+
+
+async def test_those_who_only_look_do_not_keep_the_hub_out(ends: Ends, made: Path) -> None:
+    async with ends.node() as address:
+        trusting = grpc.ssl_channel_credentials((made / "ca-cert.pem").read_bytes())
+        async with AsyncExitStack() as stack:
+            refused = 0
+            for _ in range(3):  # so many connections, and each may have as many calls as one may have
+                channel = await stack.enter_async_context(
+                    grpc.aio.secure_channel(
+                        address, trusting,
+                        options=[("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1)],
+                    )
+                )  # fmt: skip
+                for _ in range(10):
+                    watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=30)
+                    try:
+                        await watching.read()
+                    except grpc.aio.AioRpcError as error:
+                        refused += error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert refused == 30 - MOST
+            await ends.connect(address)
+        looking: Callable[[], bool | Awaitable[bool]] = partial(can_look, address, trusting)
+        await eventually_async(looking)
+
+
+async def can_look(address: str, trusting: grpc.ChannelCredentials) -> bool:
+    try:
+        return bool(await services_of(address, trusting))
+    except grpc.aio.AioRpcError:
+        return False
+
+
+async def test_who_is_refused_often_does_not_fill_the_log(
+    ends: Ends, made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with ends.node() as address:
+        for _ in range(serve.REFUSALS_SAID * 2):
+            await call(address, made, ())
+    assert serve.REFUSALS_SAID <= capsys.readouterr().err.count('"link.refused"') <= serve.REFUSALS_SAID + 10
