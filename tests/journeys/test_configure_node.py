@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.link.configured import NAME, SEED, make_files
+from tests.link.configured import COMMANDS, NAME, SEED, make_files
 from tests.support import eventually
 
 from .hub import Hub, new_hub
@@ -26,7 +26,7 @@ SECRET = "CHANGE-ME-256-BIT-SECRET"
 def hub() -> Iterator[Hub]:
     """By the seed's file for the hub; its addresses and directories are this machine's."""
     home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    make_files(home / "certs", (SEED / "certificates.sh").read_text().replace("rsa:4096", "rsa:2048"))
+    make_files(home / "certs", COMMANDS)
     write_config(home, "hub.toml")
     with new_hub(home) as hub:
         hub.up()

@@ -28,13 +28,15 @@ NAME = "node1.internal"
 """What the seed's commands certify."""
 
 
-def make_files(directory: Path, script: str | None = None) -> None:
-    """By a shell script, that of the seed if no other is given, in the directory."""
+def make_files(directory: Path, script: str) -> None:
+    """By a shell script, in the directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    script = script or (SEED / "certificates.sh").read_text()
     subprocess.run(["sh", "-ec", script], cwd=directory, check=True, capture_output=True, timeout=90)
 
 
+AS_WRITTEN = (SEED / "certificates.sh").read_text()
+COMMANDS = AS_WRITTEN.replace("rsa:4096", "rsa:2048")
+"""The seed's, with keys that are made sooner."""
 CLIENT = """\
 openssl req -newkey rsa:2048 -keyout client-key.pem -out client-csr.pem -nodes -subj "/CN=hub.example.com"
 openssl x509 -req -in client-csr.pem -CA ca-cert.pem -CAkey ca-key.pem -out client-cert.pem -days 365 -CAcreateserial

@@ -32,7 +32,7 @@ from nodes.link.services import NODE_LINK
 from nodes.link.tokens import Claims, sign
 from nodes.pb.link_pb2 import HubFrame, NodeFrame
 from nodes.pki import NodeIdentity
-from tests.link.configured import CLIENT, NAME, ROW, Ends, make_files
+from tests.link.configured import AS_WRITTEN, CLIENT, COMMANDS, NAME, ROW, Ends, make_files
 from tests.support import eventually_async
 
 SECRET = "CHANGE-ME-256-BIT-SECRET"
@@ -42,10 +42,8 @@ CLAIMS = Claims("gpu-01", ROW.node_id)
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the seed's own commands make."""
     directory = tmp_path_factory.mktemp("openssl")
-    make_files(directory)
-    make_files(directory, CLIENT)
+    make_files(directory, COMMANDS + CLIENT)
     return directory
 
 
@@ -63,7 +61,9 @@ def mutual(ends: Ends, made: Path) -> Ends:
     return ends
 
 
-async def test_the_two_files_of_the_seed_connect(ends: Ends) -> None:
+async def test_the_two_files_of_the_seed_connect_with_what_its_own_commands_make(tmp_path: Path) -> None:
+    make_files(tmp_path / "openssl", AS_WRITTEN)
+    ends = Ends(tmp_path, tmp_path / "openssl")
     assert ends.config("hub").internal_grpc.auth.issuer == "agenthub"
     async with ends.node() as address:
         await ends.connect(address)

@@ -12,19 +12,13 @@ from nodes.join import NodeRevoked
 from nodes.link.peers import PeerNotConfigured
 from nodes.models import Node
 from nodes.pki import PkiError
-from tests.link.configured import NAME, Ends, make_files
-
-SCRIPT = """\
-openssl req -x509 -newkey rsa:2048 -keyout ca-key.pem -out ca-cert.pem -days 365 -nodes -subj /CN=agenthub-ca
-openssl req -newkey rsa:2048 -keyout node-key.pem -out node-csr.pem -nodes -subj /CN=node1.internal
-openssl x509 -req -in node-csr.pem -CA ca-cert.pem -CAkey ca-key.pem -out node-cert.pem -days 365 -CAcreateserial
-"""
+from tests.link.configured import COMMANDS, NAME, Ends, make_files
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("openssl")
-    make_files(directory, SCRIPT)
+    make_files(directory, COMMANDS)
     return directory
 
 
