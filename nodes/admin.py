@@ -16,11 +16,12 @@ from unfold.decorators import action, display
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.hub_admin import HubAdmin
+from nodes.contract.errors import Invalid
 
 from .connection import try_connection
 from .evidence import health_of
 from .models import Node
-from .services import cordon_node, drain_node, edit_node, register_node, uncordon_node
+from .services import check_node, cordon_node, drain_node, edit_node, register_node, uncordon_node
 
 _EDITABLE = (
     "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels", "pool", "capacity",
@@ -28,7 +29,7 @@ _EDITABLE = (
 )  # fmt: skip
 _KNOWN = (
     "id", "state", "reason", "is_cordoned", "is_draining", "generation", "version", "boot_id", "runtimes",
-    "allowed_roots", "facts", "vitals", "connected_at", "last_heard_at", "created_at",
+    "allowed_roots", "facts", "vitals", "measured", "connected_at", "last_heard_at", "created_at",
 )  # fmt: skip
 _MOST_TESTED = 5
 _LABELS = {
@@ -51,8 +52,30 @@ _COLOURS = {
 }  # fmt: skip
 
 
+class NodeForm(ModelForm):  # type: ignore[type-arg]  # the admin makes subclasses of it, which have no arguments
+    """Says beside each field what the service would refuse, and keeps what was typed."""
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        node: Node = self.instance
+        is_new = node._state.adding
+        names = set(self.fields) | {"id"} if is_new else set(self.changed_data)
+        if "direction" in names:
+            names |= {"grpc_target"}
+            if node.direction == Node.Direction.TUNNEL and "grpc_target" not in self.changed_data:
+                node.grpc_target = ""
+        try:
+            check_node(node, names)
+        except Invalid as error:
+            for name, why in error.data["fields"].items():
+                field = "slug" if name == "id" else name
+                if field not in self.errors:
+                    self.add_error(field, why)
+
+
 @admin.register(Node)
 class NodeAdmin(HubAdmin):
+    form = NodeForm
     list_display = ("slug", "name", "state", "direction", "pool", "version", "capacity", "last_heard_at")
     list_filter = ("is_enabled", "is_cordoned", "direction", "pool")
     search_fields = ("slug", "name")

@@ -48,7 +48,7 @@ def register_node(*, by: Actor, slug: str, name: str, **fields: Any) -> Node:
     """Add a node to the registry. Raises ``Invalid`` (with ``fields``) or ``NodeExists``."""
     require(by, Can.MANAGE_NODES)
     node = Node(slug=slug, name=name, **_known(fields))
-    _check(node, {"id", "name", "grpc_target", *fields})
+    check_node(node, {"id", "name", "grpc_target", *fields})
     try:
         with transaction.atomic():
             node.save(force_insert=True)
@@ -79,7 +79,7 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
         setattr(node, name, value)
     if changes.get("is_enabled") and node.revoked_at and node.direction == Node.Direction.DIAL and not node.is_joined:
         changes["revoked_at"] = node.revoked_at = None  # its certificates are not the hub's to void
-    _check(node, changes.keys() | ({"grpc_target"} if "direction" in changes else set()))
+    check_node(node, changes.keys() | ({"grpc_target"} if "direction" in changes else set()))
     node.save(update_fields=sorted(changes))
     record(None, "node.edited", by=by, of=("node", node.pk), node=node.pk, changed=sorted(changes))
     return node
@@ -170,7 +170,7 @@ def _known(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _check(node: Node, names: Set[str]) -> None:
+def check_node(node: Node, names: Set[str]) -> None:
     """``Invalid`` if one of these fields does not fit; what has stood there for long is not this change's fault."""
     problems: dict[str, list[str]] = {}
     try:

@@ -208,8 +208,16 @@ def test_a_node_is_registered_and_edited(registry: Client) -> None:
 def test_a_node_that_does_not_fit_is_refused_with_the_reason(
     registry: Client, change: dict[str, str], words: str
 ) -> None:
-    response = registry.post(url("nodes_node", "add"), NEW_NODE | change, follow=True)
-    assert words in response.content.decode() and not Node.objects.exists()
+    response = registry.post(url("nodes_node", "add"), NEW_NODE | change)
+    errors = response.context["adminform"].form.errors
+    assert words in str(errors[next(iter(change))]) and not Node.objects.exists()
+    assert 'value="GPU 01"' in response.content.decode()  # what was typed is kept
+
+
+def test_a_change_that_does_not_fit_is_refused_beside_its_field(registry: Client, oslo: Node) -> None:
+    form = {"name": "Oslo", "direction": "dial", "capacity": "3", "labels": "{}", "default_worktree_root": "work"}
+    response = registry.post(url("nodes_node", "change", oslo.pk), form)
+    assert set(response.context["adminform"].form.errors) == {"default_worktree_root"} and names() == []
 
 
 @pytest.mark.parametrize(
