@@ -22,7 +22,8 @@ HUB: tuple[Check, ...] = (
     nodes.check_nodes, runs.check_waiting, runs.check_silent, runs.check_starts, machine.check_live_runs,
 )  # fmt: skip
 NODE: tuple[Check, ...] = (
-    this_node.check_server, this_node.check_hub_web, this_node.check_hub_link, machine.check_live_runs,
+    this_node.check_server, this_node.check_listener, this_node.check_hub_web, this_node.check_hub_link,
+    machine.check_live_runs,
 )  # fmt: skip
 
 EXAMPLES = """\

@@ -5,6 +5,7 @@ import fcntl
 import http.client
 import json
 import os
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
+from agenthub_site.listening import EVERYWHERE
 from integrations.cli.where import short
 
 from .findings import Case, Finding, note, ok, problem
@@ -41,6 +43,34 @@ def check_server(case: Case) -> Iterator[Finding]:
                       "`agenthub node run` starts it.", "node_not_running")  # fmt: skip
     finally:
         os.close(descriptor)
+
+
+def check_listener(case: Case) -> Iterator[Finding]:
+    """Of a node by configuration: does it listen where the hub is to dial it?"""
+    config = case.config
+    if config is None or config.server.role != "node" or _place(case) is not None:
+        return
+    setting = config.internal_grpc
+    if not setting.enabled:
+        yield problem("gRPC", "off: the hub cannot dial this node.", "Set internal_grpc.enabled = true.", "grpc_off")
+        return
+    host, _, port = setting.listen.rpartition(":")
+    bare = host.strip("[]")
+    try:
+        socket.create_connection(("127.0.0.1" if bare in EVERYWHERE else bare, int(port)), SECONDS).close()
+    except OSError as error:
+        yield problem(
+            "gRPC", f"nothing listens on {setting.listen} ({error.strerror or error}).",
+            f"Start the node (agenthub node run); `ss -tlnp | grep {port}` shows who has the port.",
+            "grpc_not_listening",
+        )  # fmt: skip
+        return
+    yield ok("gRPC", f"listens on {setting.listen} ({setting.security.mode})")
+    if bare not in EVERYWHERE and bare in ("localhost", "127.0.0.1", "::1"):
+        yield note(
+            "gRPC", "only this machine can reach it.", "Set internal_grpc.listen to 0.0.0.0 and a port.",
+            "loopback_only",
+        )  # fmt: skip
 
 
 def check_hub_web(case: Case) -> Iterator[Finding]:

@@ -180,3 +180,20 @@ def test_a_node_server_that_is_not_running_is_a_problem(joined: tuple[Case, Smal
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert codes(this_node.check_server(case))[""].level is Level.OK
+
+
+def test_a_node_by_configuration_is_told_that_grpc_is_off(case: Case) -> None:
+    assert case.config
+    case.config.server.role = "node"
+    assert case.is_node
+    assert codes(this_node.check_listener(case)).keys() == {"grpc_off"}
+
+
+def test_a_node_by_configuration_is_told_whether_it_listens(case: Case) -> None:
+    assert case.config
+    case.config.server.role, case.config.internal_grpc.enabled = "node", True
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        case.config.internal_grpc.listen = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert codes(this_node.check_listener(case)).keys() == {"", "loopback_only"}
+    found = codes(this_node.check_listener(case))["grpc_not_listening"]
+    assert "Connection refused" in found.message and "ss -tlnp" in found.fix
