@@ -41,7 +41,7 @@ def make_demo(root: User, node: Node, config: Config) -> dict[str, Any]:
                     name=name,
                     description=f"{PRESETS[preset].title}, in a worktree of the demo repository",
                     node=node,
-                    runtime=Agent.Runtime.ACP,
+                    runtime=PRESETS[preset].kind,
                     preset=preset,
                     workspace_mode=Agent.WorkspaceMode.CREATE_WORKTREE,
                     worktree_repo=str(repository),

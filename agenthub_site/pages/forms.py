@@ -111,7 +111,9 @@ class AgentForm(StyledForm):
         widget=forms.TextInput(attrs={"spellcheck": "false", "placeholder": "arch=arm64, gpu=yes"}),
         help_text="name=value, with commas between them. A node has to have all of them.",
     )
-    runtime = forms.ChoiceField(choices=Agent.Runtime.choices)
+    runtime = forms.ChoiceField(
+        choices=[(Agent.Runtime.ACP, "A known agent, or one that speaks ACP"), (Agent.Runtime.COMMAND, "A command")]
+    )
     preset = forms.ChoiceField(required=False, help_text="A known agent, with its command and its safe settings.")
     command = CommandField(
         required=False, max_length=4_000, help_text="The program and its arguments, as in a shell, but without one."
@@ -191,6 +193,8 @@ class AgentForm(StyledForm):
     def _begin_with(agent: Agent | None) -> dict[str, Any]:
         agent = agent or Agent(preset=next(iter(PRESETS), ""))
         values = {name: getattr(agent, name) for name in AgentForm.SETTINGS if name != "node"}
+        if agent.preset in PRESETS:  # chosen among the known ones, however it is spoken to
+            values["runtime"] = Agent.Runtime.ACP
         own_node = {"node": agent.node_id} if agent.pk and not agent._state.adding else {}
         return {**values, **own_node, "approval_seconds": f"{agent.approval_seconds:g}"}
 

@@ -14,6 +14,7 @@ from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
 from nodes.peering import require_peer
+from nodes.runtimes.presets import PRESETS
 
 from ..models import Agent
 from .placing import follow_agent
@@ -44,6 +45,7 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     """
     require(by, Can.CREATE_AGENT, project.pk)
     agent = Agent(project=project, **_known(fields))
+    _follow_preset(agent)
     _check(agent)
     if agent.node:
         require_peer(settings.CONFIG, agent.node)
@@ -67,6 +69,8 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     whole = _in_one_way(_known(changes))
     for name, value in whole.items():
         setattr(agent, name, value)
+    if "preset" in whole:
+        whole["runtime"] = _follow_preset(agent)
     _check(agent)
     if agent.node and "node" in changes:
         require_peer(settings.CONFIG, agent.node)
@@ -88,6 +92,13 @@ def archive_agent(agent: Agent, *, by: Actor) -> None:
     require(by, Can.EDIT_AGENT, agent)
     if Agent.objects.filter(pk=agent.pk, archived_at=None).update(archived_at=timezone.now()):
         record(agent.project_id, "agent.archived", by=by, of=("agent", agent.pk), agent_name=agent.name)
+
+
+def _follow_preset(agent: Agent) -> str:
+    """A preset that is a plain command makes its agent one, since it is chosen like any other; returns the runtime."""
+    if _is_command(agent.preset) and agent.runtime == Agent.Runtime.ACP:
+        agent.runtime = Agent.Runtime.COMMAND
+    return agent.runtime
 
 
 def _save(agent: Agent, **how: Any) -> None:
@@ -153,7 +164,7 @@ def _runtime_problems(agent: Agent) -> dict[str, list[str]]:
     command: Any = agent.command
     if not isinstance(command, list) or not all(isinstance(part, str) and part for part in command):
         problems["command"] = ["Give the program and its arguments as a list of texts."]
-    elif agent.runtime == Agent.Runtime.COMMAND and not command:
+    elif agent.runtime == Agent.Runtime.COMMAND and not (command or _is_command(agent.preset)):
         problems["command"] = ["A command agent needs the program to run."]
     elif agent.runtime == Agent.Runtime.ACP and not (agent.preset or command):
         problems["preset"] = ["Choose a preset, or give the command that starts an ACP agent."]
@@ -165,6 +176,10 @@ def _runtime_problems(agent: Agent) -> dict[str, list[str]]:
     elif reserved := sorted(name for name in environment if name.upper().startswith("AGENTHUB_")):
         problems["environment"] = [f"Names that begin with AGENTHUB_ are ours: {', '.join(reserved)}."]
     return problems
+
+
+def _is_command(preset: str) -> bool:
+    return preset in PRESETS and PRESETS[preset].kind == "command"
 
 
 def _workspace_problems(agent: Agent) -> dict[str, list[str]]:

@@ -136,11 +136,13 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A known ACP agent, as data: how to start it and how to know that it can be used."""
+    """A known agent, as data: how to start it and how to know that it can be used."""
 
     name: str
     title: str
     command: Sequence[str]
+    kind: Literal["acp", "command"] = "acp"
+    """Which adapter speaks to it. A ``command`` works through its prompt to the end, and cannot be made to ask."""
     version_command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Set for the process, chiefly to switch asking on and updates off."""

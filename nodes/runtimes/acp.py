@@ -50,11 +50,12 @@ class AcpRuntime:
         """Start the agent, shake hands, open a session. ``RuntimeFailed`` says what keeps it from that."""
         self._host = host
         self._preset = PRESETS.get(host.spec.runtime.preset)
-        command = host.spec.runtime.command or (list(self._preset.command) if self._preset else [])
+        speaks_acp = self._preset is not None and self._preset.kind == "acp"
+        command = host.spec.runtime.command or (list(self._preset.command) if self._preset and speaks_acp else [])
         if not command:
-            known = ", ".join(sorted(PRESETS))
+            known = ", ".join(sorted(name for name, preset in PRESETS.items() if preset.kind == "acp"))
             named = host.spec.runtime.preset or "(none)"
-            message = f"There is no preset {named}. Give a command, or one of: {known}."
+            message = f"There is no preset {named} that speaks ACP. Give a command, or one of: {known}."
             raise RuntimeFailed(Reason.RUNTIME_NOT_INSTALLED, message)
         environment = {**(self._preset.environment if self._preset else {}), **host.spec.runtime.environment}
         self._process: AgentProcess = await host.spawn(command, environment)

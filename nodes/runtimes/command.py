@@ -17,6 +17,8 @@ from typing import Final
 from nodes.contract.reasons import Reason
 from nodes.contract.runtime import AgentProcess, Host, RuntimeFailed, RuntimeInfo, TurnEnd
 
+from .presets import PRESETS
+
 PLACE: Final = "{prompt}"
 READ_BYTES: Final = 64 * 1024
 DRAIN_SECONDS: Final = 2.0
@@ -34,11 +36,14 @@ class CommandRuntime:
     async def start(self, host: Host) -> RuntimeInfo:
         """Start the program with the run's prompt in its arguments, where it has a place there."""
         self._host = host
-        command = host.spec.runtime.command
+        spec = host.spec.runtime
+        preset = PRESETS.get(spec.preset)
+        command = list(spec.command or (preset.command if preset and preset.kind == "command" else ()))
         if not command:
             raise RuntimeFailed(Reason.RUNTIME_NOT_INSTALLED, "The agent has no command. Give it one.")
         self._takes_stdin = not any(PLACE in part for part in command)
-        self._process = await host.spawn(_with_prompt(command, host.spec.prompt))
+        environment = {**(preset.environment if preset else {}), **spec.environment}
+        self._process = await host.spawn(_with_prompt(command, host.spec.prompt), environment)
         return RuntimeInfo(name=command[0].rpartition("/")[2])
 
     async def prompt(self, text: str) -> TurnEnd:

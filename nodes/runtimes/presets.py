@@ -1,4 +1,4 @@
-"""The ACP agents we know, as data. Each is switched to asking, as far as it can be, and its updates off.
+"""The agents we know, as data. Each is switched to asking, as far as it can be, and its updates off.
 
 What an agent does without asking is its own affair: a policy governs what it asks, isolation the rest.
 Versions and switches were tried as ``docs/runtimes.md`` says; a newer agent is started just the same.
@@ -83,31 +83,82 @@ _ALL = (
         title="Kimi Code",
         command=("kimi", "acp"),
         version_command=("kimi", "--version"),
-        secret_names=("KIMI_API_KEY", "MOONSHOT_API_KEY"),
-        login_paths=(".kimi/config.toml",),
-        install_hint="Install kimi-code, then log in by starting 'kimi' once.",
+        environment={"KIMI_CODE_NO_AUTO_UPDATE": "1"},
+        mode="default",
+        secret_names=("KIMI_API_KEY",),
+        login_paths=(".kimi-code/credentials", ".kimi-code/config.toml"),
+        install_hint="npm install -g @moonshot-ai/kimi-code (Node 22); then log in with 'kimi login'. A key alone does "
+        "not do: name its provider in ~/.kimi-code/config.toml.",
     ),
     Preset(
         name="qwen",
         title="Qwen Code",
         command=("qwen", "--acp"),
         version_command=("qwen", "--version"),
-        mode="default",
-        secret_names=("DASHSCOPE_API_KEY", "OPENAI_API_KEY"),
-        login_paths=(".qwen/oauth_creds.json",),
-        install_hint="npm install -g @qwen-code/qwen-code; then log in by starting 'qwen' once.",
+        mode="default",  # it begins in "auto", where a model of its own allows what it takes for safe
+        secret_names=("OPENAI_API_KEY", "DASHSCOPE_API_KEY"),
+        login_paths=(".qwen/oauth_creds.json", ".qwen/settings.json"),
+        install_hint="npm install -g @qwen-code/qwen-code (Node 22); then log in by starting 'qwen' once, or set "
+        "OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.",
     ),
     Preset(
         name="mistral-vibe",
         title="Mistral Vibe",
         command=("vibe-acp",),
         version_command=("vibe", "--version"),
-        mode="default",
+        environment={"VIBE_ENABLE_UPDATE_CHECKS": "false"},
+        mode="ask",  # it begins in "accept-edits"
         secret_names=("MISTRAL_API_KEY",),
         login_paths=(".vibe/.env",),
-        install_hint="Install mistral-vibe, then set MISTRAL_API_KEY or start 'vibe --setup' once.",
+        install_hint="pip install mistral-vibe (Python 3.12); then set MISTRAL_API_KEY or start 'vibe --setup' once.",
     ),
-)
+    Preset(
+        name="hermes",
+        title="Hermes Agent",
+        command=("hermes-acp",),
+        version_command=("hermes", "--version"),
+        mode="default",
+        secret_names=("OPENROUTER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
+        login_paths=(".hermes/auth.json", ".hermes/.env"),
+        install_hint="pip install 'hermes-agent[acp]'; then choose a provider with 'hermes model', or set "
+        "OPENROUTER_API_KEY.",
+    ),
+    Preset(
+        name="fast-agent",
+        title="fast-agent",
+        command=("fast-agent-acp",),
+        version_command=("fast-agent", "--version"),
+        secret_names=("ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
+        login_paths=(".fast-agent/fastagent.secrets.yaml",),
+        install_hint="pip install fast-agent-acp (Python 3.13.5); then set ANTHROPIC_API_KEY or OPENAI_API_KEY.",
+    ),
+    Preset(
+        name="mini-swe-agent",
+        title="mini-SWE-agent",
+        kind="command",
+        command=("mini", "--yolo", "--exit-immediately", "--task", "{prompt}"),
+        version_command=("mini", "--help"),
+        environment={"MSWEA_CONFIGURED": "true"},
+        secret_names=("ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
+        login_paths=(".config/mini-swe-agent/.env",),
+        install_hint="pip install mini-swe-agent; then name a model with 'mini-extra config setup', or set "
+        "MSWEA_MODEL_NAME and its provider's key.",
+    ),
+    Preset(
+        name="aider",
+        title="Aider",
+        kind="command",
+        command=(
+            "aider", "--yes-always", "--no-suggest-shell-commands", "--no-pretty", "--no-stream", "--no-check-update",
+            "--analytics-disable", "--no-show-release-notes", "--no-gitignore", "--message", "{prompt}",
+        ),
+        version_command=("aider", "--version"),
+        secret_names=("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENROUTER_API_KEY", "GEMINI_API_KEY"),
+        login_paths=(".aider.conf.yml",),
+        install_hint="pip install aider-chat (Python 3.12); then set ANTHROPIC_API_KEY or OPENAI_API_KEY, or name a "
+        "model in ~/.aider.conf.yml.",
+    ),
+)  # fmt: skip
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _ALL}
 """Every preset, by name."""

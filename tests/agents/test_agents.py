@@ -83,3 +83,19 @@ def test_what_one_may_not_see_is_not_found(agent: Agent, charlie: User) -> None:
     for name in (str(agent.pk), "demo", "harbour/demo", "nobody"):
         with pytest.raises(NotFound):
             find_agent(actor_of(charlie), name)
+
+
+def test_an_agent_of_a_command_preset_is_a_command(project: Project, oslo: Node, alice: User) -> None:
+    agent = create(project, oslo, alice, preset="aider")
+    assert (agent.runtime, agent.command) == ("command", [])
+    with pytest.raises(Invalid) as refused:
+        edit_agent(agent, by=actor_of(alice), preset="codex")
+    assert "command" in refused.value.data["fields"]
+    back = edit_agent(Agent.objects.get(pk=agent.pk), by=actor_of(alice), preset="codex", runtime="acp")
+    assert back.runtime == "acp"
+
+
+def test_a_known_agent_becomes_a_command_with_its_preset(project: Project, oslo: Node, alice: User) -> None:
+    agent = edit_agent(create(project, oslo, alice, preset="codex"), by=actor_of(alice), preset="aider")
+    agent.refresh_from_db()
+    assert (agent.preset, agent.runtime) == ("aider", "command")
