@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nodes.contract.errors import ConfigError
@@ -153,9 +153,12 @@ def _check_pair(certificate_path: Path, certificate_pem: bytes, key_path: Path, 
     except ValueError as error:
         raise ConfigError(f"{certificate_path} holds no certificate in PEM ({error}).") from error
     try:
-        key = serialization.load_pem_private_key(key_pem, None)
+        # Its numbers are not examined: they belong to the certificate, or the next line says that they do not.
+        key = serialization.load_pem_private_key(key_pem, None, unsafe_skip_rsa_key_validation=True)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{key_path} holds no private key in PEM without a passphrase ({error}).") from error
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        raise ConfigError(f"{key_path} is no RSA key and none on an elliptic curve; gRPC serves these two kinds.")
     if key.public_key() != certificate.public_key():
         raise ConfigError(f"{key_path} is not the key of {certificate_path}.")
 

@@ -37,7 +37,8 @@ class NodeHome:
 
     def lock(self) -> int:
         """Keep every other node server out until the descriptor is closed. Raises ``AlreadyServed``."""
-        self.runs.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
+        for directory in (self.path.parent, self.path, self.runs):  # ``parents`` alone would be open to everybody
+            directory.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

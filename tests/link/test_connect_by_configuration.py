@@ -244,6 +244,10 @@ async def test_a_certificate_that_is_replaced_is_shown_to_the_next_that_connects
         ("cp ca-cert.pem node-cert.pem", r"node-key\.pem is not the key of"),
         ("echo x >node-cert.pem", r"node-cert\.pem holds no certificate"),
         ("echo x >node-key.pem", r"node-key\.pem holds no private key"),
+        (
+            "openssl genpkey -algorithm ed25519 -out node-key.pem",
+            r"node-key\.pem is no RSA key",
+        ),
         ("rm ca-cert.pem", "looked for ca-cert.pem, ca.pem, ca.crt"),
         ("rm node-*.pem", r"looked for node-cert\.pem with node-key\.pem or server-cert\.pem with server-key\.pem"),
     ],

@@ -47,6 +47,7 @@ def test_variables_alone_make_a_node(here: Path) -> None:
     made = here / "internal-grpc"
     assert sorted(path.name for path in made.iterdir()) == ["auth_secret.txt", "node-cert.pem", "node-key.pem"]
     assert {path.stat().st_mode & 0o777 for path in made.iterdir()} == {0o600} and made.stat().st_mode & 0o777 == 0o700
+    assert (here / "node").stat().st_mode & 0o777 == 0o700
     assert (made / "auth_secret.txt").read_text().strip() not in log.read_text()
     node.send_signal(signal.SIGTERM)
     assert node.wait(30) == 0
