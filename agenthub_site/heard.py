@@ -20,6 +20,8 @@ logger = structlog.get_logger(__name__)
 
 WRITE_SECONDS: Final = 0.5
 """How long news of a node wait for those of others."""
+AWAY_SECONDS: Final = 2.0
+"""How long they wait besides for a database that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,19 @@ class Heard:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._write(), name="heard")
 
-    async def flush(self) -> None:
-        """Write what waits. Without the database it goes on waiting."""
+    async def flush(self) -> bool:
+        """Write what waits. Without the database it goes on waiting, and the answer is False."""
         async with self._one_at_a_time:
             if not self._waiting:
-                return
+                return True
             taken, self._waiting = self._waiting, {}
             try:
                 await self._database.run(store_news, list(taken.values()))
             except DatabaseError as error:
                 logger.warning("heard.not_written", nodes=len(taken), error=str(error))
                 self._waiting = {**taken, **self._waiting}  # the newer ones stay
+                return False
+            return True
 
     async def aclose(self) -> None:
         """Write no more."""
@@ -67,8 +71,10 @@ class Heard:
             await asyncio.gather(self._writer, return_exceptions=True)
 
     async def _write(self) -> None:
-        await asyncio.sleep(WRITE_SECONDS)
-        await self.flush()
+        while self._waiting:
+            await asyncio.sleep(WRITE_SECONDS)
+            if not await self.flush():
+                await asyncio.sleep(AWAY_SECONDS)
 
 
 def store_news(news: list[News]) -> None:

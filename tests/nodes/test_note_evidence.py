@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 from django.utils import timezone
 
 from agenthub_site.database_threads import DatabaseThreads
@@ -19,7 +20,7 @@ from nodes.evidence import health_of
 from nodes.health import Health
 from nodes.leases import claim_lease, take_lease
 from nodes.link.dial import dial
-from nodes.link.errors import CertificateMismatch, NodeUnreachable, PeerRefused
+from nodes.link.errors import CertificateMismatch, NodeMismatch, NodeUnreachable, PeerRefused, Unauthorized
 from nodes.link.link import HubEnd, NodeEnd
 from nodes.link.versions import PROTOCOL
 from nodes.models import Node
@@ -108,7 +109,9 @@ async def test_a_link_tells_its_latency_and_how_far_the_nodes_clock_is_off(door:
     ("error", "status"),
     [
         (CertificateMismatch("certificate verify failed: that is Lima.", cause="wrong_node"), "mismatch"),
+        (NodeMismatch("gpu-02 answers."), "mismatch"),
         (PeerRefused("unauthorized: the node does not take our word."), "unauthorized"),
+        (Unauthorized("unauthorized: another secret."), "unauthorized"),
     ],
 )
 async def test_a_refusal_is_the_status_at_once_and_the_next_link_clears_it(
@@ -148,6 +151,39 @@ async def test_news_of_many_nodes_are_one_transaction(django_assert_num_queries:
     for node in nodes:
         await node.arefresh_from_db()
         assert node.last_heard_at and node.vitals == {"load": 1} and node.measured == {"latency_ms": 2.0}
+    await heard.aclose()
+    await asyncio.to_thread(database.close)
+
+
+class SlowThreads(DatabaseThreads):
+    """Somebody else is heard while the first news are being written, and the database is away at first."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.is_away = True
+
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.meanwhile()
+        if self.is_away:
+            self.is_away = False
+            raise OperationalError("the database is away")
+        return await super().run(function, *args, **kwargs)
+
+
+async def test_what_is_heard_while_others_are_written_is_written_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agenthub_site.heard.AWAY_SECONDS", 0.01)
+    first, second = [await sync_to_async(make_node)(slug, last_heard_at=None) for slug in ("first", "second")]
+    leases = [await sync_to_async(claim_lease)(node.pk, "hub-a") for node in (first, second)]
+    assert leases[0] and leases[1]
+    database = SlowThreads()
+    heard = Heard(database)
+    heard.note(leases[0], vitals={"load": 1})
+    pending = [leases[1]]
+    database.meanwhile = lambda: heard.note(pending.pop(), vitals={"load": 2}) if pending else None
+    for node, load in ((first, 1), (second, 2)):
+        is_written: Callable[[], bool | Awaitable[bool]] = Node.objects.filter(pk=node.pk, vitals__load=load).aexists
+        await eventually_async(is_written)
     await heard.aclose()
     await asyncio.to_thread(database.close)
 
