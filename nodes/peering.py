@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from .contract.config import Config
+from .contract.errors import ConfigError
 from .models import Node
+
+logger = structlog.get_logger(__name__)
 
 TOKEN_COMMAND = "agenthub node bootstrap-token"  # noqa: S105 - a command that prints it
 
@@ -36,6 +41,13 @@ def require_peer(config: Config, node: Node) -> None:
     """
     if node.direction != Node.Direction.DIAL or node.is_local or node.is_joined:
         return
-    from .link.peers import HubPeer  # brings gRPC with it, which most commands do without
+    from .link.peers import HubPeer, PeerNotConfigured  # bring gRPC along, which most commands do without
 
-    HubPeer.load(config, node.slug)
+    try:
+        HubPeer.load(config, node.slug)
+    except ConfigError as error:  # it names files, which are no business of a project's members
+        logger.warning("peer.not_usable", node=node.slug, message=error.text)
+        raise PeerNotConfigured(
+            f"The hub cannot use the certificates or secrets that it has for {node.slug}: `agenthub doctor` on its "
+            "machine, or its log, says which."
+        ) from error

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import structlog
 
 from nodes.contract.config import Config, load_config
-from nodes.contract.errors import HubError
+from nodes.contract.errors import ConfigError, HubError
 from nodes.contract.logs import configure_logs
 
 from .node import NodeServer
@@ -18,7 +18,7 @@ from .spawner_client import NoSpawner, SpawnerClient
 
 logger = structlog.get_logger(__name__)
 
-EXIT_OK, EXIT_REFUSED = 0, 1
+EXIT_OK, EXIT_REFUSED, EXIT_BAD_CONFIG = 0, 1, 2
 
 _DESCRIPTION = """\
 Serve this machine as a node: wait for the hub, execute the runs it sends, keep their records until it has them.
@@ -35,15 +35,18 @@ def main(argv: Sequence[str] | None = None) -> int:
                 os.environ[name] = arguments.listen
         config = load_config(arguments.config)
     except HubError as error:
-        sys.stderr.write(f"{error.text}\n")
-        return EXIT_REFUSED
+        return _tell(error)
     configure_logs(config.log.level, config.log.format)
     try:
         asyncio.run(_run(config, takes_over=arguments.take_over))
     except HubError as error:
-        sys.stderr.write(f"{error.text}\n")
-        return EXIT_REFUSED
+        return _tell(error)
     return EXIT_OK
+
+
+def _tell(error: HubError) -> int:
+    sys.stderr.write(f"agenthub: {error.text}\n")
+    return EXIT_BAD_CONFIG if isinstance(error, ConfigError) else EXIT_REFUSED
 
 
 async def _run(config: Config, *, takes_over: bool) -> None:

@@ -1,8 +1,10 @@
 """An agent on a node that this hub could not dial is refused at once, with what is missing."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import actor_of
@@ -10,6 +12,7 @@ from agenthub_site.accounts.models import Project, User
 from agents.models import Agent, Run
 from agents.services.agents import create_agent, edit_agent
 from agents.services.runs import start_run
+from nodes.contract.config import Config
 from nodes.link.peers import PeerNotConfigured
 from nodes.models import Node
 from tests.factories import make_node
@@ -31,6 +34,17 @@ def test_moving_an_agent_there_is_refused(agent: Agent, bergen: Node) -> None:
     with pytest.raises(PeerNotConfigured):
         edit_agent(agent, by=SYSTEM, node=bergen, worktree_repo="/srv/quay")
     assert Agent.objects.get().node != bergen
+
+
+def test_files_that_cannot_be_used_are_not_named_to_members(
+    agent: Agent, bergen: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca-cert.pem").write_text("no certificate")
+    config = Config(internal_grpc={"enabled": True, "security": {"cert_dir": str(tmp_path)}})
+    monkeypatch.setattr(settings, "CONFIG", config)
+    with pytest.raises(PeerNotConfigured, match="agenthub doctor") as refused:
+        edit_agent(agent, by=SYSTEM, node=bergen, worktree_repo="/srv/quay")
+    assert str(tmp_path) not in refused.value.text
 
 
 def test_starting_a_run_there_is_refused_and_leaves_none(agent: Agent, bob: User, bergen: Node) -> None:

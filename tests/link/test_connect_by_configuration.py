@@ -297,6 +297,14 @@ async def test_in_mtls_a_nodes_certificate_does_not_make_it_a_hub(mutual: Ends, 
             await mutual.connect(address)
 
 
+async def test_in_mtls_the_bootstrap_token_guards_the_first_time_as_well(mutual: Ends) -> None:
+    async with mutual.node(BOOTSTRAP__TOKEN="let-me-in") as address:
+        with pytest.raises(Unauthorized):
+            await mutual.connect(address)
+        await mutual.connect(address, BOOTSTRAP__TOKEN="let-me-in")
+        await mutual.connect(address)
+
+
 async def test_mtls_tells_a_mismatch_too(mutual: Ends) -> None:
     async with mutual.node() as address:
         with pytest.raises(NodeMismatch):

@@ -65,7 +65,7 @@ def test_a_node_that_cannot_be_reached_safely_does_not_start(
     here: Path, environment: dict[str, str], told: str
 ) -> None:
     node = start(here, "--node-mode", **{f"{SECTION}__{name}": value for name, value in environment.items()})
-    assert node.wait(30) != 0
+    assert node.wait(30) == Exit.USAGE
     assert told in (here / "log").read_text()
     assert not (here / "node/address").exists()
 

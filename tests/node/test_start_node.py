@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from nodes.pki import ensure_pki
-from nodes.server.main import main
+from nodes.server.main import EXIT_BAD_CONFIG, EXIT_REFUSED, main
 from tests.node.hub import SmallHub
 from tests.node.parts import NODE_ID, ROOT, NodeProcess, spawn_node
 from tests.support import eventually_async
@@ -20,7 +20,7 @@ def refusal(home: Path) -> str:
     """What the node server says before it gives up."""
     log = home / "refused.log"
     child = spawn_node(home, log)
-    assert child.wait(30) == 1
+    assert child.wait(30) in (EXIT_REFUSED, EXIT_BAD_CONFIG)
     return log.read_text()
 
 
@@ -49,7 +49,7 @@ def test_a_taken_port_is_named(shared_node: NodeProcess, tmp_path: Path) -> None
     ensure_pki(other / "pki", NODE_ID)
     log = tmp_path / "log"
     child = spawn_node(other, log, AGENTHUB_NODE__LISTEN=shared_node.address)
-    assert child.wait(30) == 1
+    assert child.wait(30) == EXIT_BAD_CONFIG
     assert f"Cannot listen on {shared_node.address}" in log.read_text()
 
 
