@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from unfold.decorators import action, display
@@ -172,7 +172,10 @@ class NodeAdmin(HubAdmin):
     @action(description="Health, test, drain, revoke", url_path="look", permissions=["view"])  # type: ignore[untyped-decorator]
     def look(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Nothing is done here: the node's page has a button for each, which asks as it should."""
-        return redirect("node", object_id)
+        node = self.get_object(request, object_id)
+        if node is None:
+            raise Http404
+        return redirect("node", node.pk)
 
     def _each(self, request: HttpRequest, nodes: QuerySet[Node], do: Callable[..., Node], words: str) -> None:
         by: Actor = self.actor(request)

@@ -213,6 +213,8 @@ def test_root_finds_the_way_to_join_from_agents_nodes_and_the_admin(as_root: Cli
         assert "/nodes/join/" in text(as_root.get(path)) and "/nodes/join/" not in text(web.get(path))
     assert as_root.get("/admin/nodes/node/join/")["Location"] == "/nodes/join/"
     assert as_root.get(f"/admin/nodes/node/{oslo.pk}/look/")["Location"] == page_of(oslo)
+    for nowhere in ("none", uuid4()):
+        assert as_root.get(f"/admin/nodes/node/{nowhere}/look/").status_code == 404
 
 
 def test_a_hub_with_its_own_node_alone_says_how_another_joins(as_root: Client, web: Client, project: Project) -> None:
