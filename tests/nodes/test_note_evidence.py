@@ -20,7 +20,7 @@ from nodes.evidence import health_of
 from nodes.health import Health
 from nodes.leases import claim_lease, take_lease
 from nodes.link.dial import dial
-from nodes.link.errors import CertificateMismatch, NodeMismatch, NodeUnreachable, PeerRefused, Unauthorized
+from nodes.link.errors import CertificateMismatch, LinkSilent, NodeMismatch, NodeUnreachable, PeerRefused, Unauthorized
 from nodes.link.link import HubEnd, NodeEnd
 from nodes.link.versions import PROTOCOL
 from nodes.models import Node
@@ -103,6 +103,17 @@ async def test_a_link_tells_its_latency_and_how_far_the_nodes_clock_is_off(door:
     assert found.status == "degraded" and "Clock skew 60 s behind (warning)" in found.reason
     assert found.failure_rate.value in {None, 0} and found.disk_pct.value == 70
     assert (node.facts["cpus"], node.vitals["load"]) == (4, None)
+
+
+async def test_links_that_break_are_failures(door: Door, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.measured.BEAT_SECONDS", 0.0)
+    monkeypatch.setattr("nodes.measured.HEARTBEAT_SECONDS", 0.0)
+    assert (await until(node, lambda health: health.failure_rate.value is not None)).failure_rate.value == 0
+    for _ in range(3):
+        assert door.link
+        door.link.cut(LinkSilent("The test cuts it."))
+        await eventually_async(lambda: door.link and door.link.is_open)
+    assert (await until(node, lambda health: health.failure_rate.value)).failure_rate.level in {"warning", "critical"}
 
 
 @pytest.mark.parametrize(
