@@ -19,6 +19,7 @@ from audit.services import record
 from nodes.contract.config import Config
 from nodes.contract.errors import ConfigError, Invalid
 from nodes.contract.ids import new_id
+from nodes.link.identity import load_identity
 from nodes.link.secrets import ensure_auth_secrets, ensure_bootstrap_token
 from nodes.models import Node
 from nodes.pki import ensure_pki
@@ -38,6 +39,7 @@ def prepare(*, with_demo: bool, password: str | None) -> dict[str, Any]:
     root = User.objects.get(username=ROOT) if made_password else _an_operator()
     node = _ensure_local_node(config)
     ensure_pki(config.pki_dir, node.pk, node.generation)
+    load_identity(config.pki_dir)
     if config.internal_grpc.enabled:
         _ensure_shared_secrets(config)
     prepared: dict[str, Any] = {

@@ -11,6 +11,7 @@ import grpc.aio
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from nodes.contract.errors import ConfigError
 from nodes.pki import HUB_URI
 
 from .certificates import names_of
@@ -84,7 +85,11 @@ class ConfiguredGate:
         headers = dict(context.invocation_metadata() or ())
         shown = dict(context.auth_context() or {}).get("x509_pem_cert", ())
         async with self._deciding:
-            await asyncio.to_thread(self._decide, headers, next(iter(shown), b""))
+            try:
+                await asyncio.to_thread(self._decide, headers, next(iter(shown), b""))
+            except ConfigError as error:
+                said = "The node cannot use its own files; its log says which."
+                raise Refused(grpc.StatusCode.FAILED_PRECONDITION, said, error.text, error.code) from error
 
     def _decide(self, headers: Headers, certificate: bytes) -> None:
         is_mutual = self._peer.mode == "mtls"

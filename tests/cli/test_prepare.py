@@ -53,11 +53,12 @@ def test_a_password_is_told_once_and_nothing_is_made_twice(home: Path) -> None:
 
 
 def test_without_demo_there_is_an_operator_and_nothing_else(home: Path) -> None:
-    answer = prepared(home, AGENTHUB_ADMIN_PASSWORD="correct horse battery")
+    answer = prepared(home, AGENTHUB_ADMIN_PASSWORD="correct horse battery", AGENTHUB_INTERNAL_GRPC__ENABLED="true")
     assert answer["password"] == "correct horse battery" and answer["password_is_yours"]
     assert answer["project"] is None and not (home / "worktrees" / "demo").exists()
-    private = [path for path in home.rglob("*") if path.suffix == ".key" or path.name == "secret_key"]
-    assert private and all(path.stat().st_mode & 0o077 == 0 for path in private)
+    private = [path for path in home.rglob("*") if path.suffix in {".key", ".txt"} or path.name == "secret_key"]
+    assert {"identity.key", "auth_secret.txt", "bootstrap_token.txt"} <= {path.name for path in private}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in private)
 
 
 def test_a_weak_password_is_refused_by_the_name_of_its_variable(home: Path) -> None:

@@ -402,6 +402,14 @@ async def test_the_bootstrap_token_is_asked_for_once_and_worth_nothing_after(end
         await ends.connect(address, BOOTSTRAP__TOKEN="let-me-in")
 
 
+async def test_a_memory_that_cannot_be_read_lets_nobody_in(ends: Ends, capsys: pytest.CaptureFixture[str]) -> None:
+    (ends.memory.path / "known-hub.json").write_text("{")
+    async with ends.node() as address:
+        with pytest.raises(PeerRefused, match="its log says which"):
+            await ends.connect(address)
+    assert "agenthub node forget-hub" in capsys.readouterr().err
+
+
 async def test_another_registration_at_the_same_hub_begins_with_epochs_of_its_own(ends: Ends) -> None:
     async with ends.node() as address:
         await ends.connect(address)
