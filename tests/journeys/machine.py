@@ -35,10 +35,22 @@ class Machine:
             [*self.agenthub, *arguments], env=self.environ, capture_output=True, text=True, timeout=SECONDS, check=False
         )
 
-    def serve(self, *arguments: str) -> None:
-        """Run a command that goes on."""
+    def serve(self, *arguments: str, said: str = "") -> None:
+        """Run a command that goes on; ``said`` is its standard input."""
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([*self.agenthub, *arguments], env=self.environ, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [*self.agenthub, *arguments], env=self.environ, stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+        assert self._process.stdin
+        with self._process.stdin as stdin:
+            stdin.write(said.encode())
+
+    def serve_instead(self, *arguments: str, said: str = "") -> None:
+        """As ``serve``, beside the command that runs, which ends by itself then."""
+        former = self._process
+        self.serve(*arguments, said=said)
+        if former:
+            former.wait(SECONDS)
 
     def stop(self) -> None:
         if self._process:
