@@ -1,22 +1,24 @@
 """Hands queued runs to nodes as nodes come back and places become free, and says of the rest what it waits for."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, Window
+from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 
 from .models import Agent, Run
-from .placement import Wait, Waiting, place
+from .placement import Demand, NodeView, Wait, Waiting, fits, place
 from .services.placing import place_runs, say_why, view_nodes
 from .states import State
 
 _AT_ONCE: Final = 1_000
 """Runs placed in one tick at most; the next one goes on."""
+_READ_AT_ONCE: Final = 10_000
+"""Queued runs that are read in one tick at most, beside one of each agent."""
 _IN_ONE_GO: Final = 200
 """Runs placed in one transaction at most."""
 _ANSWERS_AT_ONCE: Final = 200
@@ -28,18 +30,20 @@ _REMEMBERED: Final = 1_000
 def tick(now: datetime) -> int:
     """Place what can be placed, fairly; say of the rest what it waits for. Returns how many were placed.
 
-    However many runs wait, and for however many nodes, it reads by six queries and no more than ``_AT_ONCE`` runs
-    of an agent. Two control planes may do this at once: ``place_runs`` looks again, under the nodes' locks.
+    However many runs wait, and for however many nodes, it reads by six queries, and of an agent that no node has a
+    place for only the oldest run. Two control planes may do this at once: ``place_runs`` looks again, under the locks.
     """
     said = _said_of_agents()
     if not said:
         return 0
     agents = Agent.objects.only("project", "node", "pool", "node_labels", "runtime", "preset", "command").in_bulk(said)
+    demands = {agent_id: agent.demand for agent_id, agent in agents.items()}
     nodes = view_nodes(now)
     free = min(_AT_ONCE, sum(node.free for node in nodes))
-    heads = _heads(max(1, free))
+    able = _with_room(demands, nodes)
+    heads = _heads(able, min(free, _READ_AT_ONCE // max(1, len(able))))
     waiting = [
-        Waiting(run_id, agents[agent_id].project_id, agents[agent_id].demand)
+        Waiting(run_id, agents[agent_id].project_id, demands[agent_id])
         for run_id, agent_id in heads.items()
         if agent_id in agents
     ]
@@ -60,11 +64,22 @@ def _said_of_agents() -> dict[UUID, set[tuple[str, str]]]:
     return said
 
 
-def _heads(most: int) -> dict[UUID, UUID]:
-    """The oldest queued runs of each agent, ``most`` of one at most, as run → agent."""
+def _with_room(demands: Mapping[UUID, Demand], nodes: Sequence[NodeView]) -> list[UUID]:
+    """Agents of which at least one run could be placed now."""
+    open_nodes = {node.id: node for node in nodes if node.free}
+    by_demand = {
+        demand: demand.node in open_nodes if demand.node else any(fits(demand, node) for node in open_nodes.values())
+        for demand in set(demands.values())
+    }
+    return [agent_id for agent_id, demand in demands.items() if by_demand[demand]]
+
+
+def _heads(able: Collection[UUID], most: int) -> dict[UUID, UUID]:
+    """The oldest queued run of each agent, and up to ``most`` of those that are ``able`` to start some: run → agent."""
     place_in_line = Window(RowNumber(), partition_by=F("agent"), order_by=F("pk").asc())
     queued = Run.objects.filter(state=State.QUEUED).order_by().annotate(place_in_line=place_in_line)
-    return dict(queued.filter(place_in_line__lte=most).values_list("pk", "agent"))
+    wanted = Q(place_in_line=1) | Q(place_in_line__lte=most, agent__in=able)
+    return dict(queued.filter(wanted).values_list("pk", "agent"))
 
 
 def _served() -> dict[UUID, float]:

@@ -159,6 +159,20 @@ def test_the_scheduler_reads_as_often_for_many_runs_agents_and_nodes_as_for_few(
     assert (few, queries_of_a_tick()) == (6, 6)
 
 
+def test_a_tick_reads_and_places_no_more_than_its_share_and_the_next_goes_on(
+    anywhere: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "_READ_AT_ONCE", 4)
+    monkeypatch.setattr(scheduler, "_AT_ONCE", 3)
+    monkeypatch.setattr(scheduler, "_IN_ONE_GO", 2)
+    Node.objects.update(capacity=100)
+    far = make_pool_agent("fast", disk="fast")
+    waits = make_queued(far, 3)
+    make_queued(anywhere, 4), make_queued(make_pool_agent("more"), 3)
+    assert [tick(timezone.now()) for _ in range(4)] == [3, 3, 1, 0]
+    assert {fresh(run).reason for run in waits} == {Reason.NO_MATCHING_NODE}
+
+
 def test_places_are_given_away_by_a_fixed_number_of_statements(anywhere: Agent) -> None:
     def queries_of_placing(number: int) -> int:
         runs = make_queued(anywhere, number)
