@@ -86,7 +86,7 @@ class LabelsField(forms.CharField):
         return labels
 
     def prepare_value(self, value: Any) -> Any:
-        return ", ".join(f"{name}={text}" for name, text in value.items()) if isinstance(value, dict) else value
+        return ", ".join(f"{name}={value[name]}" for name in sorted(value)) if isinstance(value, dict) else value
 
 
 class AgentForm(StyledForm):
