@@ -20,6 +20,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "start": [{}],
     "history": [{"engine": "daphne"}, {"engine": "uvicorn"}],
     "memory": [{}],
+    "fleet": [{}, {"database": "postgresql"}],
     "place": [{}, {"database": "postgresql"}],
 }
 """Each benchmark with the settings it is run under."""

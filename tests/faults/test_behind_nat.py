@@ -4,7 +4,6 @@ Then the line between them is a bad one (F8): half of all packets are lost, or a
 """
 
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import pytest
 from agenthub_site.demo_repository import make_repository
 from tests.faults.followed import Followed
 from tests.faults.network import HUB, NODE, Network, inside
+from tests.faults.tunnelled import stored
 from tests.journeys.hub import AGENTHUB, Hub, new_hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online, node_of
 from tests.support import eventually
@@ -59,12 +59,6 @@ def agent(hub: Hub, machine: Machine) -> str:
         "workspace_mode": "create_worktree", "worktree_repo": str(repository),
     }  # fmt: skip
     return str(client_of(hub).post("/api/v1/agents/", body)["id"])
-
-
-def stored(hub: Hub, run: str) -> list[tuple[int, str, str]]:
-    with sqlite3.connect(f"file:{hub.home}/db.sqlite3?mode=ro", uri=True, timeout=20) as connection:
-        query = "SELECT seq, type, payload FROM agents_runevent WHERE run_id = ? ORDER BY seq"
-        return connection.execute(query, (run.replace("-", ""),)).fetchall()
 
 
 def followed(hub: Hub, agent: str, prompt: str, *options: str) -> Followed:

@@ -5,7 +5,6 @@ It is refused and audited, the node's health says so, and the node that is there
 
 import json
 import shutil
-import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.faults.followed import Followed
+from tests.faults.tunnelled import rows, stored
 from tests.journeys.hub import Hub, new_hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online, node_of, workdir
 from tests.support import eventually
@@ -54,19 +54,9 @@ def first(hub: Hub, machines: list[Machine]) -> Machine:
     return machines[0]
 
 
-def rows(hub: Hub, query: str, *values: str) -> list[Any]:
-    with sqlite3.connect(f"file:{hub.home}/db.sqlite3?mode=ro", uri=True, timeout=20) as connection:
-        return connection.execute(query, values).fetchall()
-
-
 def refusals(hub: Hub) -> list[Any]:
     found = rows(hub, "SELECT data FROM audit_auditevent WHERE name = 'node.refused'")
     return [json.loads(data).get("code") for (data,) in found]
-
-
-def stored(hub: Hub, run: str) -> list[Any]:
-    query = "SELECT seq, type, payload FROM agents_runevent WHERE run_id = ? ORDER BY seq"
-    return rows(hub, query, run.replace("-", ""))
 
 
 def run_on(hub: Hub, machine: Machine) -> Followed:
