@@ -49,7 +49,7 @@ class Relay:
                 threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
     def _connect(self, client: socket.socket) -> None:
-        with client:
+        with client, suppress(OSError):  # nobody listens at the other end just now
             if self._is_cut:
                 return
             with socket.create_connection(self.target) as server:
