@@ -23,8 +23,10 @@ def main(argv: Sequence[str]) -> int:
     django.setup()
     from django.conf import settings
 
+    from agenthub_site.file_limit import raise_file_limit
     from agenthub_site.homelock import share_home
 
+    raise_file_limit()
     with share_home(settings.CONFIG.home, "control plane"):
         asyncio.run(_run(settings.CONFIG))
     return 0

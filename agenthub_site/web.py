@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from agenthub_site.engines import Engine, check_tls, engine_named
+from agenthub_site.file_limit import raise_file_limit
 from agenthub_site.homelock import share_home
 from integrations.cli.parsers import Parser
 from nodes.contract.config import Config
@@ -64,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     config: Config = settings.CONFIG
     settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # whitenoise warns where there is none
     options = parse(argv, config)
+    raise_file_limit()
     engine = engine_named(options.engine)
     with share_home(config.home, "web server"):
         tls = check_certificate(config)
