@@ -10,6 +10,10 @@ from pathlib import Path
 KEPT = {"AGENTHUB_DATABASE__URL", "AGENTHUB_REDIS__URL", "AGENTHUB_TEST_DB"}
 for _name in [name for name in os.environ if name.startswith("AGENTHUB_") and name not in KEPT]:
     del os.environ[_name]
+_server, _, _number = os.environ.get("AGENTHUB_REDIS__URL", "").rpartition("/")
+if _number.isdecimal() and (_worker := os.environ.get("PYTEST_XDIST_WORKER", "")):
+    # Each has a Redis database of its own: what one clears is not another's.
+    os.environ["AGENTHUB_REDIS__URL"] = f"{_server}/{int(_worker.removeprefix('gw')) % 15 + 1}"
 HOME = Path(tempfile.mkdtemp(prefix="aht-", dir="/tmp"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 (HOME / "static").mkdir()
