@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -31,6 +32,7 @@ from .forms import JoinForm
 from .machines import Machine
 from .rows import run_rows
 
+PAGE_SIZE: Final = 60
 MOST_SHOWN: Final = 50
 _ON_NODE: Final = Count("runs", filter=Q(runs__state__in=ON_NODE))
 form_page = require_http_methods(["GET", "POST"])
@@ -39,10 +41,14 @@ form_page = require_http_methods(["GET", "POST"])
 @require_GET
 @page
 def nodes(request: PageRequest) -> HttpResponse:
-    now = timezone.now()
-    found = visible_nodes(request.actor).annotate(live_runs=_ON_NODE)
-    health = health_of(found, now)
-    context = {"machines": [Machine(node, now, health[node.pk]) for node in found]}
+    """A page of them; ``?find=`` narrows by id, name or pool."""
+    now, find = timezone.now(), request.GET.get("find", "").replace("\x00", "").strip()[:128]
+    found = visible_nodes(request.actor).annotate(live_runs=_ON_NODE).order_by("slug")
+    if find:
+        found = found.filter(Q(slug__icontains=find) | Q(name__icontains=find) | Q(pool__icontains=find))
+    part = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
+    health = health_of(part, now)
+    context = {"machines": [Machine(node, now, health[node.pk]) for node in part], "part": part, "find": find}
     return render(request, "pages/nodes/cards.html" if request.htmx else "pages/nodes/list.html", context)
 
 

@@ -224,6 +224,22 @@ def test_a_hub_with_its_own_node_alone_says_how_another_joins(as_root: Client, w
     assert "agenthub node token" not in text(web.get("/nodes/"))
 
 
+def test_many_nodes_come_in_pages_and_are_found(
+    web: Client, project: Project, django_assert_max_num_queries: Any
+) -> None:
+    Node.objects.bulk_create([Node(slug=f"edge-{number:03}", name="Edge", pool="far") for number in range(70)])
+    make_node("zurich")
+    with django_assert_max_num_queries(12):
+        first = text(web.get("/nodes/"))
+    assert "edge-000" in first and "zurich" not in first and "1 to 60 of 71" in first
+    second = text(web.get("/nodes/", {"page": "2"}))
+    assert "zurich" in second and "edge-000" not in second
+    found = text(web.get("/nodes/", {"find": "zur\0ICH"}))
+    assert "zurich" in found and "edge-069" not in found
+    assert "61 to 70 of 70" in text(web.get("/nodes/", {"find": "far", "page": "99"}))
+    assert "No node has that" in text(web.get("/nodes/", {"find": "nowhere"}))
+
+
 def test_every_agent_and_run_names_its_node(web: Client, agent: Agent) -> None:
     run = make_run(agent=agent)
     paths = ("/agents/", f"/agents/{agent.pk}/", "/runs/", f"/runs/{run.pk}/", f"/projects/{agent.project.slug}/")
