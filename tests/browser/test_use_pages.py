@@ -98,6 +98,10 @@ def test_filters_change_the_address_and_the_list(web: Page, hub: Hub) -> None:
 def test_the_form_shows_the_fields_that_matter(web: Page, hub: Hub) -> None:
     web.goto(f"{hub.told['address']}/agents/new/")
     expect(web.get_by_label("Command")).to_be_hidden()
+    expect(web.get_by_label("Pool", exact=True)).to_be_hidden()
+    web.get_by_label("Execution node").select_option("")
+    expect(web.get_by_label("Pool", exact=True)).to_be_visible()
+    expect(web.get_by_label("Labels that a node must have")).to_be_visible()
     web.get_by_label("Runtime").select_option("command")
     expect(web.get_by_label("Command")).to_be_visible()
     expect(web.get_by_label("Preset")).to_be_hidden()
