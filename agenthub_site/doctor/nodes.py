@@ -74,7 +74,11 @@ def _check_node(case: Case, node: Json) -> Iterator[Finding]:
         return
     what = f"node {node['id']}"
     if not node["is_enabled"]:
-        yield note(what, "disabled: it gets no work.", code="node_disabled")
+        yield note(
+            what, "disabled: it gets no work.",
+            "Enable it in the registry; a revoked node that dials has to join again (agenthub node token).",
+            "node_disabled",
+        )  # fmt: skip
         return
     health = hub.get(f"/api/admin/agent-nodes/{quote(node['id'], safe='')}/health")
     details = hub.get(f"/api/v1/nodes/{node['uuid']}/")
