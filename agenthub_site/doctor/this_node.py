@@ -92,7 +92,10 @@ def check_hub_web(case: Case) -> Iterator[Finding]:
 
 
 def check_hub_link(case: Case) -> Iterator[Finding]:
-    """The hub's gRPC door, looked at without a link: one more would take over the present one."""
+    """Why the node server has no link, in its own words; and the hub's gRPC door, looked at without a link.
+
+    One more link would take over the present one.
+    """
     place = _place(case)
     if place is None:
         return
@@ -105,6 +108,13 @@ def check_hub_link(case: Case) -> Iterator[Finding]:
         yield problem("link", f"{error.filename} cannot be read ({error.strerror}).",
                       "Join again with a new token (agenthub node token).", "bad_certificates")  # fmt: skip
         return
+    from nodes.server.home import NodeHome
+
+    if told := NodeHome(case.where.home / "node").read_trouble():
+        yield problem(
+            "link", f"none at the last try ({told.get('at', '')[:16]} UTC): {told.get('message', '')}",
+            told.get("remedy", ""), told.get("code", ""),
+        )  # fmt: skip
     for address in place[1]:
         if trouble := asyncio.run(look(address, authority, HUB_SERVER_NAME, None)):
             yield problem("link", trouble.what, trouble.fix, str(trouble.data.get("cause", trouble.code)))

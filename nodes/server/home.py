@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -141,6 +142,26 @@ class NodeHome:
 
     def write_address(self, address: str) -> None:
         write_durably(self.path / "address", address.encode())
+
+    def write_trouble(self, code: str, message: str, remedy: str = "") -> None:
+        """Why there is no link to the hub, for ``agenthub doctor`` on this machine. Best effort."""
+        draft = self.path / f".trouble-{os.getpid()}"
+        told = {"code": code, "message": message, "remedy": remedy, "at": datetime.now(UTC).isoformat()}
+        with suppress(OSError):
+            draft.write_text(json.dumps(told), "utf-8")
+            draft.replace(self.path / "trouble")
+
+    def clear_trouble(self) -> None:
+        with suppress(OSError):
+            (self.path / "trouble").unlink(missing_ok=True)
+
+    def read_trouble(self) -> dict[str, str]:
+        """What ``write_trouble`` wrote since the last link; empty if there is one."""
+        try:
+            told = json.loads((self.path / "trouble").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}
 
 
 def _has_open(pid: int, path: Path) -> bool:

@@ -149,6 +149,7 @@ class NodeServer:
             await link.aclose("A newer connection of the hub has taken over.", "superseded")
             return
         logger.info("link.up", address=link.address, epoch=welcome.epoch)
+        self._home.clear_trouble()
         try:
             await session.run(welcome)
         except LinkError as error:

@@ -16,6 +16,7 @@ from nodes.link.dial import dial_hub
 from nodes.link.errors import LinkError
 from nodes.link.link import NodeEnd
 
+from .home import NodeHome
 from .joining import HubPlace
 
 logger = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class Tunnel:
                 what = "tunnel.refused" if code in PUT_OUT else "tunnel.down"
                 logger.warning(what, code=code, message=message, failures=failures, remedy=REMEDIES.get(code, ""))
             said = code
+            NodeHome(self._home / "node").write_trouble(code, message, REMEDIES.get(code, ""))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause(failures, code)):
                     await self._hurry.wait()

@@ -17,6 +17,7 @@ from integrations.cli.client import Client
 from integrations.cli.where import Where
 from nodes import pki
 from nodes.contract.config import load_config
+from nodes.server.home import NodeHome
 from nodes.server.joining import HubPlace
 from tests.link.parts import listening, make_certificates, until_cut
 
@@ -161,6 +162,16 @@ def test_a_hub_that_is_away_is_a_problem(joined: tuple[Case, SmallHub]) -> None:
 def test_a_closed_grpc_door_is_said_in_the_links_own_words(joined: tuple[Case, SmallHub]) -> None:
     found = codes(this_node.check_hub_link(joined[0]))["connection_refused"]
     assert found.message.startswith("failed to connect to the hub: ")
+
+
+def test_what_the_node_server_met_with_is_told_until_there_is_a_link(joined: tuple[Case, SmallHub]) -> None:
+    case, _ = joined
+    node_home = NodeHome(case.where.home / "node")
+    node_home.write_trouble("node_revoked", "It is not accepted any more.", "Join again.")
+    found = codes(this_node.check_hub_link(case))["node_revoked"]
+    assert "not accepted any more" in found.message and found.fix == "Join again."
+    node_home.clear_trouble()
+    assert "node_revoked" not in codes(this_node.check_hub_link(case))
 
 
 async def test_the_hubs_door_is_known_by_its_certificate(case: Case) -> None:

@@ -70,6 +70,8 @@ def test_a_machine_joins_works_and_is_revoked(hub: Hub, machine: Machine) -> Non
     ended = machine.cli("node", "rotate", "--json")
     assert (ended.returncode, json.loads(ended.stdout)["error"]["code"]) == (Exit.REFUSED, "node_revoked")
     assert node_of(hub, "gpu-01")["state"] != "online"
+    doctor = {finding["code"]: finding for finding in json.loads(machine.cli("doctor", "--json").stdout)}
+    assert doctor["node_revoked"]["level"] == "problem" and "agenthub node token" in doctor["node_revoked"]["fix"]
 
     machine.stop()
     machine.serve(*command_of(hub, "gpu-01"))  # a new token lets it back in, and it still has its run
