@@ -64,7 +64,7 @@ def check_certificates(case: Case) -> Iterator[Finding]:
 def _check_certificate(path: Path, now: datetime) -> Iterator[Finding]:
     try:
         held = path.read_bytes()
-        if b"BEGIN CERTIFICATE" not in held:
+        if b"-----BEGIN CERTIFICATE-----" not in held:  # a key, or a request
             return
         certificate = x509.load_pem_x509_certificate(held)
     except (OSError, ValueError) as error:

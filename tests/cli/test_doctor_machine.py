@@ -59,6 +59,13 @@ def test_an_expired_certificate_of_a_node_names_the_command(case: Case) -> None:
     assert "agenthub node rotate" in codes(home_checks.check_certificates(case))["certificate_expired"].fix
 
 
+def test_a_request_and_a_key_are_no_certificates(case: Case) -> None:
+    (case.where.home / "pki").mkdir()
+    for name, content in zip(("node-key.pem", "node-csr.pem"), pki.make_request(), strict=True):
+        (case.where.home / "pki" / name).write_bytes(content)
+    assert list(home_checks.check_certificates(case)) == []
+
+
 def test_a_broken_certificate_is_a_problem(case: Case) -> None:
     (case.where.home / "pki").mkdir()
     (case.where.home / "pki/hub.pem").write_text("-----BEGIN CERTIFICATE-----\nfoo\n")
