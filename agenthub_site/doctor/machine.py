@@ -46,7 +46,7 @@ def check_runtimes(case: Case) -> Iterator[Finding]:
     missing = []
     for runtime in find_runtimes():
         if not runtime.is_installed:
-            missing.append(runtime.name)
+            missing.append(runtime)
         elif not runtime.is_logged_in:
             yield warning(
                 runtime.name, f"{runtime.version or 'found'}, but not logged in.", runtime.hint, "login_required"
@@ -54,7 +54,9 @@ def check_runtimes(case: Case) -> Iterator[Finding]:
         else:
             yield ok(runtime.name, runtime.version or "found")
     if missing:
-        yield note("runtimes", f"not installed: {', '.join(missing)}", code="runtime_not_installed")
+        names = ", ".join(runtime.name for runtime in missing)
+        hints = "\n".join(f"{runtime.name}: {runtime.hint}" for runtime in missing)
+        yield note("runtimes", f"not installed: {names}.", hints, "runtime_not_installed")
 
 
 def check_disk(case: Case) -> Iterator[Finding]:

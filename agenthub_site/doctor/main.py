@@ -103,6 +103,6 @@ def examine(where: Where, node: str | None = None) -> Iterator[Finding]:
 
 
 def line_of(finding: Finding) -> str:
-    """One line, and the fix on a second. What others said (a node, a run) cannot move the cursor."""
-    fix = f"\n{'':17}→ {clean(finding.fix)}" if finding.fix else ""
+    """One line, and the fix below it. What others said (a node, a run) cannot move the cursor."""
+    fix = "".join(f"\n{'':17}→ {clean(line)}" for line in finding.fix.splitlines())
     return f"{MARKS[finding.level]} {clean(finding.what):<14} {clean(finding.message)}{fix}\n"
