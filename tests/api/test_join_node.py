@@ -1,28 +1,42 @@
 """A machine becomes a node by a token, once; renews by its key; and is put out by revoking."""
 
 import base64
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 from django.core.cache import cache
+from django.db import connections
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from audit.models import AuditEvent
 from nodes import pki
+from nodes.authority import tend_certificates
 from nodes.contract.errors import Conflict, Invalid
 from nodes.join import ATTEMPTS, create_join_token, revoke_node
 from nodes.leases import LeaseLost, claim_lease, require_lease
-from nodes.link.joining import Enrolled, NotAToken, TokenText, derive_key, renewal_message, request_proof
+from nodes.link.joining import (
+    Enrolled,
+    NotAToken,
+    TokenText,
+    authorities_message,
+    derive_key,
+    renewal_message,
+    request_proof,
+)
 from nodes.models import JoinToken, Node
 from tests.api.clients import Api, refusal
 from tests.factories import make_node
@@ -333,3 +347,124 @@ def test_a_revoked_node_may_join_again(joined: Machine) -> None:
 def test_the_hubs_own_node_is_not_revoked() -> None:
     with pytest.raises(Invalid):
         revoke_node(make_node("local"), SYSTEM)
+
+
+def test_a_renewal_names_whom_to_trust_signed_for_this_request_alone(joined: Machine, authority: pki.Authority) -> None:
+    _, csr = pki.make_request()
+    stamp, node = int(time.time()), joined.identity.node_id
+    body = {
+        "node": str(node), "csr": csr.decode(), "timestamp": stamp, "certificate": joined.certificate,
+        "signature": sign(joined.key, renewal_message(node, stamp, csr.decode())),
+    }  # fmt: skip
+    answer = Api().post("/api/v1/nodes/renew", body).json()
+    assert answer["authorities"].encode() == authority.pem
+    proof, key = base64.b64decode(answer["proof"]), authority.certificate.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    key.verify(proof, authorities_message(csr.decode(), answer["authorities"]), ec.ECDSA(hashes.SHA256()))
+    with pytest.raises(InvalidSignature):
+        key.verify(proof, authorities_message(joined.csr, answer["authorities"]), ec.ECDSA(hashes.SHA256()))
+
+
+def test_machines_of_a_newer_version_may_say_more(machine: Machine) -> None:
+    assert machine.enroll(something="new").status_code == 201
+    assert machine.renew(something="new").status_code == 200
+
+
+def test_a_clock_that_is_wrong_is_told_by_how_much(joined: Machine) -> None:
+    error = joined.renew(at=time.time() + 3600).json()["error"]
+    assert error["code"] == "clock_skew" and 3590 <= error["data"]["seconds"] <= 3600
+    assert "ahead of the hub's" in error["message"] and "Synchronise" in error["message"]
+
+
+def test_renewing_for_another_node_is_audited_once(joined: Machine) -> None:
+    other = new_machine("gpu-02")
+    other.enroll()
+    for _ in range(2):
+        joined.renew(node=other.identity.node_id)
+    (told,) = audited("node.refused")
+    assert (told["code"], told["asked_for"]) == ("renewal_refused", str(other.identity.node_id))
+    assert AuditEvent.objects.get(name="node.refused").node == joined.identity.node_id
+
+
+MAKERS = (partial(rsa.generate_private_key, 65537, 2048), partial(ec.generate_private_key, ec.SECP384R1()))
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_key_of_another_kind_is_refused_and_the_token_stays(machine: Machine, make: Any) -> None:
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(make(), hashes.SHA256())
+    csr = request.public_bytes(serialization.Encoding.PEM).decode()
+    proof = request_proof(derive_key(machine.token.id, machine.token.secret), machine.token.id, "", csr)
+    assert refusal(machine.enroll(csr=csr, proof=proof)) == (400, "invalid")
+    assert machine.enroll().status_code == 201
+
+
+@pytest.mark.parametrize("path", ["enroll", "renew"])
+def test_giant_bodies_are_refused(machine: Machine, path: str) -> None:
+    body = {**machine.body(), "csr": "x" * 9_000}
+    assert Api().post(f"/api/v1/nodes/{path}", body).status_code == 400
+    assert Api().post(f"/api/v1/nodes/{path}", {**body, "csr": "x" * 30_000_000}).status_code == 413
+    assert JoinToken.objects.get().used_at is None
+
+
+def test_a_removed_nodes_token_makes_nothing(machine: Machine) -> None:
+    Node.objects.filter(slug="gpu-01").update(removed_at=timezone.now(), slug="gpu-01~gone")
+    assert refusal(machine.enroll()) == (403, "join_token_invalid")
+
+
+def test_an_unknown_party_is_not_recorded_as_the_node(machine: Machine) -> None:
+    machine.enroll(proof="0" * 64)
+    assert AuditEvent.objects.get(name="join_token.refused").actor_kind == "system"
+
+
+def test_no_secret_is_in_the_trail(machine: Machine) -> None:
+    machine.enroll(proof="0" * 64)
+    machine.enroll()
+    machine.renew()
+    told = str(list(AuditEvent.objects.values()))
+    secret = base64.urlsafe_b64encode(machine.token.secret).decode().rstrip("=")
+    for hidden in (machine.token.encode()[4:], secret, machine.token.secret.hex(), "PRIVATE KEY"):
+        assert hidden not in told
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_machines_with_one_token_one_joins(machine: Machine) -> None:
+    rivals = [Machine(machine.token) for _ in range(4)]
+    start = threading.Barrier(len(rivals))
+
+    def join(rival: Machine) -> int:
+        try:
+            start.wait(30)
+            return int(rival.enroll().status_code)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(rivals)) as pool:
+        statuses = sorted(pool.map(join, rivals))
+    assert statuses == [201, 409, 409, 409]
+    assert Node.objects.get(slug="gpu-01").generation == 2
+
+
+def test_in_an_overlap_both_authorities_count(joined: Machine, as_root: Api, as_bob: Api) -> None:
+    make_node("local")
+    former = pki.load_authority(settings.CONFIG.pki_dir)
+    assert refusal(as_bob.post("/api/v1/nodes/authority/rotate/", {})) == (403, "forbidden")
+    began = as_root.post("/api/v1/nodes/authority/rotate/", {"overlap_hours": 0}).json()
+    assert (began["former"], began["waiting"]) == (pki.fingerprint(former.pem).hex(), ["gpu-01"])
+    assert refusal(as_root.post("/api/v1/nodes/authority/rotate/", {})) == (409, "rotation_under_way")
+    waiting = as_root.post("/api/v1/nodes/authority/retire/", {})
+    assert refusal(waiting) == (409, "nodes_not_renewed") and waiting.json()["error"]["data"]["nodes"] == ["gpu-01"]
+
+    answer = joined.renew().json()
+    issuing = pki.load_authority(settings.CONFIG.pki_dir)
+    assert pki.is_issued_by(x509.load_pem_x509_certificate(answer["certificate"].encode()), issuing.certificate)
+    assert len(pki.trusted(answer["authorities"].encode())) == 2
+    later = new_machine("gpu-02")
+    assert later.enroll().status_code == 201
+
+    trust = pki.trust_digest(answer["authorities"].encode()).hex()
+    Node.objects.exclude(slug="local").update(facts={"trust": trust})  # as their next hello says
+    tend_certificates()
+    ended = as_root.get("/api/v1/nodes/authority/").json()
+    assert (ended["former"], ended["waiting"]) == ("", [])
+    assert refusal(joined.renew()) == (403, "renewal_refused")  # its old certificate is of nobody now
+    assert audited("authority.rotated") and audited("authority.retired")[0]["left_behind"] == []

@@ -1,7 +1,11 @@
 """A joined node dials its hub: what it checks before it believes, what it writes, when it renews, how it waits."""
 
+import base64
 import http.server
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,9 +18,21 @@ import pytest
 
 from nodes import pki
 from nodes.contract.errors import ConfigError, HubError
-from nodes.link.joining import Enrolled, TokenText, derive_key, new_secret, request_proof
-from nodes.server.joining import HomeInUse, HubPlace, HubRefused, HubUnreachable, NotTheHub, join, renew, renews_in
+from nodes.link.joining import Enrolled, TokenText, authorities_message, derive_key, new_secret, request_proof
+from nodes.server.home import AlreadyServed, NodeHome
+from nodes.server.joining import (
+    HomeInUse,
+    HubPlace,
+    HubRefused,
+    HubUnreachable,
+    NotTheHub,
+    join,
+    renew,
+    renews_in,
+    trust_of,
+)
 from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, pause
+from tests.node.parts import ROOT
 
 NODE = UUID(int=7)
 Answer = tuple[int, dict[str, Any]]
@@ -39,6 +55,7 @@ class FakeHub:
     def answer(self, path: str, body: dict[str, Any]) -> Answer:
         if self.refusal:
             return self.refusal
+        self.asked = body["csr"]
         public_key = pki.requested_key(body["csr"].encode())
         certificate = pki.certify_node(self.authority, pki.NodeIdentity(self.node, 2), public_key, life=self.life)
         said: dict[str, Any] = {"certificate": certificate.decode()}
@@ -206,3 +223,72 @@ def test_pauses_grow_to_a_bound_and_are_longer_when_the_hub_does_not_want_the_no
     assert all(pause(0, "") <= 0.25 for _ in range(50))
     assert all(pause(1000, "link_closed") <= LONGEST_SECONDS for _ in range(50))
     assert all(0.3 * REFUSED_SECONDS <= pause(0, "node_revoked") <= REFUSED_SECONDS for _ in range(50))
+
+
+def rotated(hub: FakeHub, by: pki.Authority) -> pki.Authority:
+    """The hub answers renewals with a new authority beside its own, as ``by`` signs it."""
+    new, old = pki.make_authority("new"), hub.authority
+
+    def change(said: dict[str, Any]) -> None:
+        hub.authority = new
+        trusted = (new.pem + old.pem).decode()
+        said |= {
+            "authorities": trusted,
+            "proof": base64.b64encode(by.sign(authorities_message(hub.asked, trusted))).decode(),
+        }  # fmt: skip
+        public_key = pki.requested_key(hub.asked.encode())
+        said["certificate"] = pki.certify_node(new, pki.NodeIdentity(hub.node, 2), public_key).decode()
+
+    hub.change = change
+    return new
+
+
+def test_a_new_authority_is_learned_by_renewing(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    before = trust_of(home / "pki")
+    new = rotated(hub, by=hub.authority)
+    renew(home)
+    assert new.certificate in pki.trusted((home / "pki/ca.pem").read_bytes())
+    assert trust_of(home / "pki") != before
+    assert renews_in(home) > timedelta()
+
+
+def test_an_authority_that_none_of_ours_has_signed_is_not_learned(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    before = {path: path.read_bytes() for path in (home / "pki").iterdir()}
+    rotated(hub, by=pki.make_authority())
+    with pytest.raises(NotTheHub):
+        renew(home)
+    assert {path: path.read_bytes() for path in (home / "pki").iterdir()} == before
+
+
+def test_a_signature_for_an_earlier_request_is_not_taken_again(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    rotated(hub, by=hub.authority)
+    said_then: dict[str, Any] = {}
+    change = hub.change
+    hub.change = lambda said: (change(said), said_then.update(said))[0]
+    renew(home)
+    hub.change = lambda said: said.update(proof=said_then["proof"], authorities=said_then["authorities"])
+    with pytest.raises(NotTheHub):
+        renew(home)
+
+
+def test_who_serves_a_home_is_asked_to_leave_and_not_forced(home: Path) -> None:
+    (home / "node").mkdir()
+    script = "import signal, sys, time; from pathlib import Path; from nodes.server.home import NodeHome\n"
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    serve = "held = NodeHome(Path(sys.argv[1])).lock(); print('has it', flush=True); time.sleep(300)"
+    for before, is_left in (("", True), (deaf, False)):
+        command = [sys.executable, "-c", (script + before + serve).replace("\\\\n", "\\n"), str(home / "node")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as holder:
+            assert holder.stdout and holder.stdout.readline()
+            try:
+                if is_left:
+                    os.close(NodeHome(home / "node").take_over(30))
+                else:
+                    with pytest.raises(AlreadyServed, match=str(holder.pid)):
+                        NodeHome(home / "node").take_over(1)
+                    assert holder.poll() is None
+            finally:
+                holder.kill()
