@@ -36,8 +36,10 @@ INBOUND_BYTES = 64 * 1024 * 1024
 WRITE_SECONDS = 20.0
 """How long one frame may take to leave, and how long ``send`` waits for room."""
 GOODBYE_SECONDS = 1.0
-PINGS = 12
+PINGS = 5
 """The last round trips that a link's latency is the median of: about a minute's."""
+PING_EVERY = 3
+"""Heartbeats to a ping, once the latency is known: a ping and its answer cost as much as the heartbeat."""
 LEAST_PINGS = 3
 """Fewer tell nothing: the first are made while both ends still have their hands full."""
 
@@ -340,7 +342,8 @@ class HubEnd(Link[HubFrame, NodeFrame]):
         if kind == "heartbeat":
             answer = HubFrame(heartbeat=Heartbeat(number=frame.heartbeat.number, clock_us=now_us()))
             self._lanes.try_put(Lane.HEARTBEAT, answer, answer.ByteSize())
-            self._ping()
+            if self.latency_ms is None or frame.heartbeat.number % PING_EVERY == 0:
+                self._ping()
         return False
 
     def _ping(self) -> None:

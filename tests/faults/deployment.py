@@ -10,12 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 import pytest
 
-from nodes import pki
 from tests.journeys.hub import AGENTHUB, Hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online
 from tests.support import eventually
@@ -114,22 +112,9 @@ class Deployment:
         return self._agent_on(name)
 
     def add_dialled(self, name: str) -> str:
-        """A machine that the control planes dial; the id of an agent on it."""
+        """A machine that joins, and that the control planes dial; the id of an agent on it."""
         machine = self._machine(name)
-        address = f"127.0.0.1:{self._dialled_port}"
-        body = {"id": name, "name": name, "grpc_target": f"https://{address}"}
-        self.client.post("/api/admin/agent-nodes", body)
-        node = UUID(self.value("SELECT id FROM nodes_node WHERE slug = %s", name))
-        authority = pki.load_authority(self.hub.home / "pki")
-        pair = pki.issue_node(authority, pki.NodeIdentity(node, 1))
-        (machine.home / "pki").mkdir(mode=0o700, parents=True)
-        (machine.home / "node").mkdir(mode=0o700)
-        (machine.home / "pki/ca.pem").write_bytes(authority.pem)
-        (machine.home / "pki/local.pem").write_bytes(pair.certificate)
-        (machine.home / "pki/local.key").write_bytes(pair.key)
-        (machine.home / "node/id").write_text(f"{node}\n")
-        machine.environ["AGENTHUB_NODE__LISTEN"] = address
-        machine.serve("node", "run")
+        machine.serve(*command_of(self.hub, name), "--listen", f"127.0.0.1:{self._dialled_port}")
         return self._agent_on(name)
 
     def owner(self, node: str) -> str:

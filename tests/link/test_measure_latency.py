@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from nodes.link.dial import dial
-from nodes.link.link import LEAST_PINGS, HubEnd, NodeEnd
+from nodes.link.link import LEAST_PINGS, PING_EVERY, HubEnd, NodeEnd
 from nodes.pb.link_pb2 import Heartbeat, HubFrame, NodeFrame, Pong, Welcome
 from tests.link.parts import Certificates, hello_of, listening, make_certificates
 from tests.link.test_send import GatedWire
@@ -62,4 +62,11 @@ async def test_only_an_answer_to_the_question_counts(certificates: Certificates)
         wire.inbound.put_nowait(NodeFrame(pong=Pong(number=wire.asked[-1])))
     await eventually_async(lambda: link.latency_ms is not None)
     assert len(set(wire.asked)) == LEAST_PINGS
+    for number in range(1, PING_EVERY + 1):  # known, it is asked for now and then
+        wire.inbound.put_nowait(NodeFrame(heartbeat=Heartbeat(number=number)))
+    await eventually_async(partial(wire.was_asked, LEAST_PINGS + 1))
+    wire.inbound.put_nowait(NodeFrame(pong=Pong(number=wire.asked[-1])))
+    wire.inbound.put_nowait(NodeFrame(heartbeat=Heartbeat(number=PING_EVERY + 1)))
+    await eventually_async(lambda: not wire.inbound.qsize())
+    assert wire.was_asked(LEAST_PINGS + 1)
     await link.aclose()
