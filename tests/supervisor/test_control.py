@@ -1,6 +1,7 @@
 """The control socket: hello, announcements, commands, and clients that misbehave."""
 
 import asyncio
+import json
 import os
 import select
 import subprocess
@@ -193,3 +194,36 @@ async def test_a_node_server_that_says_nothing_of_the_hub_speaks_for_it_by_being
     await client.send_ping()
     await eventually_async(lambda: side.linked == [True])
     await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("hello", "pings"),
+    [
+        ({"version": 1}, False),  # as supervisors said it before there were pings
+        ({"version": 2, "pings": True, "later": [1, 2]}, True),  # as one may say it that a newer node server started
+    ],
+)
+async def test_supervisors_of_other_versions_are_understood(
+    tmp_path: Path, hello: dict[str, object], pings: bool
+) -> None:
+    spooled = {"segment": 1, "offset": 28, "origin_seq": 5, "later": True}
+    lines = [
+        {"type": "hello", "run": "run", "pid": 7, "generation": 1, "spooled": spooled, **hello},
+        {"type": "of_a_later_version", "what": 1},
+        {"type": "spooled", **spooled},
+        {"type": "ended", "origin_seq": 6, "later": True},
+    ]
+
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(speak, sock=unixsocket.listen(tmp_path / "control.sock"))
+    try:
+        client = await SupervisorClient.connect(tmp_path / "control.sock")
+        assert client.hello.pings is pings
+        assert [message async for message in client] == [Spooled(1, 28, 5), Ended(6)]
+        await client.aclose()
+    finally:
+        server.close()
