@@ -23,6 +23,7 @@ from integrations.cli.parsers import Parser
 STOP_SECONDS: Final = 5.0
 """How long tasks under way may take when the worker stops; what is cut off then is done again later."""
 KILL_SECONDS: Final = 3.0
+PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -58,6 +59,7 @@ def _work() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, wake)
     _adopt_orphans()
+    os.register_at_fork(after_in_child=_die_with_parent)
     forking = multiprocessing.get_context("fork")
     stop, started = forking.Event(), forking.Event()
     sentinel = forking.Process(target=Sentinel, args=(stop, started, uuid.uuid4()), name="sentinel")
@@ -73,8 +75,17 @@ def _work() -> int:
 
 def _adopt_orphans() -> None:
     """What our processes leave behind becomes ours, so that it can be found and ended."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _die_with_parent() -> None:
+    """A worker that was killed has no time to end its own; orphans would keep the home from the next `up`."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
 def _end_descendants() -> None:

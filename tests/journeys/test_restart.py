@@ -100,7 +100,10 @@ def test_stop_runs_ends_them(own_hub: Hub) -> None:
 def test_a_killed_parent_takes_its_children_along_and_the_next_up_waits_for_them(own_hub: Hub) -> None:
     own_hub.up()
     parts = [own_hub.child("web"), own_hub.child("node", "run"), own_hub.child("worker")]
-    os.kill(own_hub.pid, signal.SIGKILL)
+    worker = psutil.Process(own_hub.child("worker"))
+    parts += [process.pid for process in eventually(lambda: worker.children(recursive=True))]
+    for pid in (own_hub.pid, worker.pid):  # the worker has no time to end its own
+        os.kill(pid, signal.SIGKILL)
     own_hub.wait()
     own_hub.up()
     assert not [pid for pid in parts if psutil.pid_exists(pid)]
