@@ -20,6 +20,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "start": [{}],
     "history": [{"engine": "daphne"}, {"engine": "uvicorn"}],
     "memory": [{}],
+    "link": [{}],
     "fleet": [{}, {"database": "postgresql"}],
     "place": [{}, {"database": "postgresql"}],
 }
