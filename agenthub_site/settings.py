@@ -89,6 +89,10 @@ SQLITE_PRAGMAS = (
 _IDLE_MS = 10_000
 
 
+# A short ``reconnect_timeout``: the pool's pauses double up to it, and those who wait for a connection wait them out.
+_POOL = {"min_size": 1, "max_size": 16, "timeout": 10, "reconnect_timeout": 2}
+
+
 def _database(url: str, home: Path) -> dict[str, Any]:
     if not url:
         return {
@@ -111,7 +115,7 @@ def _database(url: str, home: Path) -> dict[str, Any]:
         "PORT": parts.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
         # Whatever else the URL says is libpq's: sslmode and its certificates above all.
-        "OPTIONS": {**parts, "pool": {"min_size": 1, "max_size": 16, "timeout": 20}},
+        "OPTIONS": {**parts, "pool": _POOL},
     }
 
 

@@ -133,6 +133,7 @@ def test_a_start_that_the_node_cannot_take_yet_is_not_sent_again_once_its_run_is
     assert run.state == State.CANCELLED
 
 
+@pytest.mark.django_db(transaction=True)  # it gives its connection back
 def test_the_bell_s_poll_finds_the_nodes_that_commands_wait_for(run: Run, lima: Node) -> None:
     streams = [f"node:{run.node_id}", f"node:{lima.pk}"]
     assert counters(streams) == {}
