@@ -61,8 +61,8 @@ class StillLinked(Conflict):
 def take_lease(node_id: UUID, owner: str, instance: str = "", *, is_linked: bool = False) -> HeldLease:
     """A lease in a new epoch, whoever has it now: a node that dials has said whom it wants to be served by.
 
-    Not from another ``instance`` of the node: ``StillLinked`` while that has a link. ``is_linked`` says so of this
-    owner's own lease; that of another owner speaks for itself.
+    Not from another ``instance`` of the node, nor for one that does not say which it is: ``StillLinked`` while that
+    has a link. ``is_linked`` says so of this owner's own lease; that of another owner speaks for itself.
     ``OperationalError`` if its present owner is in the middle of a transaction for longer than ``_LOCK_SECONDS``.
     """
     with transaction.atomic():
@@ -71,7 +71,7 @@ def take_lease(node_id: UUID, owner: str, instance: str = "", *, is_linked: bool
                 cursor.execute(f"SET LOCAL lock_timeout = {_LOCK_SECONDS * 1000:.0f}")
         LinkLease.objects.get_or_create(node_id=node_id)
         live = LinkLease.objects.filter(node_id=node_id, expires_at__gte=Now()).select_for_update().first()
-        is_another = live is not None and "" not in (instance, live.instance) and instance != live.instance
+        is_another = live is not None and bool(live.instance) and instance != live.instance
         if live and is_another and (is_linked or live.owner != owner):
             raise StillLinked()
         return _begin_epoch(node_id, owner, instance)

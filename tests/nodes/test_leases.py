@@ -1,10 +1,11 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.utils import timezone
 
 from agenthub_site.controlplane import nodes_to_dial
-from nodes.leases import claim_lease, release_lease, renew_leases
+from nodes.leases import StillLinked, claim_lease, release_lease, renew_leases, take_lease
 from nodes.models import LinkLease, Node
 from tests.factories import make_node
 
@@ -63,3 +64,14 @@ def test_any_number_of_leases_is_renewed_by_two_statements(
     claim_lease(lima.pk, "a")
     with django_assert_num_queries(2):
         assert renew_leases(held) == {held[1]}
+
+
+@pytest.mark.parametrize("instance", ["b", ""])
+def test_only_the_same_process_takes_the_link_that_a_named_one_has(oslo: Node, instance: str) -> None:
+    live = take_lease(oslo.pk, "hub", "a")
+    with pytest.raises(StillLinked):
+        take_lease(oslo.pk, "hub", instance, is_linked=True)
+    with pytest.raises(StillLinked):
+        take_lease(oslo.pk, "another hub", instance)
+    assert renew_leases([live]) == set()
+    assert take_lease(oslo.pk, "hub", "a", is_linked=True).epoch == live.epoch + 1
