@@ -32,17 +32,21 @@ class Guests(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic i
         handler: Any = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(self._own):
             return handler
-        codec = handler.request_deserializer, handler.response_serializer
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(self._talking(handler.stream_stream), *codec)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(self._asking(handler.unary_stream), *codec)
-        return grpc.unary_unary_rpc_method_handler(self._asking(handler.unary_unary), *codec)
+        call = self._talking(handler.stream_stream) if handler.request_streaming else self._asking(handler)
+        return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
 
-    def _asking(self, behaviour: Any) -> Any:
-        async def call(request: Any, context: Any) -> Any:
+    def _asking(self, handler: Any) -> Any:
+        """As a stream, which is the same on the wire: it has its place before its one request is there."""
+
+        async def call(requests: Any, context: Any) -> None:
             async with self._place(context):
-                return await behaviour(request, context)
+                request = await anext(aiter(requests), None)
+                if request is None:
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "A request belongs to this call.")
+                if handler.response_streaming:
+                    await handler.unary_stream(request, context)
+                else:
+                    await context.write(await handler.unary_unary(request, context))
 
         return call
 

@@ -520,6 +520,33 @@ async def test_those_who_only_look_do_not_keep_the_hub_out(ends: Ends, made: Pat
         await eventually_async(looking)
 
 
+async def test_those_who_open_calls_and_say_nothing_do_not_keep_the_hub_out(ends: Ends, made: Path) -> None:
+    async with ends.node() as address:
+        trusting = grpc.ssl_channel_credentials((made / "ca-cert.pem").read_bytes())
+        async with AsyncExitStack() as stack:
+            calls = []
+            for _ in range(3):
+                channel: Any = await stack.enter_async_context(
+                    grpc.aio.secure_channel(
+                        address, trusting,
+                        options=[("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1)],
+                    )
+                )  # fmt: skip
+                calls += [channel.stream_stream("/grpc.health.v1.Health/Check")(timeout=60) for _ in range(10)]
+            await eventually_async(lambda: sum(call.done() for call in calls) >= 30 - MOST)
+            codes = {await call.code() for call in calls if call.done()}
+            assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+            assert sum(call.done() for call in calls) == 30 - MOST
+            await ends.connect(address)
+        looking: Callable[[], bool | Awaitable[bool]] = partial(can_look, address, trusting)
+        await eventually_async(looking)
+        async with grpc.aio.secure_channel(
+            address, trusting, options=[("grpc.ssl_target_name_override", NAME)]
+        ) as channel:
+            said = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+            assert said.status == health_pb2.HealthCheckResponse.SERVING
+
+
 async def can_look(address: str, trusting: grpc.ChannelCredentials) -> bool:
     try:
         return bool(await services_of(address, trusting))
