@@ -49,8 +49,8 @@ TELL_SECONDS: Final = 600.0
 RETRY_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 2.0
 _SAID_EVERY: Final = 30
-WORTH_TELLING: Final = frozenset({NodeRevoked.code, CertificateMismatch.code, ProtocolUnsupported.code})
-"""Refusals that a person may want to know of: they do not pass by themselves."""
+WORTH_TELLING: Final = (NodeRevoked, CertificateMismatch, ProtocolUnsupported)
+"""Refusals that a person may want to know of: they do not pass by themselves. Ours, never a word that a node says."""
 
 
 class NodeDuplicate(Conflict):
@@ -181,8 +181,8 @@ class Tunnels:
         except (HubError, DatabaseError) as error:
             code = str(error.data.get("code") or error.code) if isinstance(error, HubError) else "unavailable"
             logger.info("link.down", node=str(link.node.node_id), code=code, error=str(error))
-            if code in WORTH_TELLING:
-                await self._note_refusal(link.node, code, str(error))
+            if isinstance(error, WORTH_TELLING):
+                await self._note_refusal(link.node, error.code, str(error))
             if isinstance(error, (CertificateMismatch, ProtocolUnsupported)):
                 await self._write_refusal(link.node, error, self._refused.setdefault(link.node, Measured()))
             await link.aclose(str(error), code)

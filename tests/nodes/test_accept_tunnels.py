@@ -231,6 +231,18 @@ async def test_a_node_speaks_under_its_own_name_alone(hub: Hub, tunnel: Node) ->
     assert tunnel.last_heard_at is None
 
 
+async def test_a_nodes_own_word_for_its_goodbye_is_no_refusal(hub: Hub, tunnel: Node) -> None:
+    link = await hub.dial(tunnel)
+    await link.welcome(30)
+    await link.aclose("Forged.", "node_certificate_mismatch")
+    is_over: Callable[[], bool | Awaitable[bool]] = LinkLease.objects.filter(node=tunnel, owner="").aexists
+    await eventually_async(is_over)
+    link = await hub.dial(tunnel, says=await sync_to_async(make_node)("oslo"))
+    assert await ending(link) == "node_certificate_mismatch"
+    refused = await first_refusal()  # what the hub found itself, and that alone
+    assert "Forged" not in str(refused.data)
+
+
 async def test_records_of_another_nodes_run_are_refused(hub: Hub, tunnel: Node) -> None:
     run = await sync_to_async(lambda: make_run(agent=make_agent(node=make_node("oslo")), state=State.RUNNING))()
     link = await hub.dial(tunnel)
