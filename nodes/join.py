@@ -151,8 +151,9 @@ def enroll(
     """A certificate for the machine that has the token's secret; the answer and its proof.
 
     With a ``target`` (https://host:port) the hub is to dial the node there; without, the node dials. Used up by the
-    first that succeeds. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``, ``JoinTokenExpired`` (each audited, if there
-    is such a token), ``TooManyAttempts``, ``Invalid`` for a request that is none.
+    first that succeeds, and the node's other tokens with it. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``,
+    ``JoinTokenExpired`` (each audited, if there is such a token), ``TooManyAttempts``, ``Invalid`` for a request that
+    is none.
     """
     _require_patience(address)
     token = JoinToken.objects.select_related("node").filter(pk=token_id).first()
@@ -162,6 +163,8 @@ def enroll(
         key = bytes(token.key)
         if token.used_at is not None:
             raise JoinTokenUsed()
+        if not key:  # anybody can prove that
+            raise JoinTokenExpired()
         if not is_same(proof, request_proof(key, token_id, name, csr, target)) or name not in ("", token.node.slug):
             raise JoinTokenInvalid()
         if token.expires_at <= timezone.now():
@@ -225,7 +228,7 @@ def revoke_node(node: Node, by: Actor) -> Node:
         raise Invalid("The hub's own node cannot be revoked. Disable it, if it should get no work.")
     with transaction.atomic():
         _begin_generation(node, is_enabled=False, revoked_at=timezone.now())
-        node.join_tokens.filter(used_at=None, expires_at__gt=timezone.now()).update(expires_at=timezone.now())
+        _expire_tokens(node)
         record(
             None, "node.revoked", by=by, of=("node", node.pk), node=node.pk,
             slug=node.slug, generation=node.generation,
@@ -240,12 +243,14 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str
         raise Invalid(f"target: {why}", fields={"target": [why]})
     authorities = pki.load_authorities(settings.CONFIG.pki_dir)
     with transaction.atomic():
-        unused = JoinToken.objects.filter(pk=token.pk, used_at=None)
-        if not unused.update(used_at=timezone.now(), key=b""):
-            raise JoinTokenUsed()
+        # The node before its tokens, as when it is revoked: what that ends is not claimed after it.
         node = Node.objects.select_for_update(no_key=True).filter(pk=token.node_id, removed_at=None).first()
         if node is None:
             raise JoinTokenInvalid()
+        now, claimed = timezone.now(), JoinToken.objects.filter(pk=token.pk)
+        if not claimed.filter(used_at=None, expires_at__gt=now).exclude(key=b"").update(used_at=now, key=b""):
+            raise JoinTokenExpired() if claimed.filter(used_at=None).exists() else JoinTokenUsed()
+        _expire_tokens(node)
         # The name's former holder, if there was one, must not speak for the node beside the new one.
         _begin_generation(node, is_enabled=True, revoked_at=None)
         Node.objects.filter(pk=node.pk).update(
@@ -259,6 +264,12 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str
         )  # fmt: skip
     addresses = hub_addresses(settings.CONFIG)
     return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authorities.pem.decode(), addresses)
+
+
+def _expire_tokens(node: Node) -> None:
+    """No token of the node that was not used yet is good any more."""
+    now = timezone.now()
+    node.join_tokens.filter(used_at=None, expires_at__gt=now).update(expires_at=now, key=b"")
 
 
 def _begin_generation(node: Node, *, is_enabled: bool, revoked_at: datetime | None) -> None:

@@ -132,7 +132,7 @@ class JoinToken(models.Model):
     """Makes one machine a node, once.
 
     ``key`` is derived from the token's secret (``nodes.link.joining``), which the hub does not keep: it checks the
-    proof in a request with the key, and empties it when the token is used.
+    proof in a request with the key, and empties it when the token is used, or another one of the node.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

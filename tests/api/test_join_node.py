@@ -336,6 +336,30 @@ def test_revoking_ends_the_nodes_open_tokens(machine: Machine) -> None:
     assert refusal(machine.enroll()) == (403, "join_token_expired")
 
 
+def test_a_node_that_is_revoked_while_it_joins_does_not(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    node, read = Node.objects.get(slug="gpu-01"), pki.requested_key
+
+    def revoke_meanwhile(csr: bytes) -> ec.EllipticCurvePublicKey:
+        revoke_node(node, SYSTEM)
+        return read(csr)
+
+    monkeypatch.setattr(pki, "requested_key", revoke_meanwhile)
+    assert refusal(machine.enroll()) == (403, "join_token_expired")
+    node.refresh_from_db()
+    assert node.revoked_at and not node.is_enabled and not node.is_joined
+
+
+def test_joining_ends_the_nodes_other_tokens_and_no_other_nodes() -> None:
+    older, used, newer, another = new_machine(), new_machine(), new_machine(), new_machine("gpu-02")
+    assert used.enroll().status_code == 201
+    assert refusal(older.enroll()) == refusal(newer.enroll()) == (403, "join_token_expired")
+    proof = request_proof(b"", older.token.id, "", older.csr)
+    JoinToken.objects.update(expires_at=timezone.now() + timedelta(hours=1))
+    assert refusal(older.enroll(csr=older.csr, proof=proof)) == (403, "join_token_expired")
+    assert another.enroll().status_code == 201
+    assert used.renew().status_code == 200
+
+
 def test_a_revoked_node_may_join_again(joined: Machine) -> None:
     revoke_node(Node.objects.get(slug="gpu-01"), SYSTEM)
     again = new_machine()
