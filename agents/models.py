@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar
 from uuid import UUID
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -27,6 +27,8 @@ from .placement import Demand
 from .states import ENDED, ON_NODE, State
 
 M = TypeVar("M", bound=models.Model)
+_BOUNDS: Final = [MinValueValidator(1), MaxValueValidator(7 * 86_400)]
+"""Of how long an agent's question and its turn may take, in seconds."""
 
 
 class VisibleQuerySet(models.QuerySet[M]):
@@ -69,8 +71,8 @@ class Agent(models.Model):
     workdir = models.CharField(max_length=1024, blank=True)
     worktree_repo = models.CharField(max_length=1024, blank=True)
     worktree_ref = models.CharField(max_length=255, default="HEAD", blank=True)
-    approval_seconds = models.FloatField(default=APPROVAL_SECONDS)
-    turn_seconds = models.FloatField(null=True, blank=True)
+    approval_seconds = models.FloatField(default=APPROVAL_SECONDS, validators=_BOUNDS)
+    turn_seconds = models.FloatField(null=True, blank=True, validators=_BOUNDS)
     # What becomes of a run when its node is cut off: when it counts as lost, when its node stops it by itself, and
     # whether it is started anew if it ended because its node or its supervisor died.
     lost_after_seconds = models.IntegerField(

@@ -59,7 +59,7 @@ REASONS: Final[dict[Reason, Words]] = {
     Reason.CANCELLED: Words(
         "Cancelled before it was done.", "What the agent wrote so far is in its workspace; run it again to go on."
     ),
-    Reason.REFUSED: Words("The node refused the run.", "The message says why; change the agent and start it again."),
+    Reason.REFUSED: Words("The run was refused.", "The message says why; change the agent and start it again."),
     Reason.AGENT_EXITED: Words(
         "The agent's program ended with an error.",
         "Its last output is at the end of the timeline; start another run when that is mended.",

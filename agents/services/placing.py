@@ -9,11 +9,14 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Case, Count, Exists, OuterRef, Q, Value, When
+from pydantic import ValidationError
 
 from agenthub_site.accounts.actors import SYSTEM
 from audit.services import Fact, record_all
 from nodes import outbox
 from nodes.contract.commands import RuntimeSpec, StartRun, Workspace
+from nodes.contract.errors import Invalid
+from nodes.contract.events import RunFailed
 from nodes.contract.reasons import Reason
 from nodes.models import Node
 from nodes.queries import registered_nodes
@@ -21,6 +24,8 @@ from nodes.queries import registered_nodes
 from ..models import Agent, Run
 from ..placement import Closed, Demand, NodeView, Wait, Waiting, fits, place
 from ..states import ON_NODE, State
+from .events import append_event
+from .moves import lock_run, move_run
 
 _MOST_DEMANDS: Final = 1_000
 _LOOKED_AT: Final = (
@@ -76,40 +81,65 @@ def find_place(agent: Agent, run_id: UUID, now: datetime) -> Node | Wait:
     return Wait(Reason.QUEUED) if _is_waited_for(view) else node
 
 
-@transaction.atomic
 def place_runs(chosen: Mapping[UUID, UUID], now: datetime) -> int:
     """Hand runs (id → node) to their nodes, with a StartRun command for each. Returns how many went.
 
     A run that is not queued any more, or that may not go there any more, and one that has lost its place since it was
-    chosen, stays as it is. The nodes are locked, in the order of their ids.
+    chosen, stays as it is. One that no node could be asked to start ends, by itself. The nodes are locked, in the
+    order of their ids.
     """
+    with transaction.atomic():
+        placed, unfit = _place_locked(chosen, now)
+    for run_id, problem in unfit.items():
+        _refuse(run_id, problem)
+    return placed
+
+
+def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict[UUID, str]]:
+    """How many were placed, and what is wrong with those that never can be."""
     locked = Node.objects.select_for_update(no_key=True).filter(pk__in=set(chosen.values())).order_by("pk")
     nodes = list(locked)
     live = _live_runs([node.pk for node in nodes])
     views = {node.pk: _view(node, live.get(node.pk, {}), now) for node in nodes}
     taken: Counter[UUID] = Counter()
-    placed: list[Run] = []
+    placed: list[tuple[Run, StartRun]] = []
+    unfit: dict[UUID, str] = {}
     for run in _lock_queued(chosen):
         view = views.get(chosen[run.pk])
-        if view is not None and taken[view.id] < view.free and fits(_demand_of(run), view):
-            run.node_id = view.id
-            taken[view.id] += 1
-            placed.append(run)
+        if view is None or taken[view.id] >= view.free or not fits(_demand_of(run), view):
+            continue
+        try:
+            command = start_command(run)
+        except Invalid as error:
+            unfit[run.pk] = error.text
+            continue
+        run.node_id = view.id
+        taken[view.id] += 1
+        placed.append((run, command))
     hand_over(placed, now)
-    return len(placed)
+    return len(placed), unfit
 
 
-def hand_over(runs: Sequence[Run], now: datetime) -> None:
+@transaction.atomic
+def _refuse(run_id: UUID, problem: str) -> None:
+    """End a queued run that no node could be asked to start. In a transaction of its own, as trails have an order."""
+    run = lock_run(run_id)
+    if run.state == State.QUEUED and move_run(run, State.FAILED, by=SYSTEM, reason=Reason.REFUSED, message=problem):
+        append_event(run, RunFailed(reason=Reason.REFUSED, message=problem))
+
+
+def hand_over(started: Sequence[tuple[Run, StartRun]], now: datetime) -> None:
     """Move queued runs to *starting*, each on its ``node_id``. In a transaction that has locked nodes and runs."""
-    if not runs:
+    if not started:
         return
+    runs = [run for run, _ in started]
     where = Case(*(When(pk=run.pk, then=Value(run.node_id)) for run in runs), output_field=Run._meta.pk)
-    started = {"state": State.STARTING, "reason": Reason.STARTING, "message": "", "placed_at": now}
-    Run.objects.filter(pk__in=[run.pk for run in runs], state=State.QUEUED).update(node=where, **started)
+    columns = {"state": State.STARTING, "reason": Reason.STARTING, "message": "", "placed_at": now}
+    Run.objects.filter(pk__in=[run.pk for run in runs], state=State.QUEUED).update(node=where, **columns)
     for run in runs:
-        for name, value in started.items():
+        for name, value in columns.items():
             setattr(run, name, value)
-    outbox.queue_first_commands((run.placed_node_id, run.pk, _start_command(run)) for run in runs)
+    outbox.queue_first_commands((run.placed_node_id, run.pk, command) for run, command in started)
     record_all(
         [
             Fact(run.project_id, "run.starting", of=("run", run.pk), run=run.pk, node=run.node_id, data=_WHY)
@@ -188,6 +218,16 @@ def _why_closed(node: Node, now: datetime) -> Closed | None:
     if node.is_cordoned:
         return Closed.DRAINING if node.is_draining else Closed.CORDONED
     return None
+
+
+def start_command(run: Run) -> StartRun:
+    """What a node is told to start. ``Invalid`` if the agent is set up in a way that no node takes."""
+    try:
+        return _start_command(run)
+    except ValidationError as error:
+        problems = {".".join(map(str, each["loc"])): [each["msg"]] for each in error.errors(include_input=False)}
+        said = "; ".join(f"{name}: {words[0]}" for name, words in problems.items())
+        raise Invalid(f"The agent {run.agent.name} cannot be started: {said}.", fields=problems) from error
 
 
 def _start_command(run: Run) -> StartRun:

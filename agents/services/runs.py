@@ -25,7 +25,7 @@ from ..placement import Wait
 from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run
-from .placing import find_place, hand_over
+from .placing import find_place, hand_over, start_command
 
 _INPUT_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
@@ -44,8 +44,9 @@ class InputConflict(Conflict):
 def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) -> Run:
     """Queue a run, and hand it to a node at once if one can take it and nobody waits for it.
 
-    Raises ``Invalid`` for an empty prompt or a command that should be kept open, ``PromptTooLarge``,
-    ``WrongState`` for an archived agent, ``PeerNotConfigured`` for a node that this hub could not dial.
+    Raises ``Invalid`` for an empty prompt, a command that should be kept open or an agent that no node could start,
+    ``PromptTooLarge``, ``WrongState`` for an archived agent, ``PeerNotConfigured`` for a node that this hub could
+    not dial.
     """
     require(by, Can.START_RUN, agent)
     prompt = _checked_prompt(prompt)
@@ -71,10 +72,11 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         prompt=prompt,
         keep_open=keep_open,
     )
+    command = start_command(run)
     record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id)
     if isinstance(found, Node):
         run.node = found
-        hand_over([run], now)
+        hand_over([(run, command)], now)
     return run
 
 

@@ -12,7 +12,7 @@ from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
 from agents import reconciler, scheduler
-from agents.models import Agent, Run
+from agents.models import Agent, Run, RunEvent
 from agents.queries import waiting_for
 from agents.scheduler import tick
 from agents.services.agents import edit_agent
@@ -20,6 +20,7 @@ from agents.services.placing import place_runs
 from agents.services.runs import start_run
 from agents.states import State
 from audit.models import AuditEvent, Stream
+from nodes.contract.errors import Invalid
 from nodes.contract.limits import NODE_GONE_SECONDS
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
@@ -75,6 +76,28 @@ def test_runs_spread_over_the_nodes_that_fit(anywhere: Agent) -> None:
     assert tick(timezone.now()) == 4
     assert sorted(places(runs)) == ["any node of pool gpu", *["node:gpu-01"] * 2, *["node:gpu-02"] * 2]
     assert waiting_for(fresh(runs[-1])) == "a free place: all 2 nodes of pool gpu are full"
+
+
+def test_an_agent_that_no_node_could_start_holds_up_nobody_else(anywhere: Agent) -> None:
+    broken = make_pool_agent("broken")
+    Agent.objects.filter(pk=broken.pk).update(approval_seconds=-1, turn_seconds=0)  # as an older hub let it be saved
+    (bad,), (good,) = make_queued(broken), make_queued(anywhere)
+    assert tick(timezone.now()) == 1
+    assert (fresh(bad).state, fresh(bad).reason, fresh(good).state) == (State.FAILED, Reason.REFUSED, State.STARTING)
+    assert "approval_seconds" in fresh(bad).message and "turn_seconds" in fresh(bad).message
+    assert RunEvent.objects.get(run=bad).type == "run.failed"
+    broken.refresh_from_db()
+    with pytest.raises(Invalid) as refused:
+        start_run(broken, by=SYSTEM, prompt="Go.")
+    assert sorted(refused.value.data["fields"]) == ["approval_seconds", "turn_seconds"]
+    assert not Run.objects.filter(agent=broken, state=State.QUEUED).exists()
+
+
+@pytest.mark.parametrize("wrong", [{"approval_seconds": 0}, {"turn_seconds": -1}, {"turn_seconds": 8 * 86_400}])
+def test_an_agents_bounds_are_within_reason(anywhere: Agent, wrong: dict[str, float]) -> None:
+    with pytest.raises(Invalid) as refused:
+        edit_agent(anywhere, by=SYSTEM, **wrong)
+    assert list(refused.value.data["fields"]) == list(wrong)
 
 
 def test_a_run_that_waits_for_a_place_gets_the_next_one(anywhere: Agent) -> None:
