@@ -22,7 +22,7 @@ from nodes.models import Node
 from nodes.queries import registered_nodes
 
 from ..models import Agent, Run
-from ..placement import Closed, Demand, NodeView, Wait, Waiting, fits, place
+from ..placement import Closed, NodeView, Wait, Waiting, fits, place
 from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run
@@ -106,7 +106,7 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     unfit: dict[UUID, str] = {}
     for run in _lock_queued(chosen):
         view = views.get(chosen[run.pk])
-        if view is None or taken[view.id] >= view.free or not fits(_demand_of(run), view):
+        if view is None or taken[view.id] >= view.free or not fits(run.agent.demand, view):
             continue
         try:
             command = start_command(run)
@@ -173,10 +173,6 @@ def _lock_queued(ids: Collection[UUID]) -> list[Run]:
     can_skip = bool(transaction.get_connection().features.has_select_for_update_skip_locked)
     queued = Run.objects.filter(pk__in=ids, state=State.QUEUED).select_related("agent", "project").order_by("pk")
     return list(queued.select_for_update(of=("self",), no_key=True, skip_locked=can_skip))
-
-
-def _demand_of(run: Run) -> Demand:
-    return run.agent.demand if run.node_id is None else Demand(node=run.node_id)
 
 
 def _is_waited_for(view: NodeView) -> bool:

@@ -246,6 +246,15 @@ def test_queued_runs_follow_their_agent_and_handed_over_ones_stay(
     assert (bound.pool, bound.runs_on, fresh(queued).runs_on) == ("", "node:lima", "node:gpu-01")
 
 
+def test_a_queued_run_that_names_a_node_its_agent_has_left_goes_where_the_agent_runs(
+    anywhere: Agent, lima: Node
+) -> None:
+    astray, after = make_queued(anywhere, 2)
+    Run.objects.filter(pk=astray.pk).update(node=lima)  # queued by a transaction that had read the agent before
+    assert tick(timezone.now()) == 2
+    assert places([astray, after]) == ["node:gpu-01", "node:gpu-02"]
+
+
 def test_a_run_that_was_chosen_for_a_node_its_agent_has_left_is_not_placed_there(
     anywhere: Agent, gpus: list[Node], oslo: Node, alice: User
 ) -> None:
