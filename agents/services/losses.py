@@ -165,7 +165,8 @@ def _end_of_lost(run: Run, node: Node, now: datetime) -> State | None:
 
 
 def _end_of_waiting(run: Run, node: Node, now: datetime) -> State | None:
-    is_gone = not node.is_enabled or now - _heard_at(node) >= NODE_GONE
+    silent = now - _heard_at(node)
+    is_gone = silent >= NODE_GONE or (not node.is_enabled and silent >= DISABLED_GONE)
     return State.FAILED if is_gone and now - run.created_at >= NODE_GONE else None
 
 

@@ -6,11 +6,11 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import SYSTEM
 from agents.models import Agent, Run, RunEvent
 from agents.reconciler import on_hello, tick
-from agents.services.losses import mark_lost
+from agents.services.losses import end_gone_run, mark_lost
 from agents.services.runs import cancel_run
 from agents.states import State
 from nodes.contract.commands import CancelRun
-from nodes.contract.limits import LOST_GRACE_SECONDS, SILENT_SECONDS
+from nodes.contract.limits import DISABLED_GONE_SECONDS, LOST_GRACE_SECONDS, NODE_GONE_SECONDS, SILENT_SECONDS
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from nodes.outbox import queue_command
@@ -98,3 +98,16 @@ def test_a_lost_run_whose_end_was_asked_for_is_found_on_its_way_out(agent: Agent
     on_hello(node_of(agent).pk, {run.pk: True})
     run.refresh_from_db()
     assert (run.state, run.reason) == (State.STOPPING, Reason.CANCEL_REQUESTED)
+
+
+def test_a_queued_run_outlasts_the_disabling_of_a_node_that_is_heard(agent: Agent) -> None:
+    run = make_run(agent=agent, state=State.QUEUED)
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=NODE_GONE_SECONDS + 60))
+    Node.objects.filter(pk=node_of(agent).pk).update(is_enabled=False)
+    assert (tick(timezone.now()), end_gone_run(run.pk, timezone.now())) == (0, False)
+    silence(node_of(agent), timedelta(seconds=DISABLED_GONE_SECONDS - 60))
+    assert (tick(timezone.now()), end_gone_run(run.pk, timezone.now())) == (0, False)
+    silence(node_of(agent), timedelta(seconds=DISABLED_GONE_SECONDS + 60))
+    assert tick(timezone.now()) == 1
+    run.refresh_from_db()
+    assert (run.state, run.reason) == (State.FAILED, Reason.NODE_GONE)
