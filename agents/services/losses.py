@@ -124,8 +124,13 @@ def note_turned_away(run: Run, records: int) -> None:
 @transaction.atomic
 def end_gone_run(run_id: UUID, now: datetime) -> bool:
     """End a run whose node is gone for good, or is silent to its cancelling. False if there is no such ground now."""
-    node = lock_node(Run.objects.values_list("node_id", flat=True).get(pk=run_id))
+    node_id = Run.objects.values_list("node_id", flat=True).get(pk=run_id)
+    if node_id is None:
+        return False
+    node = lock_node(node_id)
     run = lock_run(run_id)
+    if run.node_id != node.pk:  # it followed its agent meanwhile
+        return False
     was_sent = run.state == State.LOST
     if was_sent:
         to = _end_of_lost(run, node, now)

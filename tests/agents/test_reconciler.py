@@ -1,4 +1,5 @@
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -6,7 +7,9 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import SYSTEM
 from agents.models import Agent, Run, RunEvent
 from agents.reconciler import on_hello, tick
+from agents.services import losses
 from agents.services.losses import end_gone_run, mark_lost
+from agents.services.placing import lock_node
 from agents.services.runs import cancel_run
 from agents.states import State
 from nodes.contract.commands import CancelRun
@@ -14,7 +17,7 @@ from nodes.contract.limits import DISABLED_GONE_SECONDS, LOST_GRACE_SECONDS, NOD
 from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from nodes.outbox import queue_command
-from tests.factories import make_approval, make_run, node_of
+from tests.factories import make_agent, make_approval, make_node, make_run, node_of
 
 BEYOND_GRACE = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS + 1)
 
@@ -111,3 +114,24 @@ def test_a_queued_run_outlasts_the_disabling_of_a_node_that_is_heard(agent: Agen
     assert tick(timezone.now()) == 1
     run.refresh_from_db()
     assert (run.state, run.reason) == (State.FAILED, Reason.NODE_GONE)
+
+
+@pytest.mark.parametrize("to", [None, "oslo"])
+def test_a_run_that_follows_its_agent_elsewhere_at_the_last_moment_is_not_ended(
+    lima: Node, to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence(lima, timedelta(seconds=NODE_GONE_SECONDS + 60))
+    run = make_run(agent=make_agent("far", node=lima), state=State.QUEUED)
+    Run.objects.filter(pk=run.pk).update(created_at=timezone.now() - timedelta(seconds=NODE_GONE_SECONDS + 60))
+    elsewhere = make_node(to) if to else None
+
+    def lock_late(node_id: UUID) -> Node:
+        Run.objects.filter(pk=run.pk).update(node=elsewhere)
+        return lock_node(node_id)
+
+    monkeypatch.setattr(losses, "lock_node", lock_late)
+    assert not end_gone_run(run.pk, timezone.now())
+    run.refresh_from_db()
+    assert (run.state, run.node) == (State.QUEUED, elsewhere)
+    if elsewhere is None:
+        assert not end_gone_run(run.pk, timezone.now())
