@@ -192,6 +192,9 @@ def _status(
     if heard_at is None:
         return Status.UNKNOWN, "It has not said hello yet."
     quiet = now - heard_at
+    if -quiet > timedelta(seconds=SILENT_SECONDS):
+        future = f"It was last heard {_words(-quiet)} in the future: the hub's clock went back"
+        return Status.OFFLINE, f"{future}. It gets no new work until it is heard again."
     if quiet > timedelta(seconds=SILENT_SECONDS):
         return Status.OFFLINE, f"Not heard for {_words(quiet)}; it gets no new work."
     if quiet > timedelta(seconds=STALE_SECONDS):

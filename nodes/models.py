@@ -68,8 +68,11 @@ class Node(models.Model):
         return self.slug == self.LOCAL
 
     def is_silent(self, now: datetime) -> bool:
-        """Unheard for longer than ``SILENT_SECONDS``: it gets no new work."""
-        return self.last_heard_at is None or now - self.last_heard_at > timedelta(seconds=SILENT_SECONDS)
+        """Unheard for longer than ``SILENT_SECONDS``: it gets no new work.
+
+        What was heard in the future, by a clock of the hub's that went back since, shows nothing of now either.
+        """
+        return self.last_heard_at is None or abs(now - self.last_heard_at) > timedelta(seconds=SILENT_SECONDS)
 
 
 class LinkLease(models.Model):

@@ -26,6 +26,8 @@ from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from tests.factories import make_agent, make_node, make_project, make_run
 
+TOMORROW = timezone.now() + timedelta(days=1)
+
 
 @pytest.fixture
 def gpus(db: None) -> list[Node]:
@@ -137,6 +139,11 @@ def test_a_run_waits_with_the_reason_where_nothing_fits_and_starts_when_somethin
         ({"is_cordoned": True, "is_draining": True}, Reason.NODE_CORDONED, "all 2 nodes of pool gpu are draining"),
         ({"is_enabled": False}, Reason.NODE_OFFLINE, "all 2 nodes of pool gpu are disabled"),
         ({"last_heard_at": None}, Reason.NODE_OFFLINE, "all 2 nodes of pool gpu are offline"),
+        (
+            {"last_heard_at": timezone.now() + timedelta(days=1)},
+            Reason.NODE_OFFLINE,
+            "all 2 nodes of pool gpu are offline",
+        ),
         ({"removed_at": timezone.now()}, Reason.NO_MATCHING_NODE, "no node is in pool gpu"),
         (
             {"runtimes": [{"preset": "scripted", "found": True, "logged_in": False}]},

@@ -35,6 +35,8 @@ def trouble(code: str, cause: str = "", seconds: float = 0) -> Trouble:
         (heard(15), "stale", "overdue"),
         (heard(16), "offline", "Not heard for 16 s"),
         (heard(3 * 86_400), "offline", "Not heard for 3 d"),
+        (heard(-15), "online", "is heard"),
+        (heard(-16), "offline", "last heard 16 s in the future: the hub's clock went back"),
         (heard(latency_ms=501), "degraded", "Link latency 501 ms (critical)."),
         (heard(failure_rate=0.02), "degraded", "Connection failures 2 % (warning)."),
         (heard(16, latency_ms=501), "offline", "Not heard"),
