@@ -89,6 +89,15 @@ class HeldRuns:
                 logger.exception("upkeep.failed")
             await asyncio.sleep(UPKEEP_SECONDS)
 
+    async def say_link(self) -> None:
+        """Until cancelled: tell the supervisors whether the hub is there. No disk is waited for here."""
+        while True:
+            try:
+                await asyncio.gather(*(run.tell_link(self.is_linked) for run in self))
+            except Exception:  # top of the loop: the next second tries again
+                logger.exception("link.not_told")
+            await asyncio.sleep(UPKEEP_SECONDS)
+
     async def aclose(self) -> None:
         """Let go of every run; the supervisors go on."""
         for task in self._followers.values():
@@ -100,8 +109,12 @@ class HeldRuns:
         dirty = [run for run in self._held.values() if run.is_dirty]
         for run in dirty:
             run.is_dirty = False
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._syncing, _sync_spools, [(run.dir.path, run.generation) for run in dirty])
+        spools = [(run.dir.path, run.generation) for run in dirty]
+        failed = await asyncio.get_running_loop().run_in_executor(self._syncing, _sync_spools, spools)
+        for run in dirty:
+            if error := failed.get(run.dir.path):  # the next second tries again
+                run.is_dirty = True
+                logger.warning("spool.not_synced", run=run.run_id, error=str(error))
         for run in list(self._held.values()):
             try:
                 await self._tend(run)
@@ -115,7 +128,6 @@ class HeldRuns:
             self.is_full = is_full
         for run in held:
             await run.hold(is_full)
-            await run.tell_link(self.is_linked)
 
     async def _tend(self, run: HeldRun) -> None:
         """Note what is acknowledged, end what the hub does not know, and bury what is over."""
@@ -137,18 +149,24 @@ class HeldRuns:
             self.listener(run)
 
 
-def _sync_spools(spools: list[tuple[Path, int]]) -> None:
-    """``fdatasync`` the segment that each spool is written to; the ones before it were synced when they were full."""
+def _sync_spools(spools: list[tuple[Path, int]]) -> dict[Path, OSError]:
+    """``fdatasync`` the segment that each spool is written to; the ones before it were synced when they were full.
+
+    Answers what failed, by the spool's directory.
+    """
+    failed: dict[Path, OSError] = {}
     for directory, generation in spools:
         try:
-            segment = segments_of(directory, generation)[-1]
-            descriptor = os.open(segment.path, os.O_RDONLY)
+            descriptor = os.open(segments_of(directory, generation)[-1].path, os.O_RDONLY)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, IndexError):
             continue  # buried meanwhile
-        try:
-            os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
+        except OSError as error:
+            failed[directory] = error
+    return failed
 
 
 def _sweep_tombstones(runs: Path) -> None:

@@ -72,6 +72,7 @@ class NodeServer:
         )  # fmt: skip
         self._tasks = [
             asyncio.create_task(runs.keep_up(), name="upkeep"),
+            asyncio.create_task(runs.say_link(), name="say-link"),
             asyncio.create_task(self._keep_facts(), name="facts"),
         ]
         return address

@@ -1,8 +1,12 @@
 """Runs on a real node: started once, forwarded live, steered, and left alive when their node server goes."""
 
+import asyncio
+import errno
 import os
 import signal
 import sys
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -12,6 +16,7 @@ from nodes.contract.commands import CancelRun, StartRun
 from nodes.contract.ids import new_id
 from nodes.pb import link_pb2 as pb
 from nodes.server.commands import CommandDesk
+from nodes.server.held import HeldRun
 from nodes.server.holding import HeldRuns
 from nodes.server.rundir import RunDir, Standing
 from tests.node.hub import SmallHub
@@ -98,6 +103,72 @@ async def test_a_place_is_free_as_soon_as_the_hub_may_know_of_the_end(tmp_path: 
     assert (await desk.answer(command)).accepted
     lock.release()
     await runs.aclose()
+
+
+@pytest.fixture
+async def spooled(tmp_path: Path) -> AsyncIterator[HeldRuns]:
+    """Two runs that have something on the disk."""
+    runs = HeldRuns(tmp_path / "runs", NoStarter(), 1024 * 1024)
+    for _ in range(2):
+        directory = RunDir(tmp_path / "runs", str(new_id()))
+        directory.write_spec(start_of(directory.run_id, tmp_path))
+        (directory.path / "spool-1-1").write_bytes(b"x")
+        runs.hold(directory).is_dirty = True
+    yield runs
+    await runs.aclose()
+
+
+async def test_a_disk_that_stands_still_does_not_keep_the_word_of_the_hub_from_the_supervisors(
+    spooled: HeldRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stands, goes_on = threading.Event(), threading.Event()
+    told: list[bool] = []
+
+    async def tell(run: HeldRun, is_linked: bool) -> None:
+        told.append(is_linked)
+
+    def stand(descriptor: int) -> None:
+        stands.set()
+        goes_on.wait(60)
+
+    monkeypatch.setattr("nodes.server.holding.os.fdatasync", stand)
+    monkeypatch.setattr(HeldRun, "tell_link", tell)
+    tasks = [asyncio.create_task(spooled.keep_up()), asyncio.create_task(spooled.say_link())]
+    try:
+        await eventually_async(stands.is_set)
+        told.clear()
+        spooled.is_linked = True
+        await eventually_async(lambda: told.count(True) >= 2)
+        assert not goes_on.is_set()
+    finally:
+        goes_on.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_spool_that_could_not_be_synced_is_synced_again_and_keeps_no_other_waiting(
+    spooled: HeldRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    sync = os.fdatasync
+
+    def fail_once(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if len(synced) == 1:
+            raise OSError(errno.EIO, "the disk has an error")
+        sync(descriptor)
+
+    monkeypatch.setattr("nodes.server.holding.os.fdatasync", fail_once)
+    keeping = asyncio.create_task(spooled.keep_up())
+    try:
+        await eventually_async(lambda: len(synced) == 3)
+        assert len(set(synced[:2])) == 2
+        assert synced[2] == synced[0]
+        await eventually_async(lambda: not any(run.is_dirty for run in spooled))
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
 
 class NoStarter:
