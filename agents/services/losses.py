@@ -124,7 +124,7 @@ def note_turned_away(run: Run, records: int) -> None:
 @transaction.atomic
 def end_gone_run(run_id: UUID, now: datetime) -> bool:
     """End a run whose node is gone for good, or is silent to its cancelling. False if there is no such ground now."""
-    node_id = Run.objects.values_list("node_id", flat=True).get(pk=run_id)
+    node_id = Run.objects.only("node_id").get(pk=run_id).node_id
     if node_id is None:
         return False
     node = lock_node(node_id)
