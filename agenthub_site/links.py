@@ -25,7 +25,7 @@ from audit.bell import bell
 from nodes.contract.errors import HubError, Unavailable
 from nodes.contract.ids import now_us
 from nodes.contract.limits import BLOB_BYTES, CREDIT_BATCHES
-from nodes.leases import HeldLease, LeaseLost, claim_lease, release_lease, require_lease
+from nodes.leases import HeldLease, LeaseLost, claim_lease, outrun_epoch, release_lease, require_lease
 from nodes.link.errors import FrameTooLarge, LinkError, LinkProtocolError, ProtocolUnsupported
 from nodes.link.link import HubEnd
 from nodes.measured import Measured
@@ -84,7 +84,8 @@ class LinkSession:
         """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing."""
         self._trust = trust or TrustBoard()
         self._link = link
-        self._lease = lease
+        self.lease = lease
+        """As it is now: in a later epoch than the one it began with, if the node has seen that."""
         self._node_id = lease.node_id
         self._ingest = ingest
         self._database = database
@@ -110,13 +111,13 @@ class LinkSession:
 
     async def _serve(self, hello: pb.Hello) -> None:
         self._measured.reached()
-        acked = await self._database.run(self._greet, hello)
+        self.lease, acked = await self._database.run(self._greet, hello)
         welcome = pb.Welcome(
-            protocol=self._link.protocol, epoch=self._lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES,
+            protocol=self._link.protocol, epoch=self.lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES,
             trust=self._trust.shown,
         )  # fmt: skip
         await self._link.send(pb.HubFrame(welcome=welcome))
-        logger.info("link.up", node=str(self._node_id), epoch=self._lease.epoch, runs=len(hello.runs))
+        logger.info("link.up", node=str(self._node_id), epoch=self.lease.epoch, runs=len(hello.runs))
         jobs = [
             asyncio.create_task(job(), name=f"{job.__name__}:{self._node_id}")
             for job in (self._receive, self._send_commands, self._take_answers, self._keep_lease)
@@ -130,10 +131,10 @@ class LinkSession:
                 task.cancel()
             await asyncio.gather(*jobs, *self._acking, return_exceptions=True)
 
-    def _greet(self, hello: pb.Hello) -> list[pb.RunAck]:
+    def _greet(self, hello: pb.Hello) -> tuple[HeldLease, list[pb.RunAck]]:
         held = {UUID(run.run_id): run.live for run in hello.runs}
         with transaction.atomic():
-            require_lease(self._lease)
+            lease = outrun_epoch(self.lease, hello.epoch)
             now = timezone.now()
             told = {**told_in(hello), "measured": self._measured.as_row()}
             Node.objects.filter(pk=self._node_id).update(connected_at=now, last_heard_at=now, **told)
@@ -148,7 +149,8 @@ class LinkSession:
             )
             for run in runs.only("state", "generation", "acked_origin_seq", "presumed_at", "reopened_at")
         }
-        return [known.get(run_id) or pb.RunAck(run_id=str(run_id), refused="unknown_run") for run_id in held]
+        acked = [known.get(run_id) or pb.RunAck(run_id=str(run_id), refused="unknown_run") for run_id in held]
+        return lease, acked
 
     async def _receive(self) -> None:
         async for frame in self._link.frames():
@@ -158,7 +160,7 @@ class LinkSession:
             elif kind == "heartbeat":
                 self._take_heartbeat(frame.heartbeat)  # the link has answered it already
             elif kind == "hello":  # said again when its facts have changed
-                self._heard.note(self._lease, **told_in(frame.hello))
+                self._heard.note(self.lease, **told_in(frame.hello))
             elif kind == "result":
                 await self._results.put(frame.result)
             elif kind == "chunk":
@@ -169,7 +171,7 @@ class LinkSession:
             raise LinkProtocolError("The node sends more batches than it has credit for.")
         parts = [RunFrames(UUID(run.run_id), run.generation, run.frames) for run in records.runs]
         count = sum(run.count for run in records.runs)
-        done = self._ingest.submit(Batch(self._lease, parts, count))
+        done = self._ingest.submit(Batch(self.lease, parts, count))
         task = asyncio.create_task(self._acknowledge(records.batch, asyncio.wrap_future(done)))
         self._acking.add(task)
         task.add_done_callback(self._acking.discard)
@@ -187,7 +189,7 @@ class LinkSession:
     async def _send_commands(self) -> None:
         seen = 0
         while True:
-            commands = await self._patiently(take_commands, self._lease, set(self._under_way))
+            commands = await self._patiently(take_commands, self.lease, set(self._under_way))
             for command in commands:
                 self._under_way.add(command.id)
                 try:
@@ -203,7 +205,7 @@ class LinkSession:
         return pb.Command(
             id=str(command.id),
             run_id=str(command.run),
-            epoch=self._lease.epoch,
+            epoch=self.lease.epoch,
             not_after_ms=int(command.not_after.timestamp() * 1000) if command.not_after else 0,
             kind=command.kind,
             body=command.body.encode(),
@@ -229,7 +231,7 @@ class LinkSession:
         plain = [result for result in results if result.accepted and not result.code]
         for group in (plain, *([result] for result in results if not result.accepted or result.code)):
             with transaction.atomic():
-                require_lease(self._lease)
+                require_lease(self.lease)
                 for result in group:
                     take_answer(
                         UUID(result.id),
@@ -241,15 +243,15 @@ class LinkSession:
 
     def _take_heartbeat(self, beat: pb.Heartbeat) -> None:
         self._measured.beat(self._link.latency_ms, beat.clock_us, now_us())
-        self._heard.note(self._lease, vitals=vitals_in(beat), measured=self._measured.as_row())
+        self._heard.note(self.lease, vitals=vitals_in(beat), measured=self._measured.as_row())
 
     async def _note_failure(self, error: LinkError) -> None:
         self._measured.failed(error, timezone.now())
         await self._heard.flush()  # what was heard before must not be written after it
-        await write_trouble(self._lease, self._measured, self._database)
+        await write_trouble(self.lease, self._measured, self._database)
 
     async def _keep_lease(self) -> None:
-        await self._renewals.keep(self._lease)
+        await self._renewals.keep(self.lease)
 
     async def _patiently(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """As ``DatabaseThreads.run``, again and again while the database is not there: the link lives on meanwhile."""
@@ -355,6 +357,7 @@ class LinkKeeper:
         lease = await self._database.run(claim_lease, self._node_id, self._owner)
         if lease is None:
             return
+        session: LinkSession | None = None
         try:
             try:
                 link = await self._dial_node(self._node_id)
@@ -371,4 +374,4 @@ class LinkKeeper:
             finally:
                 await link.aclose("The hub closes the link.")
         finally:
-            await self._database.run(release_lease, lease)
+            await self._database.run(release_lease, session.lease if session else lease)

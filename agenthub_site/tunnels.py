@@ -194,6 +194,7 @@ class Tunnels:
         lease = await self._admit(link.node, hello.instance[:64])
         former = self._links.pop(lease.node_id, None)
         self._links[lease.node_id] = link
+        session: LinkSession | None = None
         try:
             if former is not None:
                 await former.aclose("Another connection of this node has taken over.", "superseded")
@@ -210,7 +211,7 @@ class Tunnels:
             if self._links.get(lease.node_id) is link:
                 del self._links[lease.node_id]
             with contextlib.suppress(DatabaseError):  # it runs out by itself
-                await self._database.run(release_lease, lease)
+                await self._database.run(release_lease, session.lease if session else lease)
 
     async def _admit(self, identity: NodeIdentity, instance: str) -> HeldLease:
         """Raises ``NodeRevoked``, ``NodeDuplicate``; ``StillLinked`` if the former link is neither dead nor heard."""

@@ -5,7 +5,7 @@ about the node tests owner and epoch.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -17,10 +17,13 @@ from django.db.models.functions import Now
 from audit.bell import bell
 from nodes.contract.errors import Conflict
 
+from .link.errors import LinkProtocolError
 from .models import LinkLease, Node
 
 LEASE_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 3.0
+MOST_EPOCH: Final = 2**62
+"""More than a node can have seen, and still far from what the column holds."""
 _LOCK_SECONDS: Final = 2.0
 
 
@@ -82,6 +85,20 @@ def _begin_epoch(node_id: UUID, owner: str, instance: str = "") -> HeldLease:
     until = Now() + timedelta(seconds=LEASE_SECONDS)
     lease.update(owner=owner, epoch=F("epoch") + 1, instance=instance, expires_at=until)
     return HeldLease(node_id, owner, lease.values_list("epoch", flat=True).get())
+
+
+def outrun_epoch(lease: HeldLease, seen: int) -> HeldLease:
+    """The lease in an epoch above ``seen``, the highest that its node knows: a hub restored from a backup is behind.
+
+    Within the caller's transaction. ``LeaseLost`` unless it is held, ``LinkProtocolError`` for an epoch no hub gave.
+    """
+    require_lease(lease)
+    if seen < lease.epoch:
+        return lease
+    if seen >= MOST_EPOCH:
+        raise LinkProtocolError(f"The node says that it has seen epoch {seen}, which no hub gave it.")
+    _rows(lease).update(epoch=seen + 1)
+    return replace(lease, epoch=seen + 1)
 
 
 def held_elsewhere(owner: str) -> Exists:

@@ -17,7 +17,7 @@ from agents.states import State
 from nodes.contract.limits import CREDIT_BATCHES
 from nodes.leases import claim_lease
 from nodes.link.errors import FrameTooLarge, LinkProtocolError
-from nodes.models import Command
+from nodes.models import Command, LinkLease, Node
 from nodes.pb import link_pb2 as pb
 from tests.factories import make_agent, make_run, node_of
 from tests.support import eventually_async
@@ -31,14 +31,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 class SmallLink:
     """A link's hub end: takes frames of up to ``most`` bytes, and hands out what ``heard`` holds."""
 
-    def __init__(self, most: int = 10_000) -> None:
+    def __init__(self, most: int = 10_000, epoch: int = 0) -> None:
         self.heard: asyncio.Queue[pb.NodeFrame] = asyncio.Queue()
         self.sent: list[pb.HubFrame] = []
         self.protocol = 1
         self._most = most
+        self._epoch = epoch
 
     async def hello(self, timeout: float) -> pb.Hello:
-        return pb.Hello(protocol=1)
+        return pb.Hello(protocol=1, epoch=self._epoch)
 
     async def send(self, frame: pb.HubFrame) -> None:
         if frame.ByteSize() > self._most:
@@ -97,6 +98,31 @@ async def test_a_command_that_fits_no_frame_ends_its_run_and_holds_up_no_other()
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_hub_restored_from_a_backup_comes_with_an_epoch_that_its_node_takes() -> None:
+    run = await sync_to_async(make_run)()
+    await sync_to_async(send_input)(run, by=SYSTEM, text="Go.", input_id="i-1")
+    link = SmallLink(epoch=70)
+    serving = asyncio.create_task(serve(run, link))
+    try:
+        welcomes = await eventually_async(lambda: [f.welcome for f in link.sent if f.HasField("welcome")])
+        assert [welcome.epoch for welcome in welcomes] == [71]
+        assert (await LinkLease.objects.aget(node=node_of(run))).epoch == 71
+        commands = await eventually_async(lambda: [f.command for f in link.sent if f.HasField("command")])
+        assert {command.epoch for command in commands} == {71}
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_a_node_that_names_an_epoch_which_no_hub_gave_is_refused_and_not_heard() -> None:
+    run = await sync_to_async(make_run)()
+    node = node_of(run)
+    with pytest.raises(LinkProtocolError, match="no hub gave"):
+        await serve(run, SmallLink(epoch=2**63 - 1))
+    assert (await Node.objects.aget(pk=node.pk)).last_heard_at == node.last_heard_at
+    assert (await LinkLease.objects.aget(node=node)).epoch == 1
 
 
 async def test_a_link_outlives_an_outage_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
