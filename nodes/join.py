@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from uuid import UUID
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
@@ -286,11 +286,13 @@ def _check_signer(
     try:
         present = x509.load_pem_x509_certificate(certificate.encode())
         issuer = authorities.issuer_of(present)
+        if issuer is None:
+            raise RenewalRefused()
         key, identity = present.public_key(), pki.identity_of(certificate.encode())
-        if issuer is None or not isinstance(key, ec.EllipticCurvePublicKey) or identity is None:
+        if not isinstance(key, ec.EllipticCurvePublicKey) or identity is None:
             raise RenewalRefused()
         key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise RenewalRefused() from error
     return identity, issuer, present.not_valid_after_utc
 

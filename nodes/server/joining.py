@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -230,11 +230,12 @@ def _check_certificate(certificate_pem: bytes, authorities: bytes, identity: pki
     try:
         certificate = x509.load_pem_x509_certificate(certificate_pem)
         is_ours = certificate.public_key() == pki.requested_key(csr)
-    except (ValueError, TypeError) as error:
+        named = pki.identity_of(certificate_pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise NotTheHub(f"What came as a certificate is none of the hub's: {error}.") from error
     if not any(pki.is_issued_by(certificate, authority) for authority in pki.trusted(authorities)):
         raise NotTheHub("The certificate that came is not of an authority of the hub.")
-    if not is_ours or pki.identity_of(certificate_pem) != identity:
+    if not is_ours or named != identity:
         raise NotTheHub("The certificate that came is not for this node's key.")
 
 
@@ -288,7 +289,7 @@ def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         connection.close()
     try:
         decoded = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
         raise NotTheHub(f"{url} answers ({answer.status}), but not as a hub does.")

@@ -56,10 +56,14 @@ class Renewal:
                 failures = 0
                 pause = min(max(left, 1.0), random.uniform(0.5, 1.0) * LOOK_SECONDS)  # noqa: S311
                 await self._sleep(pause)
-            except (HubError, OSError, ValueError) as error:
+            except Exception as error:  # one odd answer must not let the certificate run out
                 if failures < len(RETRY_SECONDS) or failures % SAID_EVERY == 0:
                     code = str(error.data.get("code") or error.code) if isinstance(error, HubError) else ""
-                    logger.warning("certificate.not_renewed", code=code, message=str(error), failures=failures)
+                    is_expected = isinstance(error, (HubError, OSError, ValueError))
+                    logger.warning(
+                        "certificate.not_renewed", code=code, message=str(error) or repr(error), failures=failures,
+                        exc_info=None if is_expected else error,
+                    )  # fmt: skip
                 pause = RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)] * random.uniform(0.7, 1.0)  # noqa: S311
                 failures += 1
                 await asyncio.sleep(pause)

@@ -40,6 +40,7 @@ from nodes.link.joining import (
 from nodes.models import JoinToken, Node
 from tests.api.clients import Api, refusal
 from tests.factories import make_node
+from tests.node.odd import of_no_known_key
 
 pytestmark = pytest.mark.django_db
 
@@ -289,6 +290,11 @@ def test_renewing_is_possible_after_expiry_for_a_while(joined: Machine, authorit
 
 def test_a_renewal_by_another_key_is_refused(joined: Machine) -> None:
     assert refusal(joined.renew(key=pki.make_request()[0])) == (403, "renewal_refused")
+
+
+def test_a_certificate_with_a_key_of_no_known_kind_is_refused(joined: Machine) -> None:
+    odd = of_no_known_key(joined.certificate.encode()).decode()
+    assert refusal(joined.renew(certificate=odd)) == (403, "renewal_refused")
 
 
 def test_a_node_renews_for_itself_alone(joined: Machine) -> None:
