@@ -318,6 +318,10 @@ class SupervisorClient:
             if writer:
                 writer.close()
             raise NoSupervisor(f"The supervisor at {path.parent.name} does not answer: {error}") from error
+        except asyncio.CancelledError:
+            if writer:
+                writer.close()
+            raise
         match message:
             case {"type": "hello", "run": str(run), "pid": int(pid), "generation": int(number), "spooled": dict(at)}:
                 spooled = Spooled(at["segment"], at["offset"], at["origin_seq"])

@@ -60,6 +60,24 @@ async def test_a_client_hears_hello_under_a_path_longer_than_an_address(side: Si
     await client.aclose()
 
 
+async def test_who_stops_waiting_for_a_hello_leaves_no_connection(tmp_path: Path) -> None:
+    hangs_up = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connecting.cancel()
+        await reader.read()
+        hangs_up.set()
+        writer.close()
+
+    path = tmp_path / "control.sock"
+    server = await asyncio.start_unix_server(say_nothing, sock=unixsocket.listen(path))
+    connecting = asyncio.create_task(SupervisorClient.connect(path))
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    await asyncio.wait_for(hangs_up.wait(), 30)
+    server.close()
+
+
 async def test_announcements_answers_and_the_end_arrive(side: Side) -> None:
     client = await SupervisorClient.connect(side.path)
     side.server.applied("c1", "expired")
