@@ -43,6 +43,11 @@ class NodeInUse(Conflict):
     code = "node_in_use"
 
 
+class DirectionJoined(Invalid):
+    code = "direction_joined"
+    message = "A node that has joined is turned round by joining again: with --listen to be dialled, without to dial."
+
+
 @transaction.atomic
 def register_node(*, by: Actor, slug: str, name: str, **fields: Any) -> Node:
     """Add a node to the registry. Raises ``Invalid`` (with ``fields``) or ``NodeExists``."""
@@ -62,7 +67,8 @@ def register_node(*, by: Actor, slug: str, name: str, **fields: Any) -> Node:
 def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
     """Change a node; a disabled one gets no new work. ``Invalid`` names the fields that do not fit.
 
-    One that is made to dial in loses its target, if the change does not name one.
+    One that is made to dial in loses its target, if the change does not name one. ``DirectionJoined`` for one that has
+    joined, since its machine would go on as before.
     """
     require(by, Can.MANAGE_NODES)
     _known(changes)
@@ -172,6 +178,8 @@ def _known(fields: dict[str, Any]) -> dict[str, Any]:
 
 def check_node(node: Node, names: Set[str]) -> None:
     """``Invalid`` if one of these fields does not fit; what has stood there for long is not this change's fault."""
+    if node.is_joined and "direction" in names:
+        raise DirectionJoined(fields={"direction": [DirectionJoined.message]})
     problems: dict[str, list[str]] = {}
     try:
         node.clean_fields(exclude=["slug"])

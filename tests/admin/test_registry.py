@@ -183,6 +183,15 @@ def test_a_node_is_switched_off(registry: Client, oslo: Node) -> None:
     assert (oslo.is_enabled, oslo.capacity, names()) == (False, 3, ["node.edited"])
 
 
+def test_a_node_that_has_joined_is_turned_round_by_joining_again(registry: Client) -> None:
+    node = make_node("edge", direction="tunnel", is_joined=True)
+    form = {**NEW_NODE, "slug": "edge", "direction": "dial"}
+    page = registry.post(url("nodes_node", "change", node.pk), form).content.decode()
+    assert "turned round by joining again" in page
+    node.refresh_from_db()
+    assert (node.direction, names()) == ("tunnel", [])
+
+
 NEW_NODE = {
     "slug": "gpu-01", "name": "GPU 01", "direction": "dial", "grpc_target": "https://gpu01.internal:50051",
     "tls_server_name": "gpu01.internal", "default_worktree_root": "/data/worktrees", "labels": '{"gpu": "h100"}',

@@ -19,6 +19,7 @@ from nodes.contract.reasons import Reason
 from nodes.models import Node
 from nodes.queries import visible_nodes
 from nodes.services import (
+    DirectionJoined,
     NodeExists,
     NodeInUse,
     cordon_node,
@@ -132,6 +133,15 @@ def test_a_node_that_is_to_dial_in_loses_its_target_and_needs_one_to_go_back(by_
     with pytest.raises(Invalid):
         edit_node(node, by=by_root, direction="dial")
     assert edit_node(node, by=by_root, direction="dial", grpc_target=TARGET).grpc_target == TARGET
+
+
+def test_a_node_that_has_joined_is_not_turned_round_by_an_edit(by_root: Actor) -> None:
+    node = make_node("gpu-01", direction="tunnel", is_joined=True)
+    with pytest.raises(DirectionJoined):
+        edit_node(node, by=by_root, direction="dial", grpc_target=TARGET)
+    node.refresh_from_db()
+    assert (node.direction, node.grpc_target, names()) == ("tunnel", "", [])
+    assert edit_node(node, by=by_root, direction="tunnel", pool="gpu").pool == "gpu"
 
 
 def test_the_local_node_keeps_its_way_and_is_not_deleted(by_root: Actor) -> None:
