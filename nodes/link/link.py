@@ -33,6 +33,8 @@ logger = structlog.get_logger(__name__)
 
 INBOUND_BYTES = 64 * 1024 * 1024
 """What may wait for the handler. Credit keeps a well-behaved peer far below; a flood is cut."""
+FRAME_MEMORY_BYTES = 1024
+"""What a frame that waits costs in memory besides its bytes: a flood of tiny ones counts as well."""
 WRITE_SECONDS = 20.0
 """How long one frame may take to leave, and how long ``send`` waits for room."""
 GOODBYE_SECONDS = 1.0
@@ -219,7 +221,7 @@ class Link(Generic[Sent, Received]):
                     return
                 if kind is None or self._take_in(frame):
                     continue
-                size = frame.ByteSize()
+                size = frame.ByteSize() + FRAME_MEMORY_BYTES
                 self._inbound.append((frame, size))
                 self._inbound_bytes += size
                 self._arrived.set()

@@ -144,11 +144,20 @@ async def test_heartbeats_are_answered_though_nobody_reads(wire: GatedWire, link
 async def test_a_peer_without_credit_that_floods_is_cut(
     wire: GatedWire, link: HubEnd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nodes.link.link.INBOUND_BYTES", 1000)
+    monkeypatch.setattr("nodes.link.link.INBOUND_BYTES", 4000)
     for _ in range(3):
         wire.inbound.put_nowait(NodeFrame(records=Records(runs=[RunRecords(frames=b"x" * 400)])))
     assert isinstance(await asyncio.wait_for(link.wait_closed(), 5), LinkProtocolError)
     assert wire.is_aborted
+
+
+async def test_a_flood_of_tiny_frames_is_cut_too(
+    wire: GatedWire, link: HubEnd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.link.link.INBOUND_BYTES", 100 * 1024)
+    for _ in range(100):
+        wire.inbound.put_nowait(NodeFrame(result=CommandResult(id="1")))
+    assert isinstance(await asyncio.wait_for(link.wait_closed(), 30), LinkProtocolError)
 
 
 async def test_another_frame_in_place_of_hello_breaks_the_link(wire: GatedWire, link: HubEnd) -> None:
