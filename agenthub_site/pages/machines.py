@@ -80,7 +80,7 @@ class Machine:
                 "It gets no new runs; queued ones wait for it. See whether the machine and its node server are up.",
             )
         if node.is_draining and self.live_runs:
-            return Health("draining", "yellow", f"It takes no new runs; {self.live_runs} on it have not ended.")
+            return Health("draining", "yellow", "It takes no new runs; those on it have not all ended.")
         if node.is_draining:
             return Health("drained", "secondary", "No run is left on it; it takes none until it is uncordoned.")
         if node.is_cordoned:

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -41,19 +41,27 @@ form_page = require_http_methods(["GET", "POST"])
 @require_GET
 @page
 def nodes(request: PageRequest) -> HttpResponse:
-    """A page of them; ``?find=`` narrows by id, name or pool."""
+    """A page of them; ``?find=`` narrows by id or name, and by pool for those who see it."""
     now, find = timezone.now(), request.GET.get("find", "").replace("\x00", "").strip()[:128]
-    found = visible_nodes(request.actor).annotate(live_runs=_ON_NODE).order_by("slug")
+    found = _shown_to(request.actor).order_by("slug")
     if find:
-        found = found.filter(Q(slug__icontains=find) | Q(name__icontains=find) | Q(pool__icontains=find))
+        in_pool = Q(pool__icontains=find) if request.actor.sees_all else Q()
+        found = found.filter(Q(slug__icontains=find) | Q(name__icontains=find) | in_pool)
     part = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
     health = health_of(part, now)
     context = {"machines": [Machine(node, now, health[node.pk]) for node in part], "part": part, "find": find}
     return render(request, "pages/nodes/cards.html" if request.htmx else "pages/nodes/list.html", context)
 
 
+def _shown_to(actor: Actor) -> QuerySet[Node]:
+    """With all ``live_runs``, by which the health is judged, and the ``seen_runs`` among them."""
+    seen = Q() if actor.sees_all else Q(runs__project_id__in=actor.project_ids)
+    counted = Count("runs", filter=Q(runs__state__in=ON_NODE) & seen)
+    return visible_nodes(actor).annotate(live_runs=_ON_NODE, seen_runs=counted)
+
+
 def _find(request: PageRequest, node_id: UUID) -> Node:
-    return get_object_or_404(visible_nodes(request.actor).annotate(live_runs=_ON_NODE), pk=node_id)
+    return get_object_or_404(_shown_to(request.actor), pk=node_id)
 
 
 @require_GET

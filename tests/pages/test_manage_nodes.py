@@ -45,12 +45,11 @@ def test_a_nodes_page_has_its_figures_facts_and_runtimes(web: Client, project: P
         measured={"latency_ms": 120.0, "failure_rate": 0.2, "clock_skew_s": -45.0},
         vitals={"load": 1.5, "memory_free": 2**30, "memory_total": 2**32, "disk_free": 10 * 2**40, "disk_total": 2**44},
         facts={"cpus": 8, "worktree_modes": ["use_existing"], "versions": {"python": "3.13"}, "git_version": "2.47"},
-        labels={"gpu": "h100"}, pool="gpu",
     )  # fmt: skip
     page = text(web.get(page_of(node)))
     for words in (
         "node:oslo", "120 ms", "level-warning", "20 %", "level-critical", "45 s behind", "1.5 on 8 CPUs", "2.47",
-        "warning above 100 ms, critical above 500 ms", "Use an existing directory", "h100", "degraded", "3.13",
+        "warning above 100 ms, critical above 500 ms", "Use an existing directory", "degraded", "3.13",
     ):  # fmt: skip
         assert words in page, words
 
@@ -70,6 +69,25 @@ def test_a_page_shows_the_agents_and_runs_that_its_reader_may_see(
     assert "Mend the nets." in mine and "demo" in mine and "Long ago." not in mine
     assert "smuggler" not in mine and "A secret of Dora" not in mine
     assert "smuggler" in all_ and "A secret of Dora" in all_
+
+
+def test_what_an_operator_arranged_and_others_runs_are_for_root_alone(
+    web: Client, sign_in: SignIn, root: User, agent: Agent, oslo: Node
+) -> None:
+    Node.objects.filter(pk=oslo.pk).update(labels={"gpu": "h100"}, pool="secretive", capacity=7)
+    other = make_agent("smuggler", project=make_project("other", owner=make_user("dora")), node=oslo)
+    for worker in (agent, other, other):
+        make_run(agent=worker)
+    as_root = sign_in(root)
+    for path in ("/nodes/", page_of(oslo)):
+        mine, all_ = text(web.get(path)), text(as_root.get(path))
+        assert "<dt>Live runs you may see</dt><dd>1</dd>" in mine and "<dt>Live runs</dt>" not in mine
+        assert "<dt>Live runs</dt><dd>3 of 7</dd>" in all_
+        assert "secretive" not in mine and "secretive" in all_
+        for words in ("h100", "Direction"):
+            assert words not in mine and (words in all_) is (path != "/nodes/")
+    assert "No node has that" in text(web.get("/nodes/", {"find": "secretive"}))
+    assert "No node has that" not in text(as_root.get("/nodes/", {"find": "secretive"}))
 
 
 def test_a_page_takes_the_same_queries_however_much_is_on_the_node(
@@ -236,7 +254,7 @@ def test_many_nodes_come_in_pages_and_are_found(
     assert "zurich" in second and "edge-000" not in second
     found = text(web.get("/nodes/", {"find": "zur\0ICH"}))
     assert "zurich" in found and "edge-069" not in found
-    assert "61 to 70 of 70" in text(web.get("/nodes/", {"find": "far", "page": "99"}))
+    assert "61 to 70 of 70" in text(web.get("/nodes/", {"find": "edge", "page": "99"}))
     assert "No node has that" in text(web.get("/nodes/", {"find": "nowhere"}))
 
 

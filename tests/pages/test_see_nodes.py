@@ -43,7 +43,7 @@ def test_a_nodes_health_is_in_words(db: None, fields: dict[str, Any], words: str
     ("fields", "live", "words"),
     [
         ({"is_cordoned": True}, 1, "cordoned: It takes no new runs"),
-        ({"is_cordoned": True, "is_draining": True}, 1, "draining: It takes no new runs; 1 on it"),
+        ({"is_cordoned": True, "is_draining": True}, 1, "draining: It takes no new runs; those on it"),
         ({"is_cordoned": True, "is_draining": True}, 0, "drained: No run is left on it"),
     ],
 )
