@@ -250,10 +250,24 @@ def test_a_proof_holds_for_its_request_alone(machine: Machine) -> None:
     assert refusal(machine.enroll(csr=another.decode())) == (403, "join_token_invalid")
 
 
-def test_guessing_is_slowed_down(machine: Machine) -> None:
+def test_guessing_is_slowed_down_and_who_has_a_proof_is_not(machine: Machine) -> None:
+    joined = new_machine("gpu-02")
+    assert joined.enroll().status_code == 201
     for _ in range(ATTEMPTS):
-        machine.enroll(proof="0" * 64)
-    assert refusal(machine.enroll()) == (429, "throttled")
+        assert refusal(machine.enroll(proof="0" * 64)) == (403, "join_token_invalid")
+    assert refusal(machine.enroll(proof="0" * 64)) == (429, "throttled")
+    assert refusal(joined.renew(key=pki.make_request()[0])) == (429, "throttled")
+    assert len(audited("join_token.refused")) == ATTEMPTS
+    assert (machine.enroll().status_code, joined.renew().status_code) == (201, 200)
+
+
+def test_a_cache_that_is_away_limits_nobody(machine: Machine, settings: Any) -> None:
+    away = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1"}
+    settings.CACHES = {"default": away}
+    for _ in range(ATTEMPTS + 1):
+        assert refusal(machine.enroll(proof="0" * 64)) == (403, "join_token_invalid")
+    assert machine.enroll().status_code == 201
+    assert refusal(machine.renew(node=uuid4())) == (403, "renewal_refused")
 
 
 @pytest.mark.parametrize("text", ["", "ahj_", "aht_abc", "ahj_e30", "ahj_" + "é" * 8, "ahj_W10", "ahj_" + "a" * 5000])
