@@ -47,7 +47,7 @@ _HELP = {
 }
 _COLOURS = {
     "online": "success", "degraded": "warning", "stale": "warning", "unknown": "info", "offline": "danger",
-    "mismatch": "danger", "unauthorized": "danger", "disabled": "warning", "cordoned": "warning",
+    "mismatch": "danger", "unauthorized": "danger", "disabled": "warning", "revoked": "danger", "cordoned": "warning",
     "draining": "warning",
 }  # fmt: skip
 
@@ -111,6 +111,8 @@ class NodeAdmin(HubAdmin):
 
     @display(label=_COLOURS)  # type: ignore[untyped-decorator]
     def state(self, node: Node) -> str:
+        if node.revoked_at:
+            return "revoked"
         if not node.is_enabled:
             return "disabled"
         status = str(self._health(node).status)

@@ -33,7 +33,9 @@ class NodeOut(serializers.ModelSerializer[Node]):
         fields: tuple[str, ...] = ("id", "slug", "name", "state", "health", "runtimes")
 
     def get_state(self, node: Node) -> str:
-        """``online``, ``silent`` (it gets no new work) or ``disabled``."""
+        """``online``, ``silent`` (it gets no new work), ``disabled``, or ``revoked`` until it is let in again."""
+        if node.revoked_at:
+            return "revoked"
         if not node.is_enabled:
             return "disabled"
         return "silent" if node.is_silent(timezone.now()) else "online"

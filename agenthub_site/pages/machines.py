@@ -67,6 +67,8 @@ class Machine:
     @cached_property
     def health(self) -> Health:
         node = self.node
+        if node.revoked_at:
+            return Health("revoked", "secondary", "It is not let in. A root operator can let it join again.")
         if not node.is_enabled:
             return Health("disabled", "secondary", "It gets no new runs. A root operator can enable it in the admin.")
         if self._known and self._known.status in {judged.Status.MISMATCH, judged.Status.UNAUTHORIZED}:

@@ -1,5 +1,7 @@
 """``/api/v1/nodes/``: what is offered to members, all that is known to root."""
 
+from django.utils import timezone
+
 from agenthub_site.accounts.models import Project
 from nodes.models import Node
 from tests.api.clients import Api, refusal
@@ -10,11 +12,13 @@ NODES = "/api/v1/nodes/"
 
 def test_members_see_state_and_runtimes(as_bob: Api, project: Project, oslo: Node, lima: Node) -> None:
     make_node("cairo", is_enabled=False)
+    make_node("quito", is_enabled=False, revoked_at=timezone.now())
     nodes = {node["slug"]: node for node in as_bob.get(NODES).json()["results"]}
     assert {slug: node["state"] for slug, node in nodes.items()} == {
         "oslo": "online",
         "lima": "silent",
         "cairo": "disabled",
+        "quito": "revoked",
     }
     assert [nodes[slug]["health"] for slug in ("oslo", "lima", "cairo")] == ["online", "offline", "online"]
     assert nodes["oslo"]["runtimes"] == [{"preset": "scripted", "version": "1", "found": True, "logged_in": True}]

@@ -27,6 +27,7 @@ def health(node: Node) -> str:
     [
         ({}, "online: It takes new runs."),
         ({"is_enabled": False}, "disabled: It gets no new runs."),
+        ({"is_enabled": False, "revoked_at": timezone.now()}, "revoked: It is not let in."),
         ({"last_heard_at": None}, "never connected: It has not said hello yet."),
         ({"last_heard_at": timezone.now() - timedelta(hours=1)}, "offline: It gets no new runs; queued ones wait"),
         ({"vitals": {"disk_free": 1_000_000, "disk_total": 10**12}}, "online: Its disk is nearly full"),
