@@ -185,6 +185,10 @@ class Datagrams:
             heard(numbers)
 
 
+CLOSE_TRIES: Final = 5
+"""Seconds that closing takes at most, and cancellations that it sends."""
+
+
 class RedisChannel:
     """One pub/sub channel for all machines. Reconnects by itself; while it is down only latency suffers."""
 
@@ -206,10 +210,13 @@ class RedisChannel:
         ]
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        for _ in range(CLOSE_TRIES):  # the client may take a cancellation for a time-out of its own, and go on
+            if not self._tasks:
+                break
+            for task in self._tasks:
+                task.cancel()
+            _, pending = await asyncio.wait(self._tasks, timeout=1)
+            self._tasks = list(pending)
         if self._client:
             with contextlib.suppress(RedisError, OSError):
                 await self._client.aclose()

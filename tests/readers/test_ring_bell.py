@@ -1,6 +1,7 @@
 """The bell, within a process, between processes, between machines, and without any of it."""
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from audit.bell import Bell
-from audit.carriers import Datagrams
+from audit.carriers import Datagrams, RedisChannel
 from tests.readers.relay import Relay
 from tests.support import eventually_async
 
@@ -187,6 +188,21 @@ async def test_redis_may_go_and_come_back(make_bell: MakeBell) -> None:
         one.ring(STREAM, heard + 1)
         await relay.mend()
         assert await ring_until_heard(one, other, heard + 1) > heard
+
+
+async def test_a_channel_closes_though_a_cancellation_was_swallowed() -> None:
+    async def swallow_one() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    channel = RedisChannel("redis://127.0.0.1:1/0")
+    channel.open(lambda _: None, lambda: None)
+    task = asyncio.create_task(swallow_one())
+    channel._tasks.append(task)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(channel.close(), 30)
+    assert task.cancelled()
 
 
 async def test_without_any_bell_the_counters_are_looked_at(make_bell: MakeBell) -> None:
