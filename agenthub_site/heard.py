@@ -82,8 +82,11 @@ class Heard:
 
 def store_news(news: list[News]) -> None:
     """Write what is from links that are still owned: one statement for all that bring the same columns."""
+    nodes = {one.lease.node_id for one in news}
     with transaction.atomic():
-        leases = LinkLease.objects.filter(pk__in=[one.lease.node_id for one in news], expires_at__gte=Now())
+        locked = Node.objects.select_for_update(no_key=True).filter(pk__in=nodes).order_by("pk")
+        list(locked.values_list("pk", flat=True))  # in the order in which others lock several
+        leases = LinkLease.objects.filter(pk__in=nodes, expires_at__gte=Now())
         held = set(leases.values_list("node_id", "owner", "epoch"))
         rows: dict[tuple[str, ...], list[list[Any]]] = defaultdict(list)
         for one in news:

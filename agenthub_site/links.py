@@ -308,7 +308,7 @@ async def write_trouble(lease: HeldLease, measured: Measured, database: Database
 
 def _store_measured(lease: HeldLease, row: dict[str, Any]) -> None:
     with transaction.atomic():
-        require_lease(lease)
+        require_lease(lease, with_node=True)
         Node.objects.filter(pk=lease.node_id).update(measured=row)
 
 

@@ -2,6 +2,8 @@
 
 Protocol: a controlplane paused past its lease can do nothing, since every transaction
 about the node tests owner and epoch.
+
+A transaction that locks the node's row as well locks it first, then the lease; of several nodes in the order of ids.
 """
 
 from collections.abc import Collection
@@ -90,9 +92,10 @@ def _begin_epoch(node_id: UUID, owner: str, instance: str = "") -> HeldLease:
 def outrun_epoch(lease: HeldLease, seen: int) -> HeldLease:
     """The lease in an epoch above ``seen``, the highest that its node knows: a hub restored from a backup is behind.
 
-    Within the caller's transaction. ``LeaseLost`` unless it is held, ``LinkProtocolError`` for an epoch no hub gave.
+    Within the caller's transaction, which goes on to write the node. ``LeaseLost`` unless it is held,
+    ``LinkProtocolError`` for an epoch no hub gave.
     """
-    require_lease(lease)
+    require_lease(lease, with_node=True)
     if seen < lease.epoch:
         return lease
     if seen >= MOST_EPOCH:
@@ -130,8 +133,13 @@ def void_lease(node: Node) -> None:
     transaction.on_commit(lambda: bell.poke(f"node:{node.pk}"))
 
 
-def require_lease(lease: HeldLease) -> None:
-    """Raise ``LeaseLost`` unless the lease is held; holds its row until the caller's transaction ends."""
+def require_lease(lease: HeldLease, *, with_node: bool = False) -> None:
+    """Raise ``LeaseLost`` unless the lease is held; holds its row until the caller's transaction ends.
+
+    ``with_node``: holds that of its node too, which the caller is about to write.
+    """
+    if with_node and not Node.objects.select_for_update(no_key=True).filter(pk=lease.node_id).exists():
+        raise LeaseLost()
     if not _rows(lease).select_for_update().filter(expires_at__gte=Now()).exists():
         raise LeaseLost()
 

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agenthub_site.database_threads import DatabaseThreads
-from agenthub_site.heard import Heard, store_news
-from agenthub_site.links import LinkKeeper
+from agenthub_site.heard import Heard, News, store_news
+from agenthub_site.links import LinkKeeper, LinkSession, _store_measured
 from agents.ingest import Ingest
 from nodes.contract.errors import HubError
 from nodes.contract.ids import now_us
@@ -208,6 +209,39 @@ def test_what_a_former_owner_heard_is_not_written(node: Node) -> None:
     store_news(list(heard._waiting.values()))
     node.refresh_from_db()
     assert node.last_heard_at is None
+
+
+def statements_of(function: Callable[..., Any], *args: Any) -> list[str]:
+    with CaptureQueriesContext(connection) as queries:
+        function(*args)
+    return [query["sql"] for query in queries if "nodes_" in query["sql"]]
+
+
+def is_locking_nodes(sql: str) -> bool:
+    locks = "FOR NO KEY UPDATE" in sql or not connection.features.has_select_for_no_key_update
+    return sql.startswith("SELECT") and 'FROM "nodes_node"' in sql and locks
+
+
+def test_nodes_that_were_heard_are_locked_in_the_order_of_their_ids_before_they_are_written() -> None:
+    nodes = [make_node(f"node-{number}", last_heard_at=None) for number in range(3)]
+    leases = [lease for node in reversed(nodes) if (lease := claim_lease(node.pk, "hub-a"))]
+    first = statements_of(store_news, [News(lease, timezone.now(), {}) for lease in leases])[0]
+    assert is_locking_nodes(first) and "ORDER BY 1 ASC" in first and first.startswith('SELECT "nodes_node"."id"')
+    assert not Node.objects.filter(last_heard_at=None).exists()
+
+
+def test_a_node_that_is_written_is_locked_before_its_lease(node: Node) -> None:
+    lease = claim_lease(node.pk, "hub-a")
+    assert lease
+    session = LinkSession(cast(HubEnd, None), lease, cast(Ingest, None), cast(DatabaseThreads, None))
+    hello = pb.Hello(protocol=PROTOCOL, node_id=str(node.pk), cpus=4)
+    for statements in (
+        statements_of(session._greet, hello),
+        statements_of(_store_measured, lease, {"latency_ms": 2.0}),
+    ):
+        assert is_locking_nodes(statements[0]) and "nodes_linklease" in statements[1]
+    node.refresh_from_db()
+    assert (node.facts["cpus"], node.measured["latency_ms"]) == (4, 2.0)
 
 
 async def noted(heard: Heard, lease: Any) -> None:
