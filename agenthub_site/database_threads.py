@@ -3,12 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
+from typing import Final, ParamSpec, TypeVar
 
 from django.db import DatabaseError, connections
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CLOSE_SECONDS: Final = 5.0
+"""How long threads that are done wait for one that is not."""
 
 
 class DatabaseThreads:
@@ -30,7 +35,15 @@ class DatabaseThreads:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def close(self) -> None:
-        """Wait for what runs and what waits, then close the connections."""
-        for _ in range(self._pool._max_workers):
-            self._pool.submit(connections.close_all)
+        """Wait for what runs and what waits, then have every thread close its connection."""
+        threads = self._pool._max_workers
+        together = Barrier(threads)  # so that no thread takes another's turn
+
+        def leave() -> None:
+            with suppress(BrokenBarrierError):
+                together.wait(CLOSE_SECONDS)
+            connections.close_all()
+
+        for _ in range(threads):
+            self._pool.submit(leave)
         self._pool.shutdown(wait=True, cancel_futures=False)
