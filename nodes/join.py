@@ -19,6 +19,7 @@ from django.core.cache import cache
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
@@ -44,6 +45,7 @@ from .services import wrong_with_id, wrong_with_target
 
 TOKEN_LIFE: Final = timedelta(hours=1)
 ATTEMPTS: Final = 10
+_CACHE_AWAY: Final = (RedisError, OSError)
 WINDOW_SECONDS: Final = 300
 SAID_AGAIN_SECONDS: Final = 86_400
 """How often the trail says that one node is refused for one reason."""
@@ -322,7 +324,7 @@ def _note_refused_node(identity: pki.NodeIdentity, refusal: HubError, address: s
     """Once in a while for each node and reason: it may come again every few minutes, for as long as it lives."""
     try:
         is_new = cache.add(f"refused:{identity.uri}:{refusal.code}:{asked_for}", 1, SAID_AGAIN_SECONDS)
-    except Exception:  # noqa: BLE001 - the cache is away: rather twice than never
+    except _CACHE_AWAY:  # rather twice than never
         is_new = True
     if not is_new:
         return
@@ -342,7 +344,7 @@ def _count_refusal(address: str) -> None:
     try:
         cache.add(f"join:{address}", 0, WINDOW_SECONDS)
         refused = cache.incr(f"join:{address}")
-    except Exception:  # noqa: BLE001 - the window ended just now, or the cache is away: then there is no limit
+    except (ValueError, *_CACHE_AWAY):  # the window ended just now, or the cache is away: then there is no limit
         return
     if refused > ATTEMPTS:
         raise TooManyAttempts() from None
