@@ -21,7 +21,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "history": [{"engine": "daphne"}, {"engine": "uvicorn"}],
     "memory": [{}],
     "link": [{}],
-    "fleet": [{}, {"database": "postgresql"}],
+    "fleet": [{}, {"database": "postgresql"}, {"nodes": "1000"}],
     "place": [{}, {"database": "postgresql"}],
 }
 """Each benchmark with the settings it is run under."""
@@ -36,6 +36,8 @@ def run(name: str, setting: dict[str, str]) -> list[Figure]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("AGENTHUB_")}
     environment |= {"AGENTHUB_HOME": home, "DJANGO_SETTINGS_MODULE": "agenthub_site.settings"}
     environment |= {"AGENTHUB_SERVER__LISTEN": "127.0.0.1:0", "AGENTHUB_LOG__LEVEL": "warning"}
+    if "nodes" in setting:
+        environment["BENCH_NODES"] = setting["nodes"]
     if "engine" in setting:
         environment["AGENTHUB_SERVER__ENGINE"] = setting["engine"]
     if setting.get("database") == "postgresql":

@@ -2,7 +2,7 @@
 
 The nodes are light: many in one process, with nothing behind the link. What they cost the hub when idle, how long until
 all are back, and what callers of the API notice meanwhile. The limit is a bare gRPC server, over the same TLS and with
-the same frames, which keeps nothing and knows nobody. ``AGENTHUB_BENCH_NODES=1000`` takes as many.
+the same frames, which keeps nothing and knows nobody. ``BENCH_NODES`` sets how many; ``make bench`` takes 1,000 as well.
 """
 
 import json
@@ -32,7 +32,7 @@ from nodes.models import Node  # noqa: E402
 from tests.benchmarks.figures import Figure, percentiles, say  # noqa: E402
 from tests.benchmarks.hub import ROOT, Hub, running_hub  # noqa: E402
 
-NODES = int(os.environ.get("AGENTHUB_BENCH_NODES", "500"))
+NODES = int(os.environ.get("BENCH_NODES", "500"))
 IDLE_SECONDS = 15.0
 SETTLE_SECONDS = 5.0
 BACK_SECONDS = 180.0
