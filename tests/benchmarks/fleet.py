@@ -2,7 +2,7 @@
 
 The nodes are light: many in one process, with nothing behind the link. What they cost the hub when idle, how long until
 all are back, and what callers of the API notice meanwhile. The limit is a bare gRPC server, over the same TLS and with
-the same frames, which keeps nothing and knows nobody. ``BENCH_NODES`` sets how many; ``make bench`` takes 1,000 as well.
+the same frames, which keeps nothing and knows nobody. ``BENCH_NODES`` sets how many; ``make bench`` takes 1,000 too.
 """
 
 import json
