@@ -16,6 +16,10 @@ class ActorKind(StrEnum):
     SYSTEM = "system"
 
 
+AGENT_ROLE: Final = "agent"
+"""What an agent is in its project. Not a role that a member can be given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who is asking, through which address, and their role in each of their projects."""

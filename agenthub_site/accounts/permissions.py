@@ -1,12 +1,13 @@
-"""Who may do what: one table from role to capabilities, and ``require``, the first line of every service."""
+"""Who may do what: one table from capability to roles, and ``require``, the first line of every service."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 from uuid import UUID
 
 from nodes.contract.errors import Forbidden, NotFound
 
-from .actors import Actor
+from .actors import AGENT_ROLE, Actor
 from .models import Role
 
 
@@ -18,29 +19,76 @@ class Can(StrEnum):
     CREATE_AGENT = "agent:create"
     CREATE_PROJECT = "project:create"
     EDIT_AGENT = "agent:edit"
+    EDIT_BUDGET = "budget:edit"
+    EDIT_POLICY = "policy:edit"
     EDIT_PROJECT = "project:edit"
     MANAGE_MEMBERS = "member:manage"
     MANAGE_NODES = "node:manage"
+    MANAGE_ROUTES = "route:manage"
+    MANAGE_SECRETS = "secret:manage"
+    MANAGE_TOKENS = "token:manage"
     MANAGE_USERS = "user:manage"
     SEND_INPUT = "run:input"
     START_RUN = "run:start"
     VIEW = "project:view"
+    VIEW_AUDIT = "audit:view"
+    VIEW_USAGE = "usage:view"
 
 
-_VIEWER: Final = frozenset({Can.VIEW})
-_REVIEWER: Final = _VIEWER | {Can.ANSWER_APPROVAL}
-_DEVELOPER: Final = _REVIEWER | {Can.START_RUN, Can.CANCEL_RUN, Can.SEND_INPUT}
-_MAINTAINER: Final = _DEVELOPER | {Can.CREATE_AGENT, Can.EDIT_AGENT, Can.EDIT_PROJECT}
-_OWNER: Final = _MAINTAINER | {Can.MANAGE_MEMBERS}
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One row of the table: what the capability is in words, and the roles that have it in their project."""
+
+    means: str
+    roles: frozenset[str]
+
+
+ROLES: Final = (Role.VIEWER, Role.REVIEWER, Role.DEVELOPER, Role.MAINTAINER, Role.OWNER)
+"""The roles of people and service accounts, from the least to the most."""
+
+
+def _from(least: Role, *others: str) -> frozenset[str]:
+    """``least`` and every role above it."""
+    return frozenset((*ROLES[ROLES.index(least) :], *others))
+
+
+_ROOT_ONLY: Final[frozenset[str]] = frozenset()
+
+TABLE: Final[dict[Can, Grant]] = {
+    Can.VIEW: Grant(
+        "See the project: its members, agents, runs, approvals and artifacts", _from(Role.VIEWER, AGENT_ROLE)
+    ),
+    Can.VIEW_USAGE: Grant("See what the project's runs used and cost", _from(Role.VIEWER)),
+    Can.ANSWER_APPROVAL: Grant(
+        "Answer what a run asks (an agent: only what is offered to it, never for a run of its own)",
+        _from(Role.REVIEWER, AGENT_ROLE),
+    ),
+    Can.START_RUN: Grant("Start a run: that is executing code on the agent's node", _from(Role.DEVELOPER)),
+    Can.SEND_INPUT: Grant("Speak to a run, and interrupt its turn", _from(Role.DEVELOPER)),
+    Can.CANCEL_RUN: Grant("Stop a run", _from(Role.DEVELOPER)),
+    Can.VIEW_AUDIT: Grant("Read the project's audit trail, with the addresses of who acted", _from(Role.MAINTAINER)),
+    Can.CREATE_AGENT: Grant("Create an agent", _from(Role.MAINTAINER)),
+    Can.EDIT_AGENT: Grant("Change, archive and bring back an agent", _from(Role.MAINTAINER)),
+    Can.MANAGE_TOKENS: Grant("Make and revoke tokens that speak for an agent", _from(Role.MAINTAINER)),
+    Can.EDIT_POLICY: Grant("Change the approval policy of the project and its agents", _from(Role.MAINTAINER)),
+    Can.EDIT_PROJECT: Grant("Change the project's name and description", _from(Role.MAINTAINER)),
+    Can.EDIT_BUDGET: Grant("Set the project's budgets", _from(Role.OWNER)),
+    Can.MANAGE_MEMBERS: Grant(
+        "Add, invite and remove members; make service accounts and their tokens", _from(Role.OWNER)
+    ),
+    Can.CREATE_PROJECT: Grant("Create a project", _ROOT_ONLY),
+    Can.MANAGE_NODES: Grant("Register, join, drain and revoke nodes", _ROOT_ONLY),
+    Can.MANAGE_ROUTES: Grant("Say who may run on which nodes, and change the hub's own policy", _ROOT_ONLY),
+    Can.MANAGE_SECRETS: Grant("Set the secrets of the hub itself", _ROOT_ONLY),
+    Can.MANAGE_USERS: Grant("Create, change and deactivate people, and make others root operators", _ROOT_ONLY),
+}
+"""What each role may do in its project. What no role has only a root operator may, who may do everything.
+
+The checks below, ``docs/permissions.md`` and the registry's page of it are all derived from this table."""
 
 CAPABILITIES: Final[dict[str, frozenset[Can]]] = {
-    Role.OWNER: _OWNER,
-    Role.MAINTAINER: _MAINTAINER,
-    Role.DEVELOPER: _DEVELOPER,
-    Role.REVIEWER: _REVIEWER,
-    Role.VIEWER: _VIEWER,
+    role: frozenset(can for can, grant in TABLE.items() if role in grant.roles) for role in (*ROLES, AGENT_ROLE)
 }
-"""What each role may do in its project. What no role has (nodes, users, new projects) only root may."""
 
 
 class InProject(Protocol):
