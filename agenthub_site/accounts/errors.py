@@ -31,3 +31,15 @@ class IdempotencyConflict(Conflict):
 class PreconditionFailed(HubError):
     code, http, grpc = "precondition_failed", 412, "FAILED_PRECONDITION"
     message = "It was changed in the meantime. Read it again, and repeat the change on what it is now."
+
+
+class SecretUnreadable(Conflict):
+    """One of the hub's own secrets is there, and cannot be read."""
+
+    code, grpc = "secret_unreadable", "FAILED_PRECONDITION"
+
+
+class SecretKeyUnusable(SecretUnreadable):
+    """The key of the hub's secrets itself: it is damaged, cannot be read, or others can read it."""
+
+    code = "secret_key_unusable"

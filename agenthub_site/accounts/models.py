@@ -128,3 +128,22 @@ class IdempotentAnswer(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["actor_kind", "actor_id", "route", "key"], name="one_answer_per_key"),
         ]
+
+
+class HubSecret(models.Model):
+    """A secret that the hub must be able to read again, encrypted. Read with ``hub_secrets.read_secret`` alone."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=64, unique=True)
+    ciphertext = models.BinaryField(editable=False)
+    key_id = models.CharField(max_length=16, editable=False, help_text="Which key it is encrypted with.")
+    set_at = models.DateTimeField()
+    set_by = models.CharField(max_length=150)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="To the hour.")
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = "secret"
+
+    def __str__(self) -> str:
+        return self.name

@@ -4,6 +4,8 @@ Every key ``section.key`` can be set by ``AGENTHUB_<SECTION>__<KEY>``, which win
 file. A bad value raises ``ConfigError``, which names the key and what is allowed.
 """
 
+import base64
+import binascii
 import difflib
 import json
 import os
@@ -22,6 +24,7 @@ from .errors import ConfigError
 
 ENV_PREFIX = "AGENTHUB_"
 DEFAULT_HOME = "~/.agenthub"
+SECRETS_KEY_BYTES = 32
 
 
 def _check_address(value: object) -> object:
@@ -78,6 +81,20 @@ def _check_network(value: str) -> str:
     return value
 
 
+def _check_key(value: SecretStr) -> SecretStr:
+    """Either spelling of base64, with or without its padding."""
+    text = value.get_secret_value().strip().rstrip("=").translate(str.maketrans("-_", "+/"))
+    try:
+        length = len(base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+    except (binascii.Error, ValueError):
+        length = -1
+    if length not in (0, SECRETS_KEY_BYTES):
+        raise ValueError(
+            f"must be {SECRETS_KEY_BYTES} random bytes in base64, as `openssl rand -base64 32` prints them"
+        )
+    return SecretStr(text)
+
+
 def _split(separator: str) -> Callable[[object], object]:
     """A list in a variable: JSON, or its parts between separators."""
 
@@ -104,10 +121,12 @@ Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split(","))]
 Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDecode, BeforeValidator(_split(","))]
 
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split(","))]
+SecretsKey = Annotated[SecretStr, AfterValidator(_check_key)]
+SecretsKeys = Annotated[list[SecretsKey], NoDecode, BeforeValidator(_split(","))]
 
 SECRET_KEYS = (
     "database.url", "redis.url", "secret_key", "internal_grpc.auth.shared_secret",
-    "internal_grpc.auth.previous_secrets", "internal_grpc.bootstrap.token",
+    "internal_grpc.auth.previous_secrets", "internal_grpc.bootstrap.token", "secrets.key", "secrets.previous_keys",
 )  # fmt: skip
 """Values that are never repeated: they hold passwords."""
 
@@ -183,6 +202,15 @@ class NodeConfig(Section):
     spool_bytes: Annotated[int, Field(ge=1024 * 1024)] = 4 * 1024 * 1024 * 1024
 
 
+class SecretsConfig(Section):
+    """What encrypts the secrets that the hub must be able to read again."""
+
+    key: SecretsKey = SecretStr("")
+    """Empty: made at first use, and kept in ``secrets.key`` in the home."""
+    previous_keys: SecretsKeys = []
+    """Still read with, until ``agenthub secret rotate-key`` has encrypted everything with ``key``."""
+
+
 class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "text", "auto"] = "auto"
@@ -203,6 +231,7 @@ class Config(BaseSettings):
     redis: RedisConfig = RedisConfig()
     internal_grpc: InternalGrpcConfig = InternalGrpcConfig()
     node: NodeConfig = NodeConfig()
+    secrets: SecretsConfig = SecretsConfig()
     log: LogConfig = LogConfig()
 
     @classmethod
