@@ -12,7 +12,7 @@ from typing import Literal
 from nodes.contract.commands import DecideApproval, StartRun
 from nodes.contract.events import ApprovalRequested, ApprovalResolved, Payload
 from nodes.contract.ids import new_id
-from nodes.contract.policy import Verdict
+from nodes.contract.policy import Action, Verdict
 from nodes.contract.runtime import Answer, Question
 
 OPEN_QUESTIONS = 100
@@ -52,7 +52,7 @@ class Questions:
 
     async def ask(self, question: Question) -> Answer:
         """Policy's answer at once, or a person's. Cancelling it withdraws the question as ``superseded``."""
-        verdict = self._policy.decide(question.kind)
+        verdict = self._policy.decide([Action(question.kind)]).verdict
         if verdict is Verdict.ALLOW:
             return Answer(_choose(question, "allow"))
         if verdict is Verdict.DENY or self._is_over or len(self._open) >= OPEN_QUESTIONS:
