@@ -44,6 +44,7 @@ UNFOLD: Final[dict[str, Any]] = {
                     _listed("Users", "person", "accounts_user"),
                     _listed("Projects", "folder", "accounts_project"),
                     _listed("Tokens", "key", "accounts_token"),
+                    _listed("Secrets", "lock", "accounts_hubsecret"),
                 ],
             },
             {

@@ -7,6 +7,7 @@ from rest_framework.routers import SimpleRouter
 
 import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imported)
 from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
+from agenthub_site.accounts.secrets_api import SecretViewSet
 from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
@@ -19,6 +20,7 @@ router.register("me", MeViewSet, "me")
 router.register("nodes", NodeViewSet, "node")
 router.register("projects", ProjectViewSet, "project")
 router.register("runs", RunViewSet, "run")
+router.register("secrets", SecretViewSet, "secret")
 router.register("tokens", TokenViewSet, "token")
 urlpatterns = [
     # Before the router's, which would take the last words for ids.

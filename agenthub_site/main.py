@@ -37,6 +37,7 @@ work:
 
 access:
   token          create, list and revoke tokens
+  secret         set, list and forget the hub's own secrets (agents': node secret)
 
 nodes:
   node token     make a token with which a machine joins (also: node list, node revoke)
@@ -66,7 +67,7 @@ examples:
 """
 
 CLIENT = (
-    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "diff", "agents", "nodes", "token",
+    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "diff", "agents", "nodes", "token", "secret",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""

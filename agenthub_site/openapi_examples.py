@@ -45,6 +45,7 @@ REQUESTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "one of the runtime's options": {"option_id": "yes"},
         "none of them": {"outcome": "cancelled"},
     },
+    "secrets_update": {"the identity provider's": {"value": "what it gave you"}},
     "tokens_create": {"for ninety days": {"name": "laptop", "expires_at": "2099-02-19T00:00:00Z"}},
 }
 """Request bodies: operation → what it shows → body."""

@@ -15,7 +15,10 @@ from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from . import services
+from . import (
+    secrets_admin,  # noqa: F401 - registers its page
+    services,
+)
 from .hub_admin import HubAdmin, ReadOnlyAdmin
 from .models import Membership, Project, Token, User
 

@@ -102,6 +102,9 @@ class Client:
     def post(self, path: str, body: Json | None = None) -> Any:
         return self._ask("POST", path, body or {})
 
+    def put(self, path: str, body: Json) -> Any:
+        return self._ask("PUT", path, body)
+
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path, None)
 

@@ -459,6 +459,12 @@ def _token_state(item: Json) -> str:
     return f"until {item['expires_at'][:10]}" if item.get("expires_at") else "valid"
 
 
+def manage_secrets(client: Client, options: argparse.Namespace) -> Exit:
+    from .secret import manage_secrets as manage  # it needs ours
+
+    return manage(client, options)
+
+
 # Finding things.
 
 
@@ -513,4 +519,5 @@ COMMANDS = {
     "agents": list_agents,
     "nodes": list_nodes,
     "token": manage_tokens,
+    "secret": manage_secrets,
 }

@@ -172,6 +172,23 @@ def _token() -> Parser:
     return parser
 
 
+def _secret() -> Parser:
+    parser = _make(
+        "secret",
+        "Set, list and forget the hub's own secrets. Those of agents are kept on their node: agenthub node secret.",
+        "  agenthub secret set oidc.client_secret < FILE\n  agenthub secret rotate-key",
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="set|list|delete|rotate-key")
+    set_ = actions.add_parser("set", help="set one; its value is asked for, or read from standard input")
+    delete = actions.add_parser("delete", help="forget one")
+    for each in (set_, delete):
+        each.add_argument("name", help="such as oidc.client_secret")
+    rotate = actions.add_parser("rotate-key", help="encrypt them all with a new key")
+    for each in (set_, delete, rotate, actions.add_parser("list", help="list names and times; values are not told")):
+        _json(each)
+    return parser
+
+
 def _positive(text: str) -> int:
     return _number(text, 1)
 
@@ -204,6 +221,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "agents": _agents,
     "nodes": _nodes,
     "token": _token,
+    "secret": _secret,
 }
 
 

@@ -1,5 +1,6 @@
 """The registry (Django's admin): for root, audited, in a fixed number of queries."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django.fixtures import Settings
 
 from agenthub_site.accounts.actors import SYSTEM
-from agenthub_site.accounts.models import Membership, Project, Role, Token, User
+from agenthub_site.accounts.hub_secrets import read_secret
+from agenthub_site.accounts.models import HubSecret, Membership, Project, Role, Token, User
 from agents.models import Agent, Run
 from audit.models import AuditEvent
 from audit.services import record
@@ -312,3 +315,16 @@ def test_tokens_are_revoked_and_show_no_secret(registry: Client, alice: User) ->
 def test_events_are_not_in_the_registry(registry: Client, run: Run) -> None:
     index = registry.get("/admin/").content.decode()
     assert "runevent" not in index.lower() and "Success" not in index
+
+
+def test_a_secret_goes_in_and_no_page_shows_it(registry: Client, home: Path, settings: Settings) -> None:
+    settings.CONFIG = settings.CONFIG.model_copy(update={"home": home})
+    form = {"name": "oidc.client_secret", "value": "hush-hush-hush"}
+    assert saved(registry.post(url("accounts_hubsecret", "add"), form))
+    secret = HubSecret.objects.get()
+    assert saved(registry.post(url("accounts_hubsecret", "change", secret.pk), {"value": "another-one"}))
+    assert read_secret("oidc.client_secret") == "another-one"
+    pages = [registry.get(url("accounts_hubsecret")), registry.get(url("accounts_hubsecret", "change", secret.pk))]
+    assert not any("hush-hush" in page.content.decode() or "another-one" in page.content.decode() for page in pages)
+    assert registry.post(url("accounts_hubsecret"), {"action": "forget", "_selected_action": str(secret.pk)})
+    assert names() == ["secret.set", "secret.set", "secret.used", "secret.deleted"]
