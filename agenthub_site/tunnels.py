@@ -10,7 +10,6 @@ from uuid import UUID
 import structlog
 from django.db import DatabaseError, transaction
 from django.db.models import Exists, OuterRef
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
@@ -20,7 +19,15 @@ from nodes.contract.config import Config
 from nodes.contract.errors import ConfigError, Conflict, HubError
 from nodes.doors import tunnel_address_file
 from nodes.join import NodeRevoked
-from nodes.leases import HeldLease, LeaseLost, StillLinked, release_lease, take_lease
+from nodes.leases import (
+    HeldLease,
+    LeaseLost,
+    StillLinked,
+    bound_lock_waits,
+    release_lease,
+    running_leases,
+    take_lease,
+)
 from nodes.link.certificates import stamp
 from nodes.link.credentials import Credentials, reloading
 from nodes.link.errors import CertificateMismatch, ProtocolUnsupported
@@ -28,7 +35,7 @@ from nodes.link.link import HubEnd
 from nodes.link.serve import LinkServer, hub_server
 from nodes.link.versions import SPOKEN, Spoken
 from nodes.measured import Measured
-from nodes.models import LinkLease, Node
+from nodes.models import Node
 from nodes.pki import NodeIdentity
 
 from .database_threads import DatabaseThreads
@@ -294,11 +301,15 @@ def note_duplicate(identity: NodeIdentity, *, audited: bool) -> None:
 
 
 def require_current(identity: NodeIdentity) -> None:
-    """Raise ``NodeRevoked`` unless the node is known, dials, and its generation goes on; holds its row if it may."""
+    """Raise ``NodeRevoked`` unless the node is known, dials, and its generation goes on; holds its row if it may.
+
+    ``OperationalError`` if somebody else holds that for too long: the wait is bounded from here on.
+    """
     current = Node.objects.filter(
         pk=identity.node_id, generation=identity.generation, direction=Node.Direction.TUNNEL, removed_at=None
     )
     with transaction.atomic():
+        bound_lock_waits()
         if not current.select_for_update(no_key=True).exists():
             raise NodeRevoked()
 
@@ -306,7 +317,7 @@ def require_current(identity: NodeIdentity) -> None:
 def store_refusal(identity: NodeIdentity, trouble: dict[str, str]) -> None:
     """Nothing is said of a node that has a link at present: then it is somebody else who was refused."""
     with transaction.atomic():
-        linked = LinkLease.objects.filter(node=OuterRef("pk"), expires_at__gte=Now())
+        linked = running_leases().filter(node=OuterRef("pk"))
         for node in Node.objects.filter(~Exists(linked), pk=identity.node_id, removed_at=None):
             Node.objects.filter(pk=node.pk).update(measured={**node.measured, "trouble": trouble})
 

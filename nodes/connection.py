@@ -8,7 +8,6 @@ from typing import Final
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
@@ -20,8 +19,9 @@ from nodes.contract.errors import HubError
 from .dialling import dial_node
 from .evidence import health_of
 from .health import Status
+from .leases import running_leases
 from .link.errors import NodeUnreachable
-from .models import LinkLease, Node
+from .models import Node
 
 TRY_SECONDS: Final = 10.0
 _DIAL_SECONDS: Final = 4.0
@@ -53,7 +53,7 @@ def try_connection(node: Node, *, by: Actor) -> Tried:
 def _look_at_link(node: Node) -> Tried:
     """Nobody can dial a node that dials the hub: what counts is what the hub has heard."""
     known = health_of([node], timezone.now())[node.pk]
-    if not LinkLease.objects.filter(node=node, expires_at__gte=Now()).exists():
+    if not running_leases().filter(node=node).exists():
         return Tried(f"This node dials the hub itself, and has no link at present. {known.reason}", "no_link")
     if known.status in {Status.ONLINE, Status.DEGRADED}:
         return Tried(f"Its link is up. {known.reason}", is_reached=True, milliseconds=known.latency_ms.value)

@@ -3,6 +3,9 @@
 Protocol: a controlplane paused past its lease can do nothing, since every transaction
 about the node tests owner and epoch.
 
+A lease that is further ahead of the clock than its own length is none: the clock jumped back, and nothing else tells
+a dead owner's from a live one's, which renews its own in a moment. Whoever loses a live one so learns it by the epoch.
+
 A transaction that locks the node's row as well locks it first, then the lease; of several nodes in the order of ids.
 """
 
@@ -43,6 +46,25 @@ class HeldLease:
     epoch: int
 
 
+def running_leases() -> QuerySet[LinkLease]:
+    """Those that keep others from their nodes' links."""
+    return LinkLease.objects.filter(_runs())
+
+
+def _runs() -> Q:
+    return Q(expires_at__gte=Now(), expires_at__lte=Now() + timedelta(seconds=LEASE_SECONDS))
+
+
+def bound_lock_waits() -> None:
+    """In the caller's transaction no lock is waited for longer than ``_LOCK_SECONDS``, then ``OperationalError``.
+
+    An owner that was stopped in the middle of a transaction must not hold up whoever comes after it.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {_LOCK_SECONDS * 1000:.0f}")
+
+
 def claim_lease(node_id: UUID, owner: str) -> HeldLease | None:
     """A lease in a new epoch; None while somebody else's lease runs, or a transaction about the node is under way.
 
@@ -50,7 +72,8 @@ def claim_lease(node_id: UUID, owner: str) -> HeldLease | None:
     """
     with transaction.atomic():
         LinkLease.objects.get_or_create(node_id=node_id)
-        free = LinkLease.objects.filter(Q(owner=owner) | Q(expires_at=None) | Q(expires_at__lt=Now()), node_id=node_id)
+        is_free = Q(owner=owner) | Q(expires_at=None) | ~_runs()
+        free = LinkLease.objects.filter(is_free, node_id=node_id)
         if not free.select_for_update(skip_locked=True).exists():
             return None
         return _begin_epoch(node_id, owner)
@@ -71,11 +94,9 @@ def take_lease(node_id: UUID, owner: str, instance: str = "", *, is_linked: bool
     ``OperationalError`` if its present owner is in the middle of a transaction for longer than ``_LOCK_SECONDS``.
     """
     with transaction.atomic():
-        if connection.vendor == "postgresql":  # an owner that was stopped just then must not hold up this one
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = {_LOCK_SECONDS * 1000:.0f}")
+        bound_lock_waits()
         LinkLease.objects.get_or_create(node_id=node_id)
-        live = LinkLease.objects.filter(node_id=node_id, expires_at__gte=Now()).select_for_update().first()
+        live = running_leases().filter(node_id=node_id).select_for_update().first()
         is_another = live is not None and bool(live.instance) and instance != live.instance
         if live and is_another and (is_linked or live.owner != owner):
             raise StillLinked()
@@ -106,7 +127,7 @@ def outrun_epoch(lease: HeldLease, seen: int) -> HeldLease:
 
 def held_elsewhere(owner: str) -> Exists:
     """For queries of nodes: those whose lease somebody else holds."""
-    return Exists(LinkLease.objects.filter(~Q(owner=owner), node=OuterRef("pk"), expires_at__gte=Now()))
+    return Exists(running_leases().filter(node=OuterRef("pk")).exclude(owner=owner))
 
 
 def renew_leases(leases: Collection[HeldLease]) -> set[HeldLease]:

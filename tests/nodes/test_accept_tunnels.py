@@ -6,15 +6,17 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event, Thread
 from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.database_threads import DatabaseThreads
-from agenthub_site.tunnels import Tunnels
+from agenthub_site.tunnels import Tunnels, admit
 from agents.ingest import Ingest
 from agents.models import RunEvent
 from agents.states import State
@@ -179,6 +181,35 @@ async def test_the_lease_of_a_control_plane_that_died_under_the_same_name_is_no_
     link = await hub.dial(tunnel, instance="b")
     assert (await link.welcome(30)).epoch == 2
     await link.aclose()
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's transactions take turns")
+@pytest.mark.parametrize("model", [Node, LinkLease])
+async def test_nobody_waits_for_ever_for_a_lock_of_an_owner_that_was_stopped(
+    tunnel: Node, model: type[Node | LinkLease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.leases._LOCK_SECONDS", 0.3)
+    await sync_to_async(take_lease)(tunnel.pk, "stopped")
+    locked, done = Event(), Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            assert model.objects.select_for_update().get(pk=tunnel.pk)
+            locked.set()
+            done.wait(60)
+        connection.close()
+
+    holder = Thread(target=hold)
+    holder.start()
+    try:
+        assert await asyncio.to_thread(locked.wait, 30)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            await asyncio.wait_for(
+                sync_to_async(admit)(pki.NodeIdentity(tunnel.pk, tunnel.generation), "new", "", False), 30
+            )
+    finally:
+        done.set()
+        holder.join()
 
 
 async def test_a_revoked_node_is_cut_and_does_not_come_back(hub: Hub, tunnel: Node) -> None:

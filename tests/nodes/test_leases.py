@@ -5,7 +5,7 @@ import pytest
 from django.utils import timezone
 
 from agenthub_site.controlplane import nodes_to_dial
-from nodes.leases import StillLinked, claim_lease, release_lease, renew_leases, take_lease
+from nodes.leases import LEASE_SECONDS, StillLinked, claim_lease, release_lease, renew_leases, take_lease
 from nodes.models import LinkLease, Node
 from tests.factories import make_node
 
@@ -75,3 +75,30 @@ def test_only_the_same_process_takes_the_link_that_a_named_one_has(oslo: Node, i
         take_lease(oslo.pk, "another hub", instance)
     assert renew_leases([live]) == set()
     assert take_lease(oslo.pk, "hub", "a", is_linked=True).epoch == live.epoch + 1
+
+
+@pytest.mark.parametrize(("ahead", "is_taken"), [(3600, True), (LEASE_SECONDS / 2, False)])
+def test_a_lease_from_before_the_clock_jumped_back_keeps_nobody_from_the_link(
+    oslo: Node, ahead: float, is_taken: bool
+) -> None:
+    Node.objects.update(grpc_target="127.0.0.1:1")
+    dead = take_lease(oslo.pk, "a", "its process")
+    LinkLease.objects.filter(node=oslo).update(expires_at=timezone.now() + timedelta(seconds=ahead))
+    assert bool(nodes_to_dial("b")) is is_taken
+    if is_taken:
+        taken = claim_lease(oslo.pk, "b")
+        assert taken and taken.epoch == dead.epoch + 1
+        assert renew_leases([dead]) == {dead}
+        LinkLease.objects.filter(node=oslo).update(expires_at=timezone.now() + timedelta(seconds=ahead))
+        assert take_lease(oslo.pk, "c", "another process").epoch == dead.epoch + 2
+    else:
+        assert claim_lease(oslo.pk, "b") is None
+        with pytest.raises(StillLinked):
+            take_lease(oslo.pk, "c", "another process")
+
+
+def test_an_owner_that_lives_keeps_its_lease_when_the_clock_jumps_back(oslo: Node) -> None:
+    live = take_lease(oslo.pk, "a")
+    LinkLease.objects.filter(node=oslo).update(expires_at=timezone.now() + timedelta(hours=1))
+    assert renew_leases([live]) == set()
+    assert claim_lease(oslo.pk, "b") is None
