@@ -9,6 +9,7 @@ from django.db.models import DateTimeField, DurationField, Exists, ExpressionWra
 
 from nodes.contract.commands import CancelRun, StartRun
 from nodes.contract.limits import LOST_GRACE_SECONDS, SILENT_SECONDS
+from nodes.contract.reasons import Reason
 from nodes.models import Command
 
 from .models import Run
@@ -23,6 +24,8 @@ from .services.losses import (
     lose_run,
     mark_found,
     mark_lost,
+    say_reached,
+    say_unreached,
 )
 from .services.placing import agents_without_nodes
 from .states import ENDED, ON_NODE, State
@@ -35,11 +38,13 @@ _GRACE: Final = timedelta(seconds=SILENT_SECONDS + LOST_GRACE_SECONDS)
 def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
     """Runs of nodes silent beyond their agent's grace become lost; those of nodes that are gone end. Returns how many.
 
+    A run that was handed to a node which fell silent before it answered says that it waits for that.
     Those of a revoked node are lost at once: nobody waits for it. A hub that began to listen at ``listening_since``
     was deaf before: it gives every node the grace to come back.
     """
     expire_commands(now)
     lost = _lose(now, listening_since)
+    _say_who_is_away(now, listening_since)
     if listening_since and now - listening_since < _GRACE:
         return lost
     return lost + _end_gone(now)
@@ -60,6 +65,20 @@ def _lose(now: datetime, listening_since: datetime | None) -> int:
         is_silent &= Q(lost_if_unheard_since__gte=listening_since)
     doubtful = doubtful.filter(is_silent | Q(node__revoked_at__isnull=False))
     return sum(mark_lost(run, silent_since=run.lost_if_unheard_since) for run in doubtful[:_AT_ONCE])
+
+
+def _say_who_is_away(now: datetime, listening_since: datetime | None) -> None:
+    """Runs that were handed to a node which has not answered say so while it is silent."""
+    silent_since = now - _SILENT
+    is_away = Q(node__last_heard_at=None) | Q(node__last_heard_at__lt=silent_since)
+    is_unanswered = Q(pk__in=_unanswered().values("run"))
+    handed = Run.objects.filter(state=State.STARTING, ended_at=None).order_by("pk").values_list("pk", flat=True)
+    if listening_since is None or listening_since < silent_since:
+        unsaid = handed.filter(is_away, is_unanswered).exclude(reason=Reason.NODE_OFFLINE)
+        for run_id in list(unsaid[:_AT_ONCE]):
+            say_unreached(run_id)
+    for run_id in list(handed.filter(~(is_away & is_unanswered), reason=Reason.NODE_OFFLINE)[:_AT_ONCE]):
+        say_reached(run_id)
 
 
 def _end_gone(now: datetime) -> int:
@@ -92,8 +111,11 @@ def _end_unplaced(now: datetime) -> int:
 
 def _unsent() -> QuerySet[Command, UUID]:
     """Runs whose StartRun never left the hub: they are not lost, they wait for their node."""
-    unsent = Command.objects.filter(kind=StartRun.KIND, state=Command.State.PENDING, first_sent_at=None)
-    return unsent.values_list("run", flat=True)
+    return _unanswered().filter(first_sent_at=None).values_list("run", flat=True)
+
+
+def _unanswered() -> QuerySet[Command]:
+    return Command.objects.filter(kind=StartRun.KIND, state=Command.State.PENDING)
 
 
 def on_hello(node_id: UUID, held: Mapping[UUID, bool]) -> None:
@@ -102,11 +124,7 @@ def on_hello(node_id: UUID, held: Mapping[UUID, bool]) -> None:
     A run whose StartRun is unanswered is neither: asking again settles it. What the hub had given up, and is there
     alive, goes on; what ended there meanwhile goes on by its records.
     """
-    unsettled = set(
-        Command.objects.filter(node_id=node_id, kind=StartRun.KIND, state=Command.State.PENDING).values_list(
-            "run", flat=True
-        )
-    )
+    unsettled = set(_unanswered().filter(node_id=node_id).values_list("run", flat=True))
     alive = [run_id for run_id, is_alive in held.items() if is_alive]
     believed = (
         Run.objects.select_for_update(of=("self",), no_key=True)

@@ -17,6 +17,7 @@ LOOKED_AT: Final = 30
 """The latest runs, whose starts are compared."""
 FIRST_EVENTS: Final = 20
 SILENT_SECONDS: Final = 60.0
+_MOST_NAMED: Final = 10
 _UNAVAILABLE: Final = {
     "node_offline": "Bring the node back (`agenthub doctor {node}`), or give the agent another one.",
     "node_cordoned": "Uncordon the node when it may take work.",
@@ -42,9 +43,19 @@ _PHASES: Final = {
 def check_waiting(case: Case) -> Iterator[Finding]:
     """Runs whose target is unavailable."""
     waiting: dict[tuple[str, str], list[Json]] = defaultdict(list)
+    handed: dict[str, list[str]] = defaultdict(list)
     for run in _runs(case, 200, live="true"):
-        if run["reason"] in _UNAVAILABLE:
+        if run["state"] == "starting" and run["reason"] == "node_offline":
+            handed[run["node_slug"]].append(short_id(run["id"]))
+        elif run["reason"] in _UNAVAILABLE:
             waiting[run["node_slug"] or "any node", run["reason"]].append(run)
+    for node, ids in sorted(handed.items()):
+        named = ", ".join(ids[:_MOST_NAMED]) + (", …" if len(ids) > _MOST_NAMED else "")
+        yield problem(
+            "runs", f"target unavailable: {node} fell silent before it started what it was handed: {named}.",
+            f"Bring the node back (`agenthub doctor {node}`), or cancel what should not wait: `agenthub cancel ID`.",
+            "run_not_answered",
+        )  # fmt: skip
     for (node, reason), runs in sorted(waiting.items()):
         count = f"{len(runs)} runs wait" if len(runs) > 1 else f"run {short_id(runs[0]['id'])} waits"
         say = note if reason in ("capacity", "node_cordoned") else problem

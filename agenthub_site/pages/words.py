@@ -145,6 +145,8 @@ def explain(run: Run, now: datetime) -> Words | None:
     words = REASONS[Reason(run.reason)]
     if run.state == State.QUEUED and run.message:
         return Words(f"Waiting for {waiting_for(run)}.", words.next)
+    if run.state == State.STARTING and run.reason == Reason.NODE_OFFLINE:
+        return Words(words.means, "It starts by itself when the node is back; look at that machine, or cancel the run.")
     if run.state in ON_NODE - {State.LOST} and run.node and run.node.is_silent(now):
         return Words(f"{words.means} Its node has fallen silent, so this may be old.", REASONS[Reason.NODE_SILENT].next)
     return words

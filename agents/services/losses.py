@@ -82,6 +82,31 @@ def mark_lost(run: Run, *, silent_since: datetime) -> bool:
     return True
 
 
+@transaction.atomic
+def say_unreached(run_id: UUID) -> bool:
+    """Its node fell silent before it answered whether it starts the run: that is what the run waits for."""
+    run = lock_run(run_id)
+    if run.state != State.STARTING or not outbox.is_pending(run.pk, StartRun.KIND):
+        return False
+    message = "The run was handed to its node, which fell silent before it said whether it starts it."
+    return _say_wait(run, Reason.NODE_OFFLINE, message)
+
+
+@transaction.atomic
+def say_reached(run_id: UUID) -> bool:
+    """The node is heard again, or has answered: the run waits to be started, as before."""
+    run = lock_run(run_id)
+    return run.state == State.STARTING and _say_wait(run, Reason.STARTING, "")
+
+
+def _say_wait(run: Run, reason: Reason, message: str) -> bool:
+    if run.reason == reason:
+        return False
+    move_run(run, State.STARTING, by=SYSTEM, reason=reason, message=message)
+    append_event(run, StateChanged(state=State.STARTING, reason=reason, message=message))
+    return True
+
+
 def mark_found(run: Run) -> None:
     """The node is back and still holds the run alive. ``run`` is fresh and locked."""
     to, reason = State.RUNNING, Reason.NONE

@@ -239,7 +239,7 @@ class Story:
         reason = payload.get("reason") or ""
         if payload["state"] == "waiting" and reason == "approval":
             return  # the question itself has been told
-        if payload["state"] in ("running", "starting"):
+        if payload["state"] in ("running", "starting") and reason != "node_offline":
             self.sink.status(clean(payload["state"]))
             return
         self._say(_with_reason(payload["state"], reason, payload.get("message") or ""), "dim")

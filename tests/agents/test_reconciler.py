@@ -1,3 +1,4 @@
+import json
 from datetime import timedelta
 from uuid import UUID
 
@@ -6,6 +7,7 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
 from agents.models import Agent, Run, RunEvent
+from agents.queries import waiting_for
 from agents.reconciler import on_hello, tick
 from agents.services import losses
 from agents.services.losses import end_gone_run, mark_lost
@@ -135,3 +137,46 @@ def test_a_run_that_follows_its_agent_elsewhere_at_the_last_moment_is_not_ended(
     assert (run.state, run.node) == (State.QUEUED, elsewhere)
     if elsewhere is None:
         assert not end_gone_run(run.pk, timezone.now())
+
+
+def handed_over(agent: Agent, *, sent: bool = False) -> Run:
+    run = make_run(agent=agent, state=State.STARTING, reason=Reason.STARTING)
+    at = timezone.now() if sent else None
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", body="{}", first_sent_at=at)
+    return run
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_run_whose_node_left_before_it_answered_says_so_until_the_node_is_back(agent: Agent, sent: bool) -> None:
+    run = handed_over(agent, sent=sent)
+    for away in (True, True, False, False):
+        silence(node_of(agent), timedelta(seconds=SILENT_SECONDS + 1 if away else 0))
+        tick(timezone.now())
+        run.refresh_from_db()
+        expected = Reason.NODE_OFFLINE if away else Reason.STARTING
+        assert (run.state, run.reason, bool(run.message)) == (State.STARTING, expected, away)
+        assert waiting_for(run) == ("its node, which is offline" if away else "its node to start it")
+    said = [json.loads(event.payload)["reason"] for event in RunEvent.objects.filter(run=run).order_by("seq")]
+    assert said == [Reason.NODE_OFFLINE, Reason.STARTING]
+
+
+def test_a_run_that_its_node_took_is_not_said_to_wait_for_it(agent: Agent) -> None:
+    run = handed_over(agent, sent=True)
+    silence(node_of(agent), timedelta(seconds=SILENT_SECONDS + 1))
+    tick(timezone.now())
+    Command.objects.update(state=Command.State.ACCEPTED)
+    tick(timezone.now())
+    run.refresh_from_db()
+    assert run.reason == Reason.STARTING
+
+
+def test_a_hub_that_was_deaf_does_not_call_a_node_silent(agent: Agent) -> None:
+    run = handed_over(agent)
+    now = timezone.now()
+    silence(node_of(agent), timedelta(hours=1))
+    tick(now, listening_since=now - timedelta(seconds=SILENT_SECONDS - 1))
+    run.refresh_from_db()
+    assert run.reason == Reason.STARTING
+    tick(now, listening_since=now - timedelta(seconds=SILENT_SECONDS + 1))
+    run.refresh_from_db()
+    assert run.reason == Reason.NODE_OFFLINE

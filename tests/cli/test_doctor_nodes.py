@@ -11,6 +11,7 @@ from agenthub_site.doctor import nodes, runs
 from agenthub_site.doctor.findings import Case, Finding, Level
 from agenthub_site.doctor.main import line_of
 from integrations.cli.client import Client
+from integrations.cli.render import short_id
 from integrations.cli.where import Where
 
 from .small_hub import RUN, Json, SmallHub, event
@@ -140,6 +141,13 @@ def test_runs_whose_target_is_unavailable_are_counted(case: Case, hub: SmallHub)
     found = codes(runs.check_waiting(case))["node_offline"]
     assert found.message == "target unavailable: 2 runs wait for its node, which is offline (oslo)."
     assert found.level is Level.PROBLEM and "agenthub doctor oslo" in found.fix
+
+
+def test_runs_that_a_node_was_handed_and_did_not_start_are_listed(case: Case, hub: SmallHub) -> None:
+    add_runs(hub, run(state="starting", reason="node_offline"), run(state="starting", reason="starting"))
+    [found] = runs.check_waiting(case)
+    assert (found.code, found.level) == ("run_not_answered", Level.PROBLEM)
+    assert "oslo" in found.message and short_id(RUN) in found.message and "agenthub doctor oslo" in found.fix
 
 
 def test_a_silent_runtime_is_named(case: Case, hub: SmallHub) -> None:

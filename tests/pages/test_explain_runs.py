@@ -27,6 +27,11 @@ def said(web: Client, run: Run) -> str:
         (State.QUEUED, Reason.NODE_OFFLINE, ("node, which is offline", "when the node is back")),
         (State.QUEUED, Reason.CAPACITY, ("free place on its node", "when another run there ends")),
         (State.STARTING, Reason.STARTING, ("starting the runtime", "in a moment")),
+        (
+            State.STARTING,
+            Reason.NODE_OFFLINE,
+            ("node, which is offline", "or cancel the run"),
+        ),
         (State.WAITING, Reason.APPROVAL, ("Waiting for an approval", "Answer the question")),
         (State.WAITING, Reason.INPUT, ("Waiting for your next prompt", "Write below")),
         (State.STOPPING, Reason.CANCEL_REQUESTED, ("Stopping", "ends by itself")),
