@@ -7,7 +7,7 @@ are answered even while the database stands still.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -80,8 +80,13 @@ class LinkSession:
         renewals: Renewals | None = None,
         measured: Measured | None = None,
         trust: TrustBoard | None = None,
+        addresses: Sequence[str] = (),
     ) -> None:
-        """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing."""
+        """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing.
+
+        ``addresses``: where a node that dials is to dial from now on; none, where nobody has set any.
+        """
+        self._addresses = addresses
         self._trust = trust or TrustBoard()
         self._link = link
         self.lease = lease
@@ -114,7 +119,7 @@ class LinkSession:
         self.lease, acked = await self._database.run(self._greet, hello)
         welcome = pb.Welcome(
             protocol=self._link.protocol, epoch=self.lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES,
-            trust=self._trust.shown,
+            trust=self._trust.shown, addresses=self._addresses,
         )  # fmt: skip
         await self._link.send(pb.HubFrame(welcome=welcome))
         logger.info("link.up", node=str(self._node_id), epoch=self.lease.epoch, runs=len(hello.runs))

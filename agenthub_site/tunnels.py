@@ -209,6 +209,7 @@ class Tunnels:
             session = LinkSession(
                 link, lease, self._ingest, self._database,
                 heard=self._heard, renewals=self._renewals, measured=measured, trust=self._trust,
+                addresses=self._config.internal_grpc.addresses,
             )  # fmt: skip
             await session.run(hello)
         except LeaseLost:

@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +86,15 @@ class HubPlace:
             raise ConfigError(
                 f"{path} cannot be read ({error}). Join again: agenthub node join URL --token T."
             ) from error
+
+    def write(self, node_dir: Path) -> None:
+        write_durably(node_dir / "hub.json", json.dumps(asdict(self)).encode())
+
+    def replace(self, former: "HubPlace", node_dir: Path) -> None:
+        """Durable when this returns; nothing if this machine has joined another hub meanwhile. Raises ``OSError``."""
+        with suppress(ConfigError):
+            if self.load(node_dir) == former:
+                self.write(node_dir)
 
 
 def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
@@ -250,7 +260,7 @@ def _write_home(home: Path, enrolled: Enrolled, key_pem: bytes, place: HubPlace)
     write_durably(home / "pki/ca.pem", enrolled.authority.encode())
     write_durably(home / "pki/node.pem", enrolled.certificate.encode() + key_pem)
     write_durably(home / "node/id", f"{enrolled.node}\n".encode())
-    write_durably(home / "node/hub.json", json.dumps(asdict(place)).encode())
+    place.write(home / "node")
 
 
 def _former_id(home: Path) -> UUID | None:

@@ -1,7 +1,7 @@
 """One connection to a hub, from the node's side: hello, welcome, then heartbeats, commands, records, blobs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,6 +31,9 @@ class StaleEpoch(Conflict):
     code = "stale_epoch"
 
 
+async def _ignore(_: Sequence[str]) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What all sessions of a node server share."""
@@ -41,6 +44,8 @@ class Parts:
     desk: CommandDesk
     hear_trust: Callable[[bytes], None] = lambda _: None
     """Told which authorities the hub trusts (``pki.trust_digest``), when a link begins and when they change."""
+    hear_addresses: Callable[[Sequence[str]], Awaitable[None]] = _ignore
+    """Told where to dial the hub from now on, when a link begins and the hub says so."""
 
 
 class Session:
@@ -69,6 +74,8 @@ class Session:
         await asyncio.to_thread(home.keep_epoch, welcome.epoch)
         if welcome.HasField("trust"):
             self._parts.hear_trust(welcome.trust.digest)
+        if welcome.addresses:
+            await self._parts.hear_addresses(list(welcome.addresses))
         return welcome
 
     async def run(self, welcome: pb.Welcome) -> None:

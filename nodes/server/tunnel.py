@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,9 @@ LONGEST_SECONDS: Final = 20.0
 REFUSED_SECONDS: Final = 60.0
 """Pause of a node that the hub does not want, or whose place another machine has taken."""
 STEADY_SECONDS: Final = 30.0
+MOST_ADDRESSES: Final = 32
+MOST_ADDRESS: Final = 261
+"""A host name, a colon, a port."""
 _GONE_THERE: Final = frozenset({"link_silent", "stopping"})
 SAID_EVERY: Final = 100
 PUT_OUT: Final = frozenset({
@@ -46,6 +50,8 @@ class Tunnel:
         self._home = home
         self._place = place
         self._serve = serve
+        self._address = place.addresses[0] if place.addresses else ""
+        """Where the link is, or is tried next."""
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -62,18 +68,40 @@ class Tunnel:
         """Dial now, if a link is not up: there is reason to believe that it is let in."""
         self._hurry.set()
 
+    async def hear(self, addresses: Sequence[str]) -> None:
+        """The hub is to be dialled there from now on: known over a restart when this returns.
+
+        Where it was reached just now is tried after them, so that no slip of an operator's loses every node.
+        """
+        named = [address for address in addresses if is_address(address)][:MOST_ADDRESSES]
+        told = replace(self._place, addresses=tuple(dict.fromkeys([*named, self._address])))
+        if not named or self._place.listen or told == self._place:
+            return
+        try:
+            await asyncio.to_thread(told.replace, self._place, self._home / "node")
+        except OSError as error:  # it is told again with the next link
+            logger.warning("tunnel.addresses_not_kept", error=str(error))
+        self._place = told
+        logger.info("tunnel.addresses", addresses=told.addresses)
+
+    def _next(self) -> str:
+        """The address after the present one."""
+        known = self._place.addresses
+        return known[(known.index(self._address) + 1 if self._address in known else 0) % len(known)]
+
     async def _keep_dialling(self) -> None:
-        failures, chosen, said, addresses = 0, 0, "", self._place.addresses
+        failures, said = 0, ""
         while True:
             began = time.monotonic()
             self._hurry.clear()
-            was_up, code, message = await self._try_once(addresses[chosen % len(addresses)])
+            was_up, code, message = await self._try_once(self._address)
             if was_up:  # a line that is cut again and again is made again as often, and not ever later
                 failures = int(time.monotonic() - began < STEADY_SECONDS)
             else:
                 failures += 1
             # Where it was up it is tried first again, unless the hub went silent there, or away.
-            chosen += not was_up or code in _GONE_THERE
+            if not was_up or code in _GONE_THERE:
+                self._address = self._next()
             if code != said or failures % SAID_EVERY == 0:
                 what = "tunnel.refused" if code in PUT_OUT else "tunnel.down"
                 logger.warning(what, code=code, message=message, failures=failures, remedy=REMEDIES.get(code, ""))
@@ -110,6 +138,13 @@ class Tunnel:
                 raise
             return False
         return True
+
+
+def is_address(text: str) -> bool:
+    """Whether it is a host:port such as may be dialled."""
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536
+    return bool(host) and is_port and len(text) <= MOST_ADDRESS and text.isprintable() and " " not in text
 
 
 def pause(failures: int, code: str) -> float:

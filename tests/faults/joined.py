@@ -24,12 +24,12 @@ class Pair:
     def __init__(self, hub: Hub, machine: Machine, environ: dict[str, str]) -> None:
         self.hub = hub
         self.machine = machine
-        self._environ = environ
+        self.environ = environ
 
     def restart_hub(self) -> None:
         """At the addresses that it had."""
         self.hub.stop()
-        self.hub.up(**self._environ)
+        self.hub.up(**self.environ)
 
     def join(self) -> None:
         self.machine.serve(*command_of(self.hub, NAME))

@@ -19,6 +19,7 @@ import pytest
 from nodes import pki
 from nodes.contract.errors import ConfigError, HubError
 from nodes.link.joining import Enrolled, TokenText, authorities_message, derive_key, new_secret, request_proof
+from nodes.link.link import NodeEnd
 from nodes.server.home import AlreadyServed, NodeHome
 from nodes.server.joining import (
     HomeInUse,
@@ -31,8 +32,9 @@ from nodes.server.joining import (
     renews_in,
     trust_of,
 )
-from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, pause
+from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, Tunnel, pause
 from tests.node.parts import ROOT
+from tests.support import eventually_async
 
 NODE = UUID(int=7)
 Answer = tuple[int, dict[str, Any]]
@@ -292,3 +294,64 @@ def test_who_serves_a_home_is_asked_to_leave_and_not_forced(home: Path) -> None:
                     assert holder.poll() is None
             finally:
                 holder.kill()
+
+
+@pytest.fixture
+def tunnel(hub: FakeHub, home: Path) -> Tunnel:
+    async def serve(_: object) -> None: ...
+
+    return Tunnel(home, join(home, hub.url, hub.token.encode()), serve)
+
+
+def dialled(home: Path) -> tuple[str, ...]:
+    place = HubPlace.load(home / "node")
+    assert place
+    return place.addresses
+
+
+FIRST = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (["hub-a:50051", FIRST], ("hub-a:50051", FIRST)),
+        (["hub-a:50051", "[::1]:50051"], ("hub-a:50051", "[::1]:50051", FIRST)),
+        (["hub-a:50051", "hub-a", ":1", "hub-b:0", "hub b:1", "hub-c:99999", "x" * 300 + ":1"], ("hub-a:50051", FIRST)),
+        (["hub"], (FIRST,)),
+        ([], (FIRST,)),
+        ([f"hub:{port}" for port in range(1, 100)], (*(f"hub:{port}" for port in range(1, 33)), FIRST)),
+    ],
+)
+async def test_addresses_that_the_hub_names_are_kept_and_that_which_works_behind_them(
+    tunnel: Tunnel, home: Path, said: list[str], kept: tuple[str, ...]
+) -> None:
+    await tunnel.hear(said)
+    assert dialled(home) == kept
+
+
+async def test_a_machine_that_joined_elsewhere_meanwhile_does_not_lose_its_new_hub(
+    tunnel: Tunnel, hub: FakeHub, home: Path
+) -> None:
+    HubPlace("http://127.0.0.1:2", ("hub-z:50051",), "gpu-02").write(home / "node")
+    await tunnel.hear(["hub-a:50051"])
+    assert dialled(home) == ("hub-z:50051",)
+
+
+async def test_the_next_attempt_is_at_the_addresses_that_were_named(
+    tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    async def dial(address: str, _: object) -> NodeEnd:
+        tried.append(address)
+        if len(tried) == 1:
+            await tunnel.hear(["hub-a:1", "hub-b:1"])
+        raise HubUnreachable("Nobody is there.")
+
+    monkeypatch.setattr("nodes.server.tunnel.dial_hub", dial)
+    monkeypatch.setattr("nodes.server.tunnel.pause", lambda *_: 0.01)
+    tunnel.start()
+    await eventually_async(lambda: len(tried) >= 4)
+    await tunnel.stop()
+    assert tried[0] == FIRST and set(tried[1:4]) == {FIRST, "hub-a:1", "hub-b:1"}

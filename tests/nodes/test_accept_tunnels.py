@@ -124,6 +124,14 @@ async def test_a_node_that_dials_is_welcomed_in_a_new_epoch(hub: Hub, tunnel: No
     await link.aclose()
 
 
+async def test_a_node_that_dials_is_told_where_to_dial_from_now_on(hub: Hub, tunnel: Node) -> None:
+    for addresses in ([], ["hub-a:50051", "hub-b:50051"]):
+        hub.config.internal_grpc.addresses = addresses
+        link = await hub.dial(tunnel)
+        assert list((await link.welcome(30)).addresses) == addresses
+        await link.aclose()
+
+
 async def test_the_older_of_two_connections_is_cut(hub: Hub, tunnel: Node) -> None:
     first = await hub.dial(tunnel)
     before = await first.welcome(30)
