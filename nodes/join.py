@@ -71,6 +71,16 @@ class JoinTokenUsed(Conflict):
     )
 
 
+class HomeHoldsRuns(Conflict):
+    """The machine has live runs of another node, which it would end by becoming this one."""
+
+    code: ClassVar[str] = "home_holds_runs"
+    message: ClassVar[str] = (
+        "This machine's home has live runs of another node, and joining would end them. Stop them first, or join with "
+        "another home (AGENTHUB_HOME). The token was not used."
+    )
+
+
 class NodeRevoked(Forbidden):
     """The node was revoked, or its certificate is of a generation that is over."""
 
@@ -147,11 +157,12 @@ def create_join_token(slug: str, by: Actor) -> MadeToken:
 
 
 def enroll(
-    token_id: UUID, name: str, csr: str, proof: str, *, target: str = "", address: str = ""
+    token_id: UUID, name: str, csr: str, proof: str, *, target: str = "", holds: UUID | None = None, address: str = ""
 ) -> tuple[Enrolled, str]:
     """A certificate for the machine that has the token's secret; the answer and its proof.
 
-    With a ``target`` (https://host:port) the hub is to dial the node there; without, the node dials. Used up by the
+    With a ``target`` (https://host:port) the hub is to dial the node there; without, the node dials. ``holds`` is the
+    node whose runs are live on the machine, if there are any: ``HomeHoldsRuns`` unless it is this one. Used up by the
     first that succeeds, and the node's other tokens with it. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``,
     ``JoinTokenExpired`` (each audited, if there is such a token), ``TooManyAttempts``, ``Invalid`` for a request that
     is none.
@@ -169,6 +180,8 @@ def enroll(
             raise JoinTokenInvalid()
         if token.expires_at <= timezone.now():
             raise JoinTokenExpired()
+        if holds is not None and holds != token.node_id:
+            raise HomeHoldsRuns()
         enrolled = _enroll(token, _requested_key(csr), target, address)
     except (JoinTokenInvalid, JoinTokenUsed, JoinTokenExpired) as refusal:
         _count_refusal(address)

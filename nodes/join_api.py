@@ -50,6 +50,7 @@ class EnrollIn(serializers.Serializer[Any]):
     token = serializers.UUIDField()
     name = serializers.CharField(max_length=128, allow_blank=True, default="")
     target = serializers.CharField(max_length=255, allow_blank=True, default="")
+    holds = serializers.UUIDField(allow_null=True, default=None)
     csr = _pem()
     proof = serializers.CharField(max_length=64)
 
@@ -127,8 +128,9 @@ class EnrollView(APIView):
         given = _read(request, EnrollIn)
         address = request_address(request._request)
         answer, proof = enroll(
-            given["token"], given["name"], given["csr"], given["proof"], target=given["target"], address=address
-        )
+            given["token"], given["name"], given["csr"], given["proof"], target=given["target"],
+            holds=given["holds"], address=address,
+        )  # fmt: skip
         shown = EnrolledOut(
             {
                 "node": answer.node,

@@ -10,6 +10,7 @@ import json
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,9 +37,11 @@ from nodes.link.joining import (
 )
 
 from .files import PRIVATE_DIR, write_durably
+from .rundir import all_runs
 
 ANSWER_BYTES: Final = 256 * 1024
 SECONDS: Final = 30.0
+_MOST_NAMED: Final = 5
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
 
@@ -61,6 +64,10 @@ class HubUnreachable(Unavailable):
 
 class HomeInUse(Conflict):
     code: ClassVar[str] = "home_in_use"
+
+
+class HomeHoldsRuns(Conflict):
+    code: ClassVar[str] = "home_holds_runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,10 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
     """
     text = TokenText.decode(token)
     _check_home(home)
+    live = _live_runs(home)
+    former = _former_id(home) or _known_as(home)
+    if live and former is None:
+        raise _holding(home, live)
     target = _target_of(listen, url) if listen else ""
     key_pem, csr = pki.make_request()
     key = derive_key(text.id, text.secret)
@@ -112,7 +123,14 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
     body = {"token": str(text.id), "csr": asked, "proof": request_proof(key, text.id, "", asked, target)}
     if target:
         body["target"] = target
-    answer = _post(url, "/api/v1/nodes/enroll", body)
+    if live:
+        body["holds"] = str(former)
+    try:
+        answer = _post(url, "/api/v1/nodes/enroll", body)
+    except HubRefused as error:
+        if error.data.get("code") == HomeHoldsRuns.code:
+            raise _holding(home, live) from error
+        raise
     try:
         enrolled = Enrolled(
             UUID(answer["node"]), str(answer["name"]), int(answer["generation"]), str(answer["certificate"]),
@@ -126,6 +144,8 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
         raise NotTheHub(f"Whoever answers at {url} is not the hub that made this token. Nothing was written.")
     identity = pki.NodeIdentity(enrolled.node, enrolled.generation)
     _check_certificate(enrolled.certificate.encode(), authorities, identity, csr)
+    if former != enrolled.node and (live := _live_runs(home)):  # begun meanwhile; or the hub is an older one
+        raise _holding(home, live, "The token is used up: make a new one then.")
     place = HubPlace(url.rstrip("/"), enrolled.addresses or text.addresses, enrolled.slug, listen)
     _write_home(home, enrolled, key_pem, place)
     return place
@@ -234,6 +254,28 @@ def _check_home(home: Path) -> None:
         raise HomeInUse(
             f"{home} is the home of a hub. Join with another one: AGENTHUB_HOME=~/.agenthub-node agenthub node join …"
         )
+
+
+def _live_runs(home: Path) -> list[str]:
+    return [directory.run_id for directory in all_runs(home / "node/runs") if directory.is_locked()]
+
+
+def _known_as(home: Path) -> UUID | None:
+    """Which node of its hub a machine is that is one by its configuration."""
+    try:
+        return UUID(json.loads((home / "node/known-hub.json").read_bytes())["node"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _holding(home: Path, live: Sequence[str], more: str = "") -> HomeHoldsRuns:
+    named = ", ".join(live[:_MOST_NAMED]) + (", …" if len(live) > _MOST_NAMED else "")
+    return HomeHoldsRuns(
+        f"{home} has live runs of another node ({named}), and joining would end them. Stop them first (agenthub cancel "
+        "ID, on the hub that they are of), or join with another home: AGENTHUB_HOME=~/.agenthub-other agenthub node "
+        f"join … {more}".rstrip(),
+        runs=list(live),
+    )
 
 
 def _check_certificate(certificate_pem: bytes, authorities: bytes, identity: pki.NodeIdentity, csr: bytes) -> None:

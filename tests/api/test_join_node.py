@@ -221,6 +221,19 @@ def test_what_else_the_request_says_is_ignored(machine: Machine) -> None:
     assert shown.get_values_for_type(x509.UniformResourceIdentifier) == [machine.identity.uri]
 
 
+def test_a_machine_with_live_runs_of_another_node_is_refused_and_may_use_the_token_elsewhere(machine: Machine) -> None:
+    assert refusal(machine.enroll(holds=str(uuid4()))) == (409, "home_holds_runs")
+    assert machine.enroll().status_code == 201
+
+
+def test_a_machine_with_live_runs_of_its_own_joins_again(joined: Machine) -> None:
+    assert new_machine().enroll(holds=str(joined.identity.node_id)).status_code == 201
+
+
+def test_whose_runs_a_machine_has_is_asked_after_its_proof(machine: Machine) -> None:
+    assert refusal(machine.enroll(holds=str(uuid4()), proof="0" * 64)) == (403, "join_token_invalid")
+
+
 def test_a_token_is_good_once(joined: Machine) -> None:
     assert refusal(Machine(joined.token).enroll()) == (409, "join_token_used")
     assert [data["code"] for data in audited("join_token.refused")] == ["join_token_used"]

@@ -18,10 +18,12 @@ import pytest
 
 from nodes import pki
 from nodes.contract.errors import ConfigError, HubError
+from nodes.contract.ids import new_id
 from nodes.link.joining import Enrolled, TokenText, authorities_message, derive_key, new_secret, request_proof
 from nodes.link.link import NodeEnd
 from nodes.server.home import AlreadyServed, NodeHome
 from nodes.server.joining import (
+    HomeHoldsRuns,
     HomeInUse,
     HubPlace,
     HubRefused,
@@ -32,8 +34,9 @@ from nodes.server.joining import (
     renews_in,
     trust_of,
 )
+from nodes.server.rundir import RunDir
 from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, Tunnel, pause
-from tests.node.parts import ROOT
+from tests.node.parts import ROOT, start_of
 from tests.support import eventually_async
 
 NODE = UUID(int=7)
@@ -53,6 +56,8 @@ class FakeHub:
         self.node = NODE
         self.url = ""
         self.target = ""
+        self.asked = ""
+        self.looks_at_runs = True
 
     def answer(self, path: str, body: dict[str, Any]) -> Answer:
         if self.refusal:
@@ -62,6 +67,8 @@ class FakeHub:
         certificate = pki.certify_node(self.authority, pki.NodeIdentity(self.node, 2), public_key, life=self.life)
         said: dict[str, Any] = {"certificate": certificate.decode()}
         if path.endswith("/enroll"):
+            if self.looks_at_runs and body.get("holds", str(self.node)) != str(self.node):
+                return 409, {"error": {"code": "home_holds_runs", "message": "Of another.", "data": {}}}
             key = derive_key(self.token.id, self.secret)
             assert body["proof"] == request_proof(key, self.token.id, "", body["csr"], body.get("target", ""))
             self.target = body.get("target", "")
@@ -184,6 +191,57 @@ def test_a_hubs_home_is_left_alone(hub: FakeHub, home: Path) -> None:
     pki.ensure_pki(home / "pki", NODE)
     with pytest.raises(HomeInUse):
         join(home, hub.url, hub.token.encode())
+
+
+@pytest.fixture
+def live_run(home: Path) -> Iterator[RunDir]:
+    """As its supervisor has it."""
+    directory = RunDir(home / "node/runs", str(new_id()))
+    directory.write_spec(start_of(directory.run_id, home))
+    lock = directory.take_lock()
+    lock.sign()
+    yield directory
+    lock.release()
+
+
+def joined_as(home: Path, node: UUID) -> dict[Path, bytes]:
+    """A home that belongs to a node already; its files."""
+    (home / "pki").mkdir()
+    (home / "node/id").write_text(f"{node}\n")
+    return {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("is_older_hub", [False, True])
+def test_a_home_with_live_runs_of_another_node_is_left_alone(
+    hub: FakeHub, home: Path, live_run: RunDir, is_older_hub: bool
+) -> None:
+    before = joined_as(home, uuid4())
+    hub.looks_at_runs = not is_older_hub
+    with pytest.raises(HomeHoldsRuns, match="another home") as refused:
+        join(home, hub.url, hub.token.encode())
+    assert refused.value.data["runs"] == [live_run.run_id]
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (home / "node/hub.json").exists()
+
+
+def test_a_home_with_live_runs_of_no_known_node_asks_no_hub(hub: FakeHub, home: Path, live_run: RunDir) -> None:
+    with pytest.raises(HomeHoldsRuns, match=live_run.run_id):
+        join(home, hub.url, hub.token.encode())
+    assert not hub.asked
+
+
+def test_a_home_with_live_runs_of_the_same_node_joins_again(hub: FakeHub, home: Path, live_run: RunDir) -> None:
+    joined_as(home, NODE)
+    join(home, hub.url, hub.token.encode())
+    assert live_run.is_locked() and (home / "node/hub.json").exists()
+
+
+def test_a_home_whose_runs_are_over_joins_as_another_node(hub: FakeHub, home: Path) -> None:
+    directory = RunDir(home / "node/runs", str(new_id()))
+    directory.write_spec(start_of(directory.run_id, home))
+    directory.take_lock().release()
+    joined_as(home, uuid4())
+    assert join(home, hub.url, hub.token.encode()).slug == "gpu-01"
 
 
 def test_another_nodes_epoch_is_forgotten_and_ones_own_is_not(hub: FakeHub, home: Path) -> None:
