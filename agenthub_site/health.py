@@ -12,7 +12,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agenthub_site.accounts.authentication import bearer_of, find_operator, find_token
+from agenthub_site.accounts.authentication import actor_of_token, bearer_of, find_operator
+from agenthub_site.accounts.tokens import find_token
 from agenthub_site.metrics import REGISTRY
 from nodes.contract.errors import Forbidden
 from nodes.contract.ids import iso, now_us
@@ -85,7 +86,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """For this machine's own scraper, the operator's socket, or a root operator's token: it counts all projects."""
     if not (_is_local(request) or find_operator(getattr(request, "scope", {}))):
         secret = bearer_of(request.headers.get("Authorization", ""))
-        if secret is None or not find_token(secret).user.is_superuser:
+        if secret is None or not actor_of_token(find_token(secret)).is_root:
             raise Forbidden("Metrics are for this machine, or for a root operator's token.")
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
 

@@ -1,6 +1,7 @@
 """Whoever acts. Doors make an actor, services ask what it may do, the audit trail says who it was."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 from uuid import UUID
@@ -21,8 +22,18 @@ AGENT_ROLE: Final = "agent"
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """The token that an actor came with: the most that it may do with it, until when, and where (None: anywhere)."""
+
+    id: UUID
+    scope: frozenset[str]
+    expires_at: datetime | None = None
+    project_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
-    """Who is asking, through which address, and their role in each of their projects."""
+    """Who is asking, through which address and with which token, and their role in each of their projects."""
 
     kind: ActorKind
     id: str
@@ -31,6 +42,7 @@ class Actor:
     roles: dict[UUID, str] = field(default_factory=dict)
     address: str = ""
     user_agent: str = ""
+    token: Held | None = None
 
     @property
     def sees_all(self) -> bool:
@@ -43,6 +55,10 @@ class Actor:
     @property
     def user_id(self) -> UUID | None:
         return UUID(self.id) if self.kind is ActorKind.USER else None
+
+    def is_within_scope(self, capability: str) -> bool:
+        """Whether the token lets it do so; who came without one is bound by nothing but their role."""
+        return self.token is None or capability in self.token.scope
 
     def as_who(self) -> Who:
         return Who(kind=self.kind, id=self.id, label=self.label)

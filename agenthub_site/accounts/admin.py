@@ -21,6 +21,7 @@ from . import (
 )
 from .hub_admin import HubAdmin, ReadOnlyAdmin
 from .models import Membership, Project, Token, User
+from .tokens import revoke_token
 
 for _model in (Group, Failure, OrmQ, Schedule, Success):  # roles are our groups; tasks are not the operators' to edit
     admin.site.unregister(_model)
@@ -151,5 +152,5 @@ class TokenAdmin(ReadOnlyAdmin):
     @admin.action(description="Revoke", permissions=["view"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[Token]) -> None:
         for token in tokens.select_related("user"):
-            services.revoke_token(token, self.actor(request))
+            revoke_token(token, self.actor(request))
         self.message_user(request, "The tokens are refused from now on.")

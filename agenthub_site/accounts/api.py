@@ -1,10 +1,9 @@
 """REST: projects and their members, tokens, and oneself."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import mixins
@@ -15,12 +14,14 @@ from rest_framework.response import Response
 from nodes.contract.errors import Forbidden, Invalid, NotFound
 
 from . import services
+from .actors import Actor
 from .authentication import forget_actor
 from .idempotency import idempotent
 from .models import Membership, Project, Token, User
 from .permissions import Can, require
 from .rest import HubViewSet
 from .serializers import (
+    Me,
     MemberIn,
     MemberOut,
     MeOut,
@@ -31,6 +32,7 @@ from .serializers import (
     TokenIn,
     TokenOut,
 )
+from .tokens import create_token, revoke_token, visible_tokens
 
 
 class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
@@ -87,47 +89,49 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSe
 
 
 class TokenViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
-    """Your bearer tokens; a root operator's list has everybody's."""
+    """Your bearer tokens; an owner's list has those of the project's service accounts, root's has everybody's."""
 
     queryset = Token.objects.none()
     serializer_class = TokenOut
 
     def get_queryset(self) -> QuerySet[Token]:
-        tokens = Token.objects.select_related("user")
-        return tokens if self.actor.sees_all else tokens.filter(user=self.actor.user_id)
+        return visible_tokens(self.actor)
 
     @extend_schema(request=TokenIn, responses={201: NewTokenOut})
     @idempotent(untold=("token",))
     def create(self, request: Request) -> Response:
-        """Make a token. Its secret is in this answer and never told again. Made with a token, it ends no later."""
+        """Make a token. Its secret is in this answer and never told again.
+
+        Made with a token, it is never wider: no scope, time or project that the other has not; and it goes with it.
+        """
         given = self.read(TokenIn)
-        token, secret = services.create_token(
-            self._whose(given.get("user")), given["name"], self.actor, self._expiry(given.get("expires_at"))
-        )
+        token, secret = create_token(
+            self._whose(given.get("user")), given["name"], self.actor, given.get("expires_at"),
+            scope=given.get("scope"), project=self._project(given.get("project")),
+        )  # fmt: skip
         context = {**self.get_serializer_context(), "secret": secret}
         return Response(NewTokenOut(token, context=context).data, status=201)
 
     def _whose(self, username: str | None) -> User:
         own: Any = self.request.user
+        if not isinstance(own, User):
+            raise Forbidden("An agent makes no tokens.")
         if username in (None, own.username):
-            return own  # type: ignore[no-any-return]
+            return own
+        user = User.objects.filter(username=username, is_active=True).first()
+        if user is not None and user.service_of_id in self.actor.roles:
+            return user
         if not self.actor.sees_all:
             raise Forbidden("You may make tokens for yourself only.")
         return find_user(username or "")
 
-    def _expiry(self, wanted: datetime | None) -> datetime | None:
-        used = self.request.auth
-        bound = used.expires_at if isinstance(used, Token) else None
-        if bound is None or (wanted is not None and wanted <= bound):
-            return wanted
-        if wanted is None:
-            return bound
-        raise Invalid(fields={"expires_at": ["A token made with a token ends no later than that one."]})
+    def _project(self, wanted: str | None) -> Project | None:
+        return find_project(self.actor, wanted) if wanted else None
 
     @extend_schema(responses={204: OpenApiResponse(description="Revoked.")})
     def destroy(self, request: Request, pk: str) -> Response:
         """Revoke a token: it is refused from now on."""
-        services.revoke_token(self.get_object(), self.actor)
+        revoke_token(self.get_object(), self.actor)
         return Response(status=204)
 
 
@@ -140,7 +144,7 @@ class MeViewSet(HubViewSet):
 
     @extend_schema(responses=MeOut, operation_id="me_retrieve")
     def list(self, request: Request) -> Response:
-        return Response(self.get_serializer(request.user).data)
+        return Response(MeOut(Me.of(self.actor, request.user)).data)
 
 
 def find_user(username: str) -> User:
@@ -149,6 +153,18 @@ def find_user(username: str) -> User:
     if user is None:
         raise Invalid(f"There is no active user named {username!r}.", fields={"user": ["There is no such user."]})
     return user
+
+
+def find_project(actor: Actor, wanted: str) -> Project:
+    """A visible project by id or slug."""
+    try:
+        which = Q(pk=UUID(wanted))
+    except ValueError:
+        which = Q(slug=wanted)
+    project: Project | None = Project.objects.visible_to(actor).filter(which).first()
+    if project is None:
+        raise NotFound(f"There is no project {wanted[:64]!r} that you may see.")
+    return project
 
 
 def _uuid(text: str) -> UUID:

@@ -1,7 +1,7 @@
 """Who is asking: by bearer token, by session, or as the local operator. For DRF, and for ASGI scopes beside it."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import replace
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any, Final, cast
@@ -10,24 +10,23 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.core.exceptions import ValidationError
-from django.db.models import Q
 from django.http import HttpRequest
 from django.middleware.csrf import CsrfViewMiddleware
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from nodes.contract.errors import InvalidToken, Unauthenticated
 
-from .actors import Actor, ActorKind
+from .actors import AGENT_ROLE, Actor, ActorKind, Held
 from .address import client_address
 from .errors import CsrfFailed
-from .models import Membership, Token, User
+from .models import Membership, Role, Token, User
+from .scopes import capabilities_of
+from .tokens import find_token
 
 OPERATOR_EXTENSION: Final = "agenthub.operator"
 """Set in a scope's extensions by the operator socket alone, after it has looked at the peer's process."""
-USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
 def actor_of(user: User, address: str = "", user_agent: str = "") -> Actor:
@@ -38,14 +37,38 @@ def actor_of(user: User, address: str = "", user_agent: str = "") -> Actor:
     )
 
 
+def actor_of_token(token: Token, address: str = "", user_agent: str = "") -> Actor:
+    """Whom a token speaks for, with no more than the token has. One query at most."""
+    held = Held(token.pk, capabilities_of(token.scope), token.expires_at, token.project_id)
+    if token.user is None:
+        if token.project_id is None:
+            raise InvalidToken()
+        return Actor(
+            ActorKind.AGENT, str(token.agent_id), token.agent_label, roles={token.project_id: AGENT_ROLE},
+            address=address, user_agent=user_agent, token=held,
+        )  # fmt: skip
+    actor = actor_of(token.user, address, user_agent)
+    roles, is_root = actor.roles, actor.is_root
+    if held.project_id:  # a root operator's is as good as an owner's there, and nowhere else
+        role = Role.OWNER if is_root else roles.get(held.project_id)
+        roles, is_root = ({held.project_id: role} if role else {}), False
+    return replace(actor, roles=roles, is_root=is_root, token=held)
+
+
 def request_actor(request: HttpRequest | Request) -> Actor:
     """The actor behind a request of Django's or DRF's, made once per request. ``Unauthenticated`` if there is none."""
     plain = request._request if isinstance(request, Request) else request
     actor: Actor | None = getattr(plain, "_actor", None)
     if actor is None:
-        if not isinstance(request.user, User):
+        user = request.user  # DRF looks for a token only when it is asked for the user
+        where = (request_address(plain), plain.headers.get("User-Agent", ""))
+        token: Token | None = getattr(plain, "_token", None)
+        if token is not None:
+            actor = actor_of_token(token, *where)
+        elif isinstance(user, User) and user.may_sign_in:
+            actor = actor_of(user, *where)
+        else:
             raise Unauthenticated()
-        actor = actor_of(request.user, request_address(plain), plain.headers.get("User-Agent", ""))
         plain._actor = actor  # type: ignore[attr-defined]
     return actor
 
@@ -61,15 +84,23 @@ def request_address(request: HttpRequest) -> str:
     return client_address(request.META.get("REMOTE_ADDR") or "", forwarded, settings.CONFIG.server.trusted_proxies)
 
 
+class Agent:
+    """Stands where Django looks for a user. Who it is, the actor says."""
+
+    is_authenticated = is_active = True
+    is_anonymous = is_superuser = is_staff = False
+
+
 class TokenAuthentication(BaseAuthentication):
     """``Authorization: Bearer aht_…``."""
 
-    def authenticate(self, request: Request) -> tuple[User, Token] | None:
+    def authenticate(self, request: Request) -> "tuple[User | Agent, Token] | None":
         secret = bearer_of(request.headers.get("Authorization", ""))
         if secret is None:
             return None
         token = find_token(secret)
-        return token.user, token
+        request._request._token = token  # type: ignore[attr-defined]
+        return token.user or Agent(), token
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -89,7 +120,7 @@ class SessionAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         user = getattr(request._request, "user", None)
-        if not isinstance(user, User) or not user.is_active:
+        if not isinstance(user, User) or not user.may_sign_in:
             return None
         check_csrf(request._request)
         return user, None
@@ -117,27 +148,6 @@ def bearer_of(header: str) -> str | None:
     if not secret.strip() or len(secret) > 256:
         raise InvalidToken()
     return secret.strip()
-
-
-def find_token(secret: str) -> Token:
-    """The valid token with this secret and its active user, its use noted. ``InvalidToken`` otherwise.
-
-    Looked up by the secret's digest, so that the time it takes tells nothing of the secret.
-    """
-    now = timezone.now()
-    token = Token.objects.select_related("user").filter(digest=Token.digest_of(secret)).first()
-    if token is None or not token.is_valid(now) or not token.user.is_active:
-        raise InvalidToken()
-    _note_use(token, now)
-    return token
-
-
-def _note_use(token: Token, now: datetime) -> None:
-    """At most once a minute, and by one of those who come at once: reading with a token writes next to nothing."""
-    due = now - USE_NOTED_EVERY
-    if token.last_used_at is None or token.last_used_at < due:
-        unnoted = Q(last_used_at=None) | Q(last_used_at__lt=due)
-        Token.objects.filter(unnoted, pk=token.pk).update(last_used_at=now)
 
 
 def find_operator(scope: Mapping[str, Any]) -> User | None:
@@ -178,7 +188,9 @@ def _actor_of_headers(
     scope: Mapping[str, Any], authorization: str, cookies: str, address: str, user_agent: str
 ) -> Actor | None:
     secret = bearer_of(authorization)
-    user = find_token(secret).user if secret is not None else find_operator(scope) or _user_of_cookies(cookies)
+    if secret is not None:
+        return actor_of_token(find_token(secret), address, user_agent)
+    user = find_operator(scope) or _user_of_cookies(cookies)
     return actor_of(user, address, user_agent) if user else None
 
 
@@ -193,7 +205,7 @@ def _user_of_cookies(header: str) -> User | None:
     if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
     try:
-        user = User.objects.filter(pk=session.get(SESSION_KEY), is_active=True).first()
+        user = User.objects.filter(pk=session.get(SESSION_KEY), is_active=True, service_of=None).first()
     except ValidationError:
         return None
     # A changed password ends the sessions that were opened with the old one.

@@ -1,11 +1,21 @@
 """Refusals that only people, projects and tokens know."""
 
-from nodes.contract.errors import Conflict, Forbidden, HubError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.exceptions import ValidationError
+
+from nodes.contract.errors import Conflict, Forbidden, HubError, Invalid
 
 
 class CsrfFailed(Forbidden):
     code = "csrf_failed"
     message = "The CSRF token is missing or wrong. Reload the page, or send a bearer token instead of a session."
+
+
+class OutOfScope(Forbidden):
+    code = "out_of_scope"
+    message = "This token's scope does not cover that. Use one that was made for it."
 
 
 class AlreadyExists(Conflict):
@@ -43,3 +53,13 @@ class SecretKeyUnusable(SecretUnreadable):
     """The key of the hub's secrets itself: it is damaged, cannot be read, or others can read it."""
 
     code = "secret_key_unusable"
+
+
+@contextmanager
+def field_errors() -> Iterator[None]:
+    """Django's ``ValidationError`` as ``Invalid``, which every door knows."""
+    try:
+        yield
+    except ValidationError as error:
+        fields = error.message_dict if hasattr(error, "error_dict") else {"password": error.messages}
+        raise Invalid(" ".join(error.messages), fields=fields) from error

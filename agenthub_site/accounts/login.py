@@ -6,6 +6,8 @@ from typing import Any, Final
 import structlog
 from asgiref.sync import sync_to_async
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -41,6 +43,10 @@ class PasswordBackend(ModelBackend):
         else:
             cache.delete(key)
         return user
+
+    def user_can_authenticate(self, user: AbstractBaseUser | AnonymousUser | None) -> bool:
+        """Nor may a service account, whatever it got hold of."""
+        return isinstance(user, User) and user.may_sign_in
 
     async def aauthenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any

@@ -16,12 +16,29 @@ from .actors import Actor, ActorKind
 
 
 class User(AbstractUser):
-    """A person. A root operator is a superuser; the first one is named ``root``."""
+    """A person, or a project's service account. A root operator is a superuser; the first one is named ``root``.
+
+    A service account (``service_of``) is no person: it has tokens, and neither password nor session.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    service_of = models.ForeignKey(
+        "Project", null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="service_accounts"
+    )
 
     class Meta(AbstractUser.Meta):
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(service_of=None) | Q(is_superuser=False, is_staff=False),
+                name="a_service_account_is_no_operator",
+            ),
+        ]
         ordering = ("username",)
+
+    @property
+    def may_sign_in(self) -> bool:
+        """With a session, that is: to the pages and the registry."""
+        return self.is_active and self.service_of_id is None
 
 
 class Role(models.TextChoices):
@@ -82,25 +99,47 @@ class Membership(models.Model):
 
 
 class Token(models.Model):
-    """A bearer token of a person: shown once, kept as a digest."""
+    """A bearer token of a person, a service account or an agent: shown once, kept as a digest.
+
+    An agent's has its id, and no foreign key: agents are further up. It is bound to the agent's project.
+    """
 
     PREFIX = "aht_"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="tokens")
+    user = models.ForeignKey(User, null=True, on_delete=models.CASCADE, related_name="tokens")
+    agent_id = models.UUIDField(null=True, blank=True, editable=False, db_index=True)
+    agent_label = models.CharField(max_length=150, blank=True, editable=False, default="", db_default="")
+    project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=64)
+    scope = models.CharField(max_length=400, default="all", db_default="all")
     hint = models.CharField(max_length=16, editable=False)
     digest = models.CharField(max_length=64, unique=True, editable=False)
+    made_with = models.ForeignKey(
+        "self", null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="made"
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(user__isnull=False, agent_id=None)
+                | Q(user=None, agent_id__isnull=False, project__isnull=False),
+                name="a_token_speaks_for_a_user_or_for_an_agent_in_its_project",
+            ),
+        ]
         ordering = ("-created_at",)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.hint}…)"
+
+    @property
+    def owner(self) -> str:
+        """Whom it speaks for, in words."""
+        return self.user.username if self.user else self.agent_label
 
     @staticmethod
     def digest_of(secret: str) -> str:

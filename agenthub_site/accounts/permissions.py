@@ -8,6 +8,7 @@ from uuid import UUID
 from nodes.contract.errors import Forbidden, NotFound
 
 from .actors import AGENT_ROLE, Actor
+from .errors import OutOfScope
 from .models import Role
 
 
@@ -99,7 +100,9 @@ class InProject(Protocol):
 
 
 def may(actor: Actor, capability: Can, project_id: UUID | None = None) -> bool:
-    """Whether ``actor`` has the capability, in the project if it is one of a project's."""
+    """Whether ``actor`` has the capability, in the project if it is one of a project's, and its token the scope."""
+    if not actor.is_within_scope(capability):
+        return False
     if actor.sees_all:
         return True
     role = actor.roles.get(project_id) if project_id else None
@@ -111,6 +114,16 @@ def require(actor: Actor, capability: Can, thing: InProject | UUID | None = None
     project_id = thing if thing is None or isinstance(thing, UUID) else thing.project_id
     if may(actor, capability, project_id):
         return
-    if project_id is not None and project_id not in actor.roles:
+    if project_id is not None and not actor.sees_all and project_id not in actor.roles:
         raise NotFound()
+    if not actor.is_within_scope(capability):
+        raise OutOfScope(capability=capability.value)
     raise Forbidden(capability=capability.value)
+
+
+def require_self_or(actor: Actor, capability: Can, user_id: UUID, project_id: UUID | None = None) -> None:
+    """As ``require``; but what concerns oneself alone needs no role, only a token's scope where one is used."""
+    if actor.user_id != user_id:
+        require(actor, capability, project_id)
+    elif not actor.is_within_scope(capability):
+        raise OutOfScope(capability=capability.value)

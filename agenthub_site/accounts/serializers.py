@@ -1,11 +1,11 @@
 """Shapes of people, projects, members and tokens: what goes in and what comes out."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from .actors import Actor
+from .actors import Actor, Held
 from .models import Membership, Project, Role, Token, User
 from .rest import In
 
@@ -41,24 +41,40 @@ class MemberIn(In):
 class MemberOut(serializers.ModelSerializer[Membership]):
     user = serializers.UUIDField(source="user_id")
     username = serializers.CharField(source="user.username")
+    is_service = serializers.SerializerMethodField(help_text="Whether it is a service account, and no person.")
 
     class Meta:
         model = Membership
-        fields = ("user", "username", "role", "created_at")
+        fields = ("user", "username", "role", "is_service", "created_at")
+
+    def get_is_service(self, membership: Membership) -> bool:
+        return membership.user.service_of_id is not None
 
 
 class TokenIn(In):
     name = serializers.CharField(max_length=64)
-    user = serializers.CharField(max_length=150, required=False, help_text="Whom it speaks for; root only.")
+    user = serializers.CharField(
+        max_length=150, required=False, help_text="Whom it speaks for: you; an owner's service account; root: anybody."
+    )
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    scope = serializers.CharField(
+        max_length=400, required=False, help_text="`read`, `run`, `answer`, `all`, or capabilities: `run:start`."
+    )
+    project = serializers.CharField(
+        max_length=64, required=False, help_text="Good in this project alone, by id or slug; left out, in all."
+    )
 
 
 class TokenOut(serializers.ModelSerializer[Token]):
-    user = serializers.CharField(source="user.username")
+    user = serializers.CharField(source="owner", help_text="The username, or an agent as `project/name`.")
+    agent = serializers.UUIDField(source="agent_id", allow_null=True)
 
     class Meta:
         model = Token
-        fields = ("id", "name", "user", "hint", "created_at", "expires_at", "last_used_at", "revoked_at")
+        fields = (
+            "id", "name", "user", "agent", "project", "scope", "hint", "created_at", "expires_at", "last_used_at",
+            "revoked_at",
+        )  # fmt: skip
 
 
 class NewTokenOut(TokenOut):
@@ -76,20 +92,43 @@ class MyProjectOut(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     slug = serializers.CharField()
     name = serializers.CharField()
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = serializers.CharField(help_text="Your role in it; an agent's is `agent`.")
 
 
-class MeOut(serializers.ModelSerializer[User]):
-    is_root = serializers.BooleanField(source="is_superuser")
-    projects = serializers.SerializerMethodField()
+class MyTokenOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    scope = serializers.ListField(child=serializers.CharField())
+    expires_at = serializers.DateTimeField(allow_null=True)
+    project = serializers.UUIDField(source="project_id", allow_null=True)
 
-    class Meta:
-        model = User
-        fields = ("id", "username", "email", "is_root", "projects")
 
-    @extend_schema_field(MyProjectOut(many=True))
-    def get_projects(self, user: User) -> list[dict[str, Any]]:
-        memberships = user.memberships.select_related("project").order_by("project__slug")
-        return [
-            {"id": m.project.pk, "slug": m.project.slug, "name": m.project.name, "role": m.role} for m in memberships
-        ]
+@dataclass(frozen=True)
+class Me:
+    """Who asks, as they are told."""
+
+    id: str
+    kind: str
+    username: str
+    email: str
+    is_root: bool
+    projects: list[dict[str, Any]]
+    token: Held | None
+
+    @classmethod
+    def of(cls, actor: Actor, user: object) -> "Me":
+        projects = Project.objects.filter(pk__in=actor.roles).order_by("slug")
+        mine = [{"id": p.pk, "slug": p.slug, "name": p.name, "role": actor.roles[p.pk]} for p in projects]
+        is_service = isinstance(user, User) and user.service_of_id is not None
+        email = user.email if isinstance(user, User) else ""
+        kind = "service" if is_service else str(actor.kind)
+        return cls(actor.id, kind, actor.label, email, actor.is_root, mine, actor.token)
+
+
+class MeOut(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(choices=["user", "service", "agent"])
+    username = serializers.CharField(help_text="Of an agent, `project/name`.")
+    email = serializers.CharField()
+    is_root = serializers.BooleanField()
+    projects = MyProjectOut(many=True)
+    token = MyTokenOut(allow_null=True, help_text="What the token that you came with lets you do at most.")

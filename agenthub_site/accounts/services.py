@@ -1,26 +1,19 @@
-"""What changes people, projects, memberships and tokens."""
+"""What changes people, service accounts, projects and memberships."""
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import Q
-from django.utils import timezone
 
 from audit.services import record
-from nodes.contract.errors import Forbidden, Invalid, NotFound
+from nodes.contract.errors import Invalid, NotFound
 
 from .actors import Actor
-from .errors import AlreadyExists, LastOwner, LastRoot
-from .models import Membership, Project, Role, Token, User
-from .permissions import Can, require
+from .errors import AlreadyExists, LastOwner, LastRoot, field_errors
+from .models import Membership, Project, Role, User
+from .permissions import Can, require, require_self_or
+from .tokens import revoke_tokens_of
 
-HINT_CHARS = 8
 EDITABLE_USER_FIELDS = frozenset({"username", "email", "is_active", "is_superuser"})
 EDITABLE_PROJECT_FIELDS = frozenset({"name", "description"})
 
@@ -34,7 +27,7 @@ def create_user(
     """
     require(by, Can.MANAGE_USERS)
     user = User(username=username, email=email, is_superuser=is_superuser, is_staff=is_superuser)
-    with _field_errors():
+    with field_errors():
         if password is not None:
             validate_password(password, user)
         user.set_password(password)
@@ -59,12 +52,14 @@ def edit_user(user: User, *, by: Actor, **changes: Any) -> User:
         roots = User.objects.select_for_update(no_key=True).filter(is_superuser=True, is_active=True).order_by("id")
         others = [root.pk for root in roots if root.pk != user.pk]
         user = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        if user.service_of_id and changes.get("is_superuser"):
+            raise Invalid(fields={"is_superuser": ["A service account is no operator."]})
         for field, value in changes.items():
             setattr(user, field, value)
         user.is_staff = user.is_superuser
         if not (others or (user.is_superuser and user.is_active)):
             raise LastRoot()
-        with _field_errors():
+        with field_errors():
             user.clean_fields(exclude=["password"])
         _save(user, {*changes, "is_staff"})
         record(None, "user.edited", by=by, of=("user", user.pk), changed=sorted(changes))
@@ -73,9 +68,10 @@ def edit_user(user: User, *, by: Actor, **changes: Any) -> User:
 
 def set_password(user: User, password: str, *, by: Actor) -> None:
     """A person changes their own password, root anybody's. Ends the user's other sessions."""
-    if not (by.sees_all or by.id == str(user.pk)):
-        raise Forbidden("You may change your own password only.")
-    with _field_errors():
+    require_self_or(by, Can.MANAGE_USERS, user.pk)
+    if user.service_of_id:
+        raise Invalid("A service account has no password: it has tokens.")
+    with field_errors():
         validate_password(password, user)
     user.set_password(password)
     with transaction.atomic():
@@ -92,7 +88,7 @@ def create_project(slug: str, name: str, by: Actor, description: str = "") -> Pr
     """A project; a person who makes it becomes its owner. ``AlreadyExists`` for a taken slug."""
     require(by, Can.CREATE_PROJECT)
     project = Project(slug=slug, name=name, description=description)
-    with _field_errors():
+    with field_errors():
         project.clean_fields()
     with transaction.atomic():
         _save_new(project, f"There is a project named {slug} already.")
@@ -113,7 +109,7 @@ def edit_project(project: Project, *, by: Actor, **changes: Any) -> Project:
         return project
     for field in changed:
         setattr(project, field, changes[field])
-    with _field_errors():
+    with field_errors():
         project.clean_fields()
     with transaction.atomic():
         project.save(update_fields=changed)
@@ -126,6 +122,8 @@ def add_member(project: Project, user: User, role: str, by: Actor) -> Membership
     require(by, Can.MANAGE_MEMBERS, project.pk)
     if role not in Role.values:
         raise Invalid(fields={"role": [f"Not a role. Use one of: {', '.join(Role.values)}."]})
+    if user.service_of_id:
+        _check_service(user, project, role)
     with transaction.atomic():
         _lock(project)
         membership = Membership.objects.filter(project=project, user=user).first()
@@ -144,10 +142,38 @@ def add_member(project: Project, user: User, role: str, by: Actor) -> Membership
     return membership
 
 
+def _check_service(user: User, project: Project, role: str) -> None:
+    if user.service_of_id != project.pk:
+        raise Invalid("A service account belongs to one project, and to no other.")
+    if role == Role.OWNER:
+        raise Invalid(fields={"role": ["A service account is no owner: that is a person's to be."]})
+
+
+def create_service_account(project: Project, name: str, role: str, by: Actor) -> User:
+    """An account for programs: a member of this project alone, with tokens, and neither password nor session.
+
+    Its owners make it. ``AlreadyExists`` for a taken name, which it shares with people.
+    """
+    require(by, Can.MANAGE_MEMBERS, project.pk)
+    user = User(username=name, service_of=project)
+    user.set_unusable_password()
+    _check_service(user, project, role)
+    with field_errors():
+        user.clean_fields()
+    with transaction.atomic():
+        _save_new(user, f"There is a user named {name} already.")
+        _lock(project)
+        Membership.objects.create(project=project, user=user, role=role)
+        record(project.pk, "service_account.created", by=by, of=("user", user.pk), username=name, role=role)
+    return user
+
+
 def remove_member(project: Project, user: User, by: Actor) -> None:
-    """Take the user out of the project: its owners anybody, everybody themselves."""
-    if by.user_id != user.pk:
-        require(by, Can.MANAGE_MEMBERS, project.pk)
+    """Take the user out of the project: its owners anybody, everybody themselves.
+
+    A service account ends with it: it is made inactive, and its tokens are revoked.
+    """
+    require_self_or(by, Can.MANAGE_MEMBERS, user.pk, project.pk)
     with transaction.atomic():
         _lock(project)
         membership = Membership.objects.filter(project=project, user=user).first()
@@ -156,42 +182,10 @@ def remove_member(project: Project, user: User, by: Actor) -> None:
         if membership.role == Role.OWNER:
             _require_another_owner(membership)
         membership.delete()
+        if user.service_of_id:
+            User.objects.filter(pk=user.pk).update(is_active=False)
+            revoke_tokens_of(by, user=user)
         record(project.pk, "member.removed", by=by, of=("user", user.pk), username=user.username)
-
-
-def create_token(user: User, name: str, by: Actor, expires_at: datetime | None = None) -> tuple[Token, str]:
-    """A bearer token and its secret, which is told here and never again. For oneself, or by root for anybody.
-
-    ``AlreadyExists`` while the user has a valid token of that name: tokens are told apart and revoked by it.
-    """
-    if not (by.sees_all or by.user_id == user.pk):
-        raise Forbidden("You may make tokens for yourself only.")
-    if expires_at is not None and expires_at <= timezone.now():
-        raise Invalid(fields={"expires_at": ["This is in the past."]})
-    secret = Token.PREFIX + secrets.token_urlsafe(32)
-    token = Token(user=user, name=name, hint=secret[:HINT_CHARS], digest=Token.digest_of(secret), expires_at=expires_at)
-    with _field_errors():
-        token.clean_fields()
-    with transaction.atomic():
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)  # two at once take turns
-        valid = Token.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
-        if valid.filter(user=user, name=name).exists():
-            raise AlreadyExists(f"{user.username} has a token named {name} already; revoke it, or use another name.")
-        token.save(force_insert=True)
-        record(None, "token.created", by=by, of=("token", token.pk), title=name, user=user.pk, expires_at=expires_at)
-    return token, secret
-
-
-def revoke_token(token: Token, by: Actor) -> Token:
-    """Make the token invalid from now on. Revoking it again changes nothing."""
-    if not (by.sees_all or by.user_id == token.user_id):
-        raise NotFound()
-    now = timezone.now()
-    with transaction.atomic():
-        if Token.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
-            record(None, "token.revoked", by=by, of=("token", token.pk), title=token.name, user=token.user_id)
-    token.refresh_from_db(fields=["revoked_at"])
-    return token
 
 
 def _lock(project: Project) -> None:
@@ -219,13 +213,3 @@ def _save(user: User, fields: set[str]) -> None:
             user.save(update_fields=sorted(fields))
     except IntegrityError as error:
         raise AlreadyExists(f"There is a user named {user.username} already.") from error
-
-
-@contextmanager
-def _field_errors() -> Iterator[None]:
-    """Django's ``ValidationError`` as ``Invalid``, which every door knows."""
-    try:
-        yield
-    except ValidationError as error:
-        fields = error.message_dict if hasattr(error, "error_dict") else {"password": error.messages}
-        raise Invalid(" ".join(error.messages), fields=fields) from error

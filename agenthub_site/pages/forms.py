@@ -296,9 +296,23 @@ class MemberForm(StyledForm):
 
 class TokenForm(StyledForm):
     DAYS: ClassVar = [("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "never")]
+    SCOPES: ClassVar = [
+        ("read", "read"),
+        ("run", "read, and start, steer and stop runs"),
+        ("answer", "read, and answer approvals"),
+        ("all", "do everything that you may"),
+    ]
 
     name = forms.CharField(max_length=64, help_text="Where it is used, so that you know which to revoke.")
     days = forms.ChoiceField(choices=DAYS, required=False, label="Expires after", initial="90")
+    scope = forms.ChoiceField(choices=SCOPES, label="May", initial="run", help_text="And never more than you may.")
+    project = forms.ModelChoiceField(
+        Project.objects.none(), required=False, label="In", empty_label="all of your projects"
+    )
+
+    def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["project"].queryset = Project.objects.visible_to(actor)  # type: ignore[attr-defined]
 
     def expires_at(self) -> Any:
         days = self.cleaned_data["days"]

@@ -1,7 +1,7 @@
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-from . import nodes, views
+from . import nodes, tokens, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -31,6 +31,6 @@ urlpatterns = [
     path("nodes/<uuid:node_id>/revoke/", nodes.revoke, name="revoke_node"),
     path("nodes/<uuid:node_id>/<slug:verb>/", nodes.change, name="change_node"),
     path("nodes/<str:slug>/", nodes.node_by_name, name="node_by_name"),
-    path("tokens/", views.tokens, name="tokens"),
-    path("tokens/<uuid:token_id>/revoke/", views.revoke_token, name="revoke_token"),
+    path("tokens/", tokens.tokens, name="tokens"),
+    path("tokens/<uuid:token_id>/revoke/", tokens.revoke_token, name="revoke_token"),
 ]

@@ -7,12 +7,10 @@ from django.db.models import Count, Prefetch, Q
 from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agenthub_site.accounts import services as accounts
-from agenthub_site.accounts.models import Membership, Project, Token
+from agenthub_site.accounts.models import Membership, Project
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.models import Agent, Approval, Run, VisibleQuerySet
 from agents.services.agents import archive_agent, create_agent, edit_agent
@@ -24,7 +22,7 @@ from nodes.contract.errors import HubError
 from . import words
 from .context import open_approvals
 from .doors import PageRequest, page, show_in_form, tell
-from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm, TokenForm
+from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm
 from .questions import Card
 from .rows import run_rows
 
@@ -328,38 +326,6 @@ def remove_member(request: PageRequest, slug: str, membership_id: UUID) -> HttpR
             raise
         tell(request, error)
     return redirect("project", slug)
-
-
-# Tokens.
-
-
-@never_cache
-@form_page
-@page
-def tokens(request: PageRequest) -> HttpResponse:
-    """One's own tokens. A new token's secret is in the answer to the request that made it, and nowhere else."""
-    form, secret = TokenForm(request.POST or None), ""
-    if request.method == "POST" and form.is_valid():
-        try:
-            _, secret = accounts.create_token(
-                request.user, form.cleaned_data["name"], by=request.actor, expires_at=form.expires_at()
-            )
-        except HubError as error:
-            show_in_form(form, error)
-        else:
-            form = TokenForm()
-    mine = Token.objects.filter(user=request.user).order_by("revoked_at", "-created_at")
-    context = {"form": form, "secret": secret, "tokens": mine, "now": timezone.now()}
-    return render(request, "pages/tokens.html", context, status=400 if form.errors else 200)
-
-
-@require_POST
-@page
-def revoke_token(request: PageRequest, token_id: UUID) -> HttpResponse:
-    token = get_object_or_404(Token, user=request.user, pk=token_id)
-    accounts.revoke_token(token, by=request.actor)
-    messages.success(request, f"The token {token.name} no longer works.")
-    return redirect("tokens")
 
 
 def _uuid(text: str) -> UUID | None:

@@ -6,12 +6,12 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes import outbox
 from nodes.contract.commands import DecideApproval
-from nodes.contract.errors import Conflict, Invalid
+from nodes.contract.errors import Conflict, Forbidden, Invalid
 from nodes.contract.events import ApprovalDecided, ApprovalRequested, ApprovalResolved
 
 from ..models import Approval, Run
@@ -39,6 +39,8 @@ def decide_approval(
     bound to the hash of the exact action.
     """
     require(by, Can.ANSWER_APPROVAL, approval)
+    if by.kind is ActorKind.AGENT:
+        raise Forbidden("An agent answers only what is offered to it.")
     option_id = _chosen(approval, option_id, outcome)
     run = lock_run(approval.run_id)
     now = timezone.now()

@@ -7,10 +7,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agenthub_site.accounts.authentication import actor_of, find_token
+from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.errors import AlreadyExists
 from agenthub_site.accounts.models import Token, User
-from agenthub_site.accounts.services import create_token, revoke_token
+from agenthub_site.accounts.tokens import create_token, find_token, revoke_token
 from audit.models import AuditEvent
 from nodes.contract.errors import Forbidden, Invalid, InvalidToken, NotFound
 from tests.factories import make_token

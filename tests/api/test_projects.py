@@ -112,8 +112,11 @@ def test_a_list_of_members_takes_the_same_queries_however_long(
 
 
 def test_me_says_who_i_am(as_bob: Api, project: Project, bob: User) -> None:
-    assert as_bob.get("/api/v1/me/").json() == {
+    me = as_bob.get("/api/v1/me/").json()
+    assert "run:start" in me.pop("token")["scope"]
+    assert me == {
         "id": str(bob.pk),
+        "kind": "user",
         "username": "bob",
         "email": "bob@example.org",
         "is_root": False,

@@ -212,11 +212,12 @@ def test_the_last_owner_stays(web: Client, alice: User, project: Project) -> Non
 
 
 def test_a_tokens_secret_is_shown_once(web: Client) -> None:
-    answer = web.post("/tokens/", {"name": "laptop", "days": "30"})
+    answer = web.post("/tokens/", {"name": "laptop", "days": "30", "scope": "run"})
     page = answer.content.decode()
     secret = page.partition('class="secret">')[2].partition("<")[0]
     assert secret.startswith(Token.PREFIX) and "no-store" in answer["Cache-Control"]
-    assert Token.objects.get().digest == Token.digest_of(secret)
+    token = Token.objects.get()
+    assert (token.digest, token.scope) == (Token.digest_of(secret), "run")
     assert secret not in web.get("/tokens/").content.decode()
 
 
