@@ -35,6 +35,7 @@ from .links import LinkKeeper
 from .renewals import Renewals
 from .trust import TrustBoard
 from .tunnels import Tunnels
+from .turns import Turns
 
 logger = structlog.get_logger(__name__)
 
@@ -52,12 +53,16 @@ class Controlplane:
         self._owner = _OwnerName(config.home / "controlplane.lock")
         self._ingest = Ingest()
         self._database = DatabaseThreads()
-        self._heard = Heard(self._database)
-        self._renewals = Renewals(self._database)
+        # What keeps links alive never stands in line behind what they do.
+        self._upkeep = DatabaseThreads(2)
+        self._heard = Heard(self._upkeep)
+        self._renewals = Renewals(self._upkeep)
         self._trust = TrustBoard()
+        self._turns = Turns()
         self._tunnels = Tunnels(
-            config, self._ingest, self._database, heard=self._heard, renewals=self._renewals, trust=self._trust
-        )
+            config, self._ingest, self._database,
+            heard=self._heard, renewals=self._renewals, trust=self._trust, turns=self._turns,
+        )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -85,7 +90,7 @@ class Controlplane:
         await self._tunnels.stop()
         await asyncio.gather(self._heard.aclose(), self._renewals.aclose())
         await asyncio.to_thread(self._ingest.stop)
-        await asyncio.to_thread(self._database.close)
+        await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in (self._database, self._upkeep)))
         self._owner.give_up()
         logger.info("controlplane.stopped")
 
@@ -115,7 +120,7 @@ class Controlplane:
                 for node_id in wanted - self._keepers.keys():
                     keeper = LinkKeeper(
                         node_id, self._owner.name, self._dial, self._ingest, self._database,
-                        heard=self._heard, renewals=self._renewals, trust=self._trust,
+                        heard=self._heard, renewals=self._renewals, trust=self._trust, turns=self._turns,
                     )  # fmt: skip
                     self._keepers[node_id] = asyncio.create_task(keeper.keep(), name=f"link:{node_id}")
                 for node_id in self._keepers.keys() - wanted:

@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, ParamSpec, TypeVar
 from uuid import UUID
@@ -38,6 +39,7 @@ from .database_threads import DatabaseThreads
 from .heard import Heard
 from .renewals import Renewals
 from .trust import TrustBoard
+from .turns import Turn, Turns
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,12 +83,14 @@ class LinkSession:
         measured: Measured | None = None,
         trust: TrustBoard | None = None,
         addresses: Sequence[str] = (),
+        turns: Turns | None = None,
     ) -> None:
         """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing.
 
         ``addresses``: where a node that dials is to dial from now on; none, where nobody has set any.
         """
         self._addresses = addresses
+        self._turns = turns or Turns()
         self._trust = trust or TrustBoard()
         self._link = link
         self.lease = lease
@@ -102,19 +106,23 @@ class LinkSession:
         self._acking: set[asyncio.Task[None]] = set()
         self._assemblies: dict[tuple[str, str], _Assembly] = {}
 
-    async def run(self, hello: pb.Hello | None = None) -> None:
+    async def run(self, hello: pb.Hello | None = None, turn: Turn | None = None) -> None:
         """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``).
 
-        ``hello`` is the node's, if it was heard already.
+        ``hello`` is the node's, if it was heard already; ``turn`` is over as soon as the node is welcome.
         """
         try:
             with self._trust.telling(self._link):
-                await self._serve(hello or await self._link.hello(HELLO_SECONDS))
+                hello = hello or await self._link.hello(HELLO_SECONDS)
+                async with nullcontext(turn) if turn else self._turns.turn() as mine:
+                    await self._welcome(hello)
+                    mine.end()
+                    await self._serve()
         except LinkError as error:
             await self._note_failure(error)
             raise
 
-    async def _serve(self, hello: pb.Hello) -> None:
+    async def _welcome(self, hello: pb.Hello) -> None:
         self._measured.reached()
         self.lease, acked = await self._database.run(self._greet, hello)
         welcome = pb.Welcome(
@@ -123,6 +131,8 @@ class LinkSession:
         )  # fmt: skip
         await self._link.send(pb.HubFrame(welcome=welcome))
         logger.info("link.up", node=str(self._node_id), epoch=self.lease.epoch, runs=len(hello.runs))
+
+    async def _serve(self) -> None:
         jobs = [
             asyncio.create_task(job(), name=f"{job.__name__}:{self._node_id}")
             for job in (self._receive, self._send_commands, self._take_answers, self._keep_lease)
@@ -331,8 +341,10 @@ class LinkKeeper:
         heard: Heard | None = None,
         renewals: Renewals | None = None,
         trust: TrustBoard | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._trust = trust
+        self._turns = turns
         self._node_id = node_id
         self._owner = owner
         self._dial_node = dial_node
@@ -374,6 +386,7 @@ class LinkKeeper:
                 session = LinkSession(
                     link, lease, self._ingest, self._database,
                     heard=self._heard, renewals=self._renewals, measured=self._measured, trust=self._trust,
+                    turns=self._turns,
                 )  # fmt: skip
                 await session.run()
             finally:

@@ -25,6 +25,7 @@ from nodes.leases import (
     StillLinked,
     bound_lock_waits,
     release_lease,
+    release_leases,
     running_leases,
     take_lease,
 )
@@ -36,6 +37,7 @@ from nodes.link.serve import LinkServer, hub_server
 from nodes.link.versions import SPOKEN, Spoken
 from nodes.measured import Measured
 from nodes.models import Node
+from nodes.pb import link_pb2 as pb
 from nodes.pki import NodeIdentity
 
 from .database_threads import DatabaseThreads
@@ -43,6 +45,7 @@ from .heard import Heard
 from .links import HELLO_SECONDS, LinkSession
 from .renewals import Renewals
 from .trust import TrustBoard
+from .turns import Turn, Turns
 
 logger = structlog.get_logger(__name__)
 
@@ -82,8 +85,10 @@ class Tunnels:
         heard: Heard | None = None,
         renewals: Renewals | None = None,
         trust: TrustBoard | None = None,
+        turns: Turns | None = None,
         speaks: Spoken = SPOKEN,
     ) -> None:
+        self._turns = turns or Turns()
         self._trust = trust
         self._speaks = speaks
         self._config = config
@@ -133,6 +138,8 @@ class Tunnels:
         await asyncio.gather(*links, return_exceptions=True)
         if self._serving:
             await asyncio.wait(self._serving, timeout=STOP_SECONDS)
+        with contextlib.suppress(DatabaseError):  # they run out by themselves
+            await self._database.run(release_leases, self._owner)
         if self._server is not None:
             await self._server.stop(0.2)
 
@@ -198,7 +205,12 @@ class Tunnels:
         if self._is_stopping:
             return
         hello = await link.hello(HELLO_SECONDS)
-        lease = await self._admit(link.node, hello.instance[:64])
+        async with self._turns.turn() as turn:
+            if link.is_open:  # it may have given up while it stood in line
+                await self._let_in(link, hello, turn)
+
+    async def _let_in(self, link: HubEnd, hello: pb.Hello, turn: Turn) -> None:
+        lease = await self._admit(link.node, hello.instance[:64], turn)
         former = self._links.pop(lease.node_id, None)
         self._links[lease.node_id] = link
         session: LinkSession | None = None
@@ -211,25 +223,26 @@ class Tunnels:
                 heard=self._heard, renewals=self._renewals, measured=measured, trust=self._trust,
                 addresses=self._config.internal_grpc.addresses,
             )  # fmt: skip
-            await session.run(hello)
+            await session.run(hello, turn)
         except LeaseLost:
             await self._require_current(link.node)
             raise
         finally:
             if self._links.get(lease.node_id) is link:
                 del self._links[lease.node_id]
-            with contextlib.suppress(DatabaseError):  # it runs out by itself
-                await self._database.run(release_lease, session.lease if session else lease)
+            if not self._is_stopping:  # then all are given back at once
+                with contextlib.suppress(DatabaseError):  # it runs out by itself
+                    await self._database.run(release_lease, session.lease if session else lease)
 
-    async def _admit(self, identity: NodeIdentity, instance: str) -> HeldLease:
+    async def _admit(self, identity: NodeIdentity, instance: str, turn: Turn) -> HeldLease:
         """Raises ``NodeRevoked``, ``NodeDuplicate``; ``StillLinked`` if the former link is neither dead nor heard."""
         try:
-            return await self._take_place(identity, instance)
+            return await self._take_place(identity, instance, turn)
         except NodeRevoked as error:
             await self._write_refusal(identity, error, self._refused.setdefault(identity, Measured()))
             raise
 
-    async def _take_place(self, identity: NodeIdentity, instance: str) -> HeldLease:
+    async def _take_place(self, identity: NodeIdentity, instance: str, turn: Turn) -> HeldLease:
         """The lease. If another process of the node has the link: when that has ended; if it is heard, never."""
         clock, began = asyncio.get_running_loop().time, asyncio.get_running_loop().time()
         heard_at: datetime | None = None
@@ -246,7 +259,9 @@ class Tunnels:
                     heard_at = heard_at or now_heard_at
                     if now_heard_at != heard_at:
                         await self._refuse_duplicate(identity)
+            turn.end()  # others may go first
             await asyncio.sleep(AGAIN_SECONDS)
+            await turn.begin()
 
     async def _refuse_duplicate(self, identity: NodeIdentity) -> None:
         now = asyncio.get_running_loop().time()

@@ -148,6 +148,11 @@ def release_lease(lease: HeldLease) -> None:
     _rows(lease).update(expires_at=None, owner="")
 
 
+def release_leases(owner: str) -> None:
+    """All that the owner has, when it stops: in one statement, however many."""
+    LinkLease.objects.filter(owner=owner).update(expires_at=None, owner="")
+
+
 def void_lease(node: Node) -> None:
     """End whoever owns the node's link: nothing of it is taken any more, and its owner is told when this commits."""
     LinkLease.objects.filter(node=node).update(epoch=F("epoch") + 1, owner="", expires_at=None)

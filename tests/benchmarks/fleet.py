@@ -35,7 +35,7 @@ from tests.benchmarks.hub import ROOT, Hub, running_hub  # noqa: E402
 NODES = int(os.environ.get("BENCH_NODES", "500"))
 IDLE_SECONDS = 15.0
 SETTLE_SECONDS = 5.0
-BACK_SECONDS = 180.0
+BACK_SECONDS = 300.0
 LIGHT = [sys.executable, "-m", "tests.benchmarks.light_nodes"]
 
 
