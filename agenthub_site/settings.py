@@ -39,6 +39,10 @@ INSTALLED_APPS = [
     "channels",
     "django_htmx",
     "django_q",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "agenthub_site.accounts",
     "agenthub_site",
     "agenthub_site.pages",
@@ -57,6 +61,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "agenthub_site.errors.hub_errors",
@@ -132,11 +137,26 @@ LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/login/"
 
-CACHES = (
-    {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": CONFIG.redis.url}}
-    if CONFIG.redis.url
-    else {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-)
+# What bounds guessing must count for all processes, outlive a restart, and work while Redis does not.
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "accounts_cache",
+        "OPTIONS": {"MAX_ENTRIES": 20_000},
+    }
+}
+# People sign in by name; accounts are made by root or by an invitation, and there is no mail to prove anything by.
+ACCOUNT_ADAPTER = "agenthub_site.accounts.login.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": "10/5m/key"}  # of second factors; passwords: login.py
+MFA_ADAPTER = "agenthub_site.accounts.mfa.adapter.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "AgentHub"
+MFA_TOTP_TOLERANCE = 1
 # Layers drop silently when a group is slow: ours carry no data, and no stream depends on one.
 CHANNEL_LAYERS = {
     "default": (

@@ -24,6 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/admin/agent-nodes/<str:id>/health", NodeRegistry.as_view({"get": "health"})),
     path("api/admin/agent-nodes/<str:id>/test-connection", NodeRegistry.as_view({"post": "test_connection"})),
     path("admin/", admin.site.urls),
+    path("", include("agenthub_site.accounts.urls")),
     path("", include("agenthub_site.pages.urls")),
 ]
 

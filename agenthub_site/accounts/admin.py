@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from allauth.account.decorators import secure_admin_login
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
@@ -23,8 +27,12 @@ from .hub_admin import HubAdmin, ReadOnlyAdmin
 from .models import Membership, Project, Token, User
 from .tokens import revoke_token
 
-for _model in (Group, Failure, OrmQ, Schedule, Success):  # roles are our groups; tasks are not the operators' to edit
+# Roles are our groups; tasks are not the operators' to edit; people manage their own factors and sessions.
+for _model in (Group, Failure, OrmQ, Schedule, Success, EmailAddress, Authenticator, UserSession):
     admin.site.unregister(_model)
+
+# One way in for everybody, with its second factor and its bound on guessing.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 
 if TYPE_CHECKING:

@@ -186,3 +186,6 @@ class HubSecret(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+from .cache import CacheEntry  # noqa: E402, F401  (a model in a file of its own)

@@ -12,6 +12,7 @@ from .actors import Actor
 from .errors import AlreadyExists, LastOwner, LastRoot, field_errors
 from .models import Membership, Project, Role, User
 from .permissions import Can, require, require_self_or
+from .sessions import end_sessions
 from .tokens import revoke_tokens_of
 
 EDITABLE_USER_FIELDS = frozenset({"username", "email", "is_active", "is_superuser"})
@@ -62,8 +63,19 @@ def edit_user(user: User, *, by: Actor, **changes: Any) -> User:
         with field_errors():
             user.clean_fields(exclude=["password"])
         _save(user, {*changes, "is_staff"})
+        if changes.get("is_active") is False:
+            shut_out(user, by=by)
         record(None, "user.edited", by=by, of=("user", user.pk), changed=sorted(changes))
     return user
+
+
+def shut_out(user: User, *, by: Actor) -> None:
+    """End the person's sessions and revoke their tokens, so that neither comes back with the account.
+
+    Inside the transaction that makes them inactive; live readers ask within 5 s who is asking.
+    """
+    end_sessions(user, by=by)
+    revoke_tokens_of(by, user=user)
 
 
 def set_password(user: User, password: str, *, by: Actor) -> None:

@@ -1,12 +1,9 @@
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
 from . import nodes, tokens, views
 
 urlpatterns = [
     path("", views.home, name="home"),
-    path("login/", LoginView.as_view(template_name="pages/login.html", redirect_authenticated_user=True), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
     path("runs/", views.runs, name="runs"),
     path("runs/new/", views.new_run, name="new_run"),
     path("runs/<uuid:run_id>/", views.run, name="run"),

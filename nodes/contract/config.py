@@ -146,6 +146,13 @@ class ServerConfig(Section):
     engine: Literal["daphne", "uvicorn"] = "daphne"
 
 
+class LoginConfig(Section):
+    """How people sign in."""
+
+    require_mfa: Literal["none", "root", "all"] = "none"
+    """Of whom a second factor is demanded."""
+
+
 class WorktreeConfig(Section):
     default_root: Directory = ""
 
@@ -226,6 +233,7 @@ class Config(BaseSettings):
     debug: bool = False
     secret_key: SecretStr | None = None
     server: ServerConfig = ServerConfig()
+    login: LoginConfig = LoginConfig()
     worktree: WorktreeConfig = WorktreeConfig()
     database: DatabaseConfig = DatabaseConfig()
     redis: RedisConfig = RedisConfig()

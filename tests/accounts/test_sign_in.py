@@ -33,7 +33,7 @@ def attempt(password: str, address: str = "10.0.0.7") -> Any:
 def test_the_right_password_signs_in_and_is_noted(dora: User) -> None:
     client = Client(SERVER_NAME="localhost", REMOTE_ADDR="10.0.0.7")
     assert client.login(username="dora", password=PASSWORD)
-    noted = AuditEvent.objects.get(name="user.signed_in")
+    noted = AuditEvent.objects.get(name="user.logged_in")
     assert (noted.actor_label, noted.object_id) == ("dora", str(dora.pk))
 
 

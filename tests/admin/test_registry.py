@@ -59,7 +59,7 @@ def url(model: str, page: str = "changelist", *args: Any) -> str:
 
 
 def names() -> list[str]:
-    return list(AuditEvent.objects.exclude(name="user.signed_in").order_by("id").values_list("name", flat=True))
+    return list(AuditEvent.objects.exclude(name="user.logged_in").order_by("id").values_list("name", flat=True))
 
 
 def saved(response: Any) -> bool:

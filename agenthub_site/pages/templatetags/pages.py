@@ -90,6 +90,24 @@ def ago(moment: datetime | None, never: str = "never") -> SafeString | str:
     )
 
 
+_BROWSERS = (
+    ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
+    ("curl/", "curl"), ("Python", "Python"),
+)  # fmt: skip
+_SYSTEMS = (
+    ("Android", "Android"), ("iPhone", "iPhone"), ("iPad", "iPad"), ("Windows", "Windows"), ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"), ("Linux", "Linux"),
+)  # fmt: skip
+
+
+@register.filter
+def browser(user_agent: str) -> str:
+    """``Firefox on Linux``; what is not known is shown as it said itself, cut."""
+    name = next((name for mark, name in _BROWSERS if mark in user_agent), "")
+    system = next((system for mark, system in _SYSTEMS if mark in user_agent), "")
+    return f"{name} on {system}" if name and system else name or system or user_agent[:60] or "Unknown browser"
+
+
 def _distance(moment: datetime) -> str:
     seconds = (timezone.now() - moment).total_seconds()
     text = duration(abs(seconds))
