@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from tests.faults.joined import SECONDS, Pair, new_pair
+from tests.journeys.machine import command_of
 from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -66,6 +67,18 @@ def test_runs_do_not_notice(pair: Pair) -> None:
     pair.follow(agent, "Say hello").ends()  # under the new spawner
     eventually(lambda: not psutil.pid_exists(warm), SECONDS)
     assert pair.log().count("Traceback") == 0
+
+
+def test_joining_as_another_node_is_refused_while_runs_are_live(pair: Pair) -> None:
+    run = pair.follow(pair.agent(), f"@events {UPDATES} rate 20")
+    run.comes_to(5)
+    before, words = server(pair), command_of(pair.hub, "gpu-02")
+    refused = pair.machine.cli(*words, "--json")
+    assert refused.returncode != 0 and "home_holds_runs" in refused.stdout + refused.stderr
+    assert run.id in refused.stdout + refused.stderr
+    assert server(pair) == before
+    run.ends_whole(UPDATES)
+    eventually(lambda: pair.machine.cli(*words, "--no-start").returncode == 0, SECONDS)
 
 
 def test_without_being_told_to_a_second_server_leaves_the_first_alone(pair: Pair) -> None:
