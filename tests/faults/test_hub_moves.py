@@ -1,9 +1,12 @@
 """A hub gets a second address: nodes that joined before learn it over their link, and reach the hub by it."""
 
+import pytest
+
 from tests.faults.deployment import free_ports
 from tests.faults.joined import SECONDS, new_pair
 from tests.support import eventually
 
+pytestmark = pytest.mark.timeout(600)
 LISTEN, ADDRESSES = "AGENTHUB_INTERNAL_GRPC__LISTEN", "AGENTHUB_INTERNAL_GRPC__ADDRESSES"
 
 
