@@ -19,6 +19,7 @@ from agents import reconciler, scheduler
 from agents.ingest import Ingest
 from agents.models import Run
 from agents.states import ON_NODE
+from audit.sealer import Sealer
 from nodes.contract.config import Config
 from nodes.contract.limits import SILENT_SECONDS
 from nodes.dialling import dial_node
@@ -42,6 +43,7 @@ logger = structlog.get_logger(__name__)
 _NODES_SECONDS: Final = 2.0
 _SCHEDULER_SECONDS: Final = 1.0
 _RECONCILER_SECONDS: Final = 5.0
+_SEALER_SECONDS: Final = 1.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -59,6 +61,7 @@ class Controlplane:
         self._renewals = Renewals(self._upkeep)
         self._trust = TrustBoard()
         self._turns = Turns()
+        self._sealer = Sealer(config.home / "audit")
         self._tunnels = Tunnels(
             config, self._ingest, self._database,
             heard=self._heard, renewals=self._renewals, trust=self._trust, turns=self._turns,
@@ -78,6 +81,7 @@ class Controlplane:
             asyncio.create_task(self._keep_links(), name="links"),
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
+            asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 

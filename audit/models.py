@@ -1,4 +1,7 @@
-"""Stream counters and audit events. Actors and projects are (kind, id), without foreign keys upwards."""
+"""Stream counters, audit events, and what seals them. Actors and projects are (kind, id), without foreign keys upwards.
+
+Rows of events, checkpoints and keys are never changed or removed: ``audit.protection`` has the database refuse it.
+"""
 
 from django.db import models
 
@@ -29,14 +32,74 @@ class AuditEvent(models.Model):
     node = models.UUIDField(null=True, blank=True)
     run = models.UUIDField(null=True, blank=True)
     approval = models.UUIDField(null=True, blank=True)
+    artifact = models.CharField(max_length=64, blank=True, db_default="")
+    """An artifact's digest."""
     address = models.CharField(max_length=64, blank=True)
     user_agent = models.CharField(max_length=200, blank=True)
     data = models.JSONField(default=dict, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["stream", "number"], name="audit_numbers_are_unique")]
-        indexes = [models.Index(fields=["run"]), models.Index(fields=["name", "at"])]
+        indexes = [
+            models.Index(fields=["run"]),
+            models.Index(fields=["name", "at"]),
+            models.Index(fields=["stream", "id"], name="audit_of_a_project_in_time"),
+        ]
         ordering = ("stream", "number")
 
     def __str__(self) -> str:
         return f"{self.name} by {self.actor_label or self.actor_kind}"
+
+
+class AuditCheckpoint(models.Model):
+    """The seal on a stream's events from ``first`` to ``last``: ``audit.proof.chain.Checkpoint``, with its values.
+
+    ``values_at`` holds the chain's value at each number, 32 bytes each: with them a change is found to the row.
+    """
+
+    serial = models.BigIntegerField(primary_key=True)
+    stream = models.CharField(max_length=100)
+    first = models.BigIntegerField()
+    last = models.BigIntegerField()
+    at = models.CharField(max_length=32)
+    previous = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
+    links = models.CharField(max_length=64)
+    parent = models.CharField(max_length=64)
+    key = models.CharField(max_length=16)
+    signature = models.CharField(max_length=88)
+    values_at = models.BinaryField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "first"], name="audit_seals_begin_once"),
+            models.UniqueConstraint(fields=["stream", "last"], name="audit_seals_end_once"),
+        ]
+        ordering = ("serial",)
+
+    def __str__(self) -> str:
+        return f"{self.stream} {self.first} to {self.last}"
+
+
+class AuditKey(models.Model):
+    """A key that signed checkpoints: ``audit.proof.keys.KeyRecord``. Offered to who verifies, and not to be trusted."""
+
+    key = models.CharField(primary_key=True, max_length=16)
+    public = models.CharField(max_length=44)
+    at = models.CharField(max_length=32)
+    by = models.CharField(max_length=16, blank=True)
+    signature = models.CharField(max_length=88, blank=True)
+
+    class Meta:
+        ordering = ("at",)
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Lease(models.Model):
+    """Who does a work that only one process does at a time. Times are the database's."""
+
+    name = models.CharField(primary_key=True, max_length=32)
+    owner = models.CharField(max_length=64, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)

@@ -35,6 +35,21 @@ class ActorLike(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Who:
+    """An actor that only the trail knows."""
+
+    kind: str
+    id: str = ""
+    label: str = ""
+    address: str = ""
+    user_agent: str = ""
+
+
+THE_HUB: Final = Who("system", "system", "AgentHub")
+"""The hub itself, as the trail names it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fact:
     """One entry of the trail, but for its number, its time and who it was."""
 
@@ -44,6 +59,7 @@ class Fact:
     node: UUID | None = None
     run: UUID | None = None
     approval: UUID | None = None
+    artifact: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,6 +77,7 @@ def record(
     node: UUID | None = None,
     run: UUID | None = None,
     approval: UUID | None = None,
+    artifact: str = "",
     **data: Any,
 ) -> int:
     """Write ``name`` (``noun.past``) to the trail and return its number; the bell rings on commit.
@@ -71,7 +88,7 @@ def record(
     """
     stream = stream_of(project_id)
     number = take_numbers({stream: 1})[stream]
-    fact = Fact(project_id, name, of=of, node=node, run=run, approval=approval, data=data)
+    fact = Fact(project_id, name, of=of, node=node, run=run, approval=approval, artifact=artifact, data=data)
     _event(fact, stream, number, by).save(force_insert=True)
     bell.ring_on_commit(stream, number)
     return number
@@ -107,6 +124,7 @@ def _event(fact: Fact, stream: str, number: int, by: ActorLike) -> AuditEvent:
         node=fact.node,
         run=fact.run,
         approval=fact.approval,
+        artifact=_cut("artifact", fact.artifact),
         address=_cut("address", by.address),
         user_agent=_cut("user_agent", by.user_agent),
         data=json.loads(json.dumps(fact.data, cls=DjangoJSONEncoder)),

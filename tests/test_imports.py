@@ -18,6 +18,7 @@ LAYERS = (
 """From the top down. A module belongs to the longest name that it begins with."""
 
 WITHOUT_DJANGO = (
+    "audit.proof",
     "nodes.contract",
     "nodes.link",
     "nodes.pb",

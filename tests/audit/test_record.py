@@ -10,6 +10,7 @@ from django.db.utils import DatabaseError
 
 from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
 from audit.models import AuditEvent, Stream
+from audit.protection import missing_triggers
 from audit.services import record, stream_of, take_numbers
 from nodes.contract.ids import new_id
 
@@ -76,6 +77,41 @@ def test_a_transaction_that_fails_leaves_no_event_and_no_gap() -> None:
 def test_several_streams_advance_at_once() -> None:
     take_numbers({"b": 2, "a": 1})
     assert take_numbers({"a": 5, "b": 1}) == {"a": 6, "b": 3}
+
+
+CHANGES = {
+    "sqlite": [
+        "UPDATE OR REPLACE {0} SET rowid = 7",
+        "INSERT OR REPLACE INTO {0} SELECT * FROM {0}",
+        "REPLACE INTO {0} SELECT * FROM {0}",
+        "INSERT OR IGNORE INTO {0} SELECT * FROM {0}",
+    ],
+    "postgresql": ["TRUNCATE {0}", "SET LOCAL session_replication_role = replica; DELETE FROM {0}"],
+}
+"""What else takes a row away, where there is one."""
+
+
+@pytest.mark.django_db
+def test_no_row_of_the_trail_gives_way_to_another() -> None:
+    record(None, "user.created", by=SYSTEM)
+    refused = pytest.raises(DatabaseError, match="never changed")
+    for statement in CHANGES[connection.vendor]:
+        with refused, transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement.format("audit_auditevent"))
+    if connection.vendor == "sqlite":
+        columns = "rowid, id, stream, number, name, at, actor_kind, actor_id, actor_label, object_kind, object_id"
+        values = "rowid, 'other', 'other', 9, name, at, actor_kind, actor_id, actor_label, object_kind, object_id"
+        with refused, transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT OR REPLACE INTO audit_auditevent ({columns}, address, user_agent, data) "
+                f"SELECT {values}, address, user_agent, data FROM audit_auditevent"
+            )
+    assert AuditEvent.objects.get().name == "user.created"
+
+
+@pytest.mark.django_db
+def test_the_migrations_leave_every_trigger_in_place() -> None:
+    assert missing_triggers(connection) == []
 
 
 @pytest.mark.parametrize("statement", ["UPDATE audit_auditevent SET name = 'x'", "DELETE FROM audit_auditevent"])
