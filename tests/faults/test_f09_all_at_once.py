@@ -1,9 +1,12 @@
 """F9: 1,000 nodes, each a real TLS link, come back to a killed hub at once. The benchmark that times it is the test."""
 
-from tests.benchmarks.__main__ import run
+import pytest
+
+from tests.benchmarks.__main__ import SECONDS, run
 from tests.benchmarks.figures import table
 
 
+@pytest.mark.timeout(SECONDS + 60)
 def test_a_thousand_nodes_are_all_back_and_callers_are_answered_meanwhile() -> None:
     figures = run("fleet", {"nodes": "1000"})
     print(table(figures))
