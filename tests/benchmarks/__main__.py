@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ ALL: dict[str, list[dict[str, str]]] = {
 
 POSTGRES = os.environ.get("AGENTHUB_BENCH_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 SECONDS = 600
+STOP_SECONDS = 90
 
 
 def run(name: str, setting: dict[str, str]) -> list[Figure]:
@@ -43,15 +45,26 @@ def run(name: str, setting: dict[str, str]) -> list[Figure]:
     if setting.get("database") == "postgresql":
         environment["AGENTHUB_DATABASE__URL"] = _fresh_database()
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", f"tests.benchmarks.{name}"],
-            env=environment, stdout=subprocess.PIPE, text=True, timeout=SECONDS, check=True,
-        )  # fmt: skip
+        printed = _printed([sys.executable, "-m", f"tests.benchmarks.{name}"], environment)
     finally:
         shutil.rmtree(home, ignore_errors=True)
     label = ", ".join(setting.values())
-    figures = [figure for line in done.stdout.splitlines() if (figure := heard(line))]
+    figures = [figure for line in printed.splitlines() if (figure := heard(line))]
     return [Figure(f"{f.name} ({label})" if label else f.name, f.value, f.limit, f.aim, f.is_met) for f in figures]
+
+
+def _printed(command: list[str], environment: dict[str, str]) -> str:
+    """What it prints. Interrupted, not killed, when it takes too long or we are: it stops the hub that it started."""
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            printed, _ = process.communicate(timeout=SECONDS)
+        except BaseException:
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_SECONDS)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return printed
 
 
 def _fresh_database() -> str:
