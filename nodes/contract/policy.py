@@ -122,13 +122,17 @@ class Matcher(BaseModel):
                 return False
         if self.tool and not patterns.text_matches(self.tool, action.tool, broad=True):
             return False
-        if self.command and not any(
-            patterns.text_matches(self.command, text, broad=True) for text in {action.command, action.essence} if text
-        ):
+        if self.command and not self._is_of(action):
             return False
         if self.path and not (action.path and patterns.path_matches(self.path, action.path, action.inside, broad=True)):
             return False
         return not self.host or patterns.host_matches(self.host, action.host, broad=True)
+
+    def _is_of(self, action: Action) -> bool:
+        """What was not understood may hold the command anywhere."""
+        pattern = f"*{self.command}*" if action.is_opaque else self.command
+        texts = {action.command, action.essence}
+        return any(patterns.text_matches(pattern, text, broad=True) for text in texts if text)
 
     def may_touch(self, action: Action) -> bool:
         """Whether ``action`` goes through a directory below which something lies that this restricts."""

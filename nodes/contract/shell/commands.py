@@ -1,0 +1,274 @@
+"""From a command line to actions: what each simple command would do, to which paths and hosts.
+
+A command that is in no table is the kind *shell*. What cannot be read, or depends on what only
+the shell will know, is opaque: it is asked at best, and searched for what a rule might deny.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ..policy import Action, ActionKind
+from . import grammar, known, programs, scanning
+from .grammar import Simple, Unreadable, Word
+from .hosts import HOST, host_of
+from .places import Place
+
+ACTIONS = 300
+DEPTH = 8
+ESSENCE_CHARS = 2_000
+_SAFE_BINS = ("/bin/", "/usr/bin/", "/usr/local/bin/", "/opt/homebrew/bin/")
+_VERSIONS = ({"--version"}, {"-V"}, {"-v"}, {"version"}, {"-version"}, {"--help"}, {"-h"})
+_HAVE_VERSIONS = known.names(
+    "java javac rustc gcc g++ clang make cmake tsc ruff black mypy pytest eslint prettier git gofmt swift kotlin"
+)
+_DEVICE = re.compile(r"/dev/(?:null|std(?:in|out|err)|tty|zero|u?random|fd/\d+)")
+_SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)")
+_NO_FILES = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One simple command on its way: what is left of it without its wrappers."""
+
+    words: tuple[Word, ...]
+    exact: str
+    is_grave: bool
+    """Whether a wrapper or setting may make a harmless program do harm."""
+    fed: tuple[str, ...] = ()
+    is_fed: bool = False
+    """Whether something is on its standard input that it may take for code."""
+    depth: int = 0
+    is_tree: bool = False
+
+    @property
+    def texts(self) -> list[str]:
+        return [word.text for word in self.words]
+
+    @property
+    def rest(self) -> tuple[Word, ...]:
+        return self.words[1:]
+
+    @property
+    def name(self) -> str:
+        base = self.words[0].text.replace("\\", "/").rsplit("/", 1)[-1].lower()
+        return base.removesuffix(".exe").removesuffix(".cmd")
+
+    @property
+    def is_literal(self) -> bool:
+        return all(word.is_literal for word in self.words)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it is the program of that name, rather than one that lies in the workspace."""
+        first = self.words[0].text
+        return first == self.name or (first.startswith(_SAFE_BINS) and first.rsplit("/", 1)[-1] == self.name)
+
+
+class Commands:
+    """Collects the ``actions`` of a command line."""
+
+    def __init__(self, place: Place, tool: str = "", cwd: str = "") -> None:
+        self.place = place
+        self.tool = tool
+        self.actions: list[Action] = []
+        self.cwds = [cwd or place.workspace]
+        self.is_lost = False
+        """Whether the working directory is no longer known."""
+
+    def read(self, text: str, depth: int = 0) -> None:
+        """Add what ``text``, as a shell would take it, may do."""
+        if depth > DEPTH:
+            self.unreadable(text)
+            return
+        try:
+            commands = grammar.read(text)
+        except (Unreadable, RecursionError):
+            self.unreadable(text)
+            return
+        for command in commands:
+            self.simple(command, depth)
+
+    def unreadable(self, text: str) -> None:
+        """Nobody knows what it does: it is asked, or denied for what can be seen in it."""
+        plain = scanning.squeezed(text)
+        self.add(Action(ActionKind.SHELL, command=text[:ESSENCE_CHARS], essence=plain, is_opaque=True))
+        self.suspect(plain, text)
+
+    def suspect(self, plain: str, exact: str = "") -> None:
+        """Search a text that is not understood for publishing and for reaching somebody."""
+        shown = (exact or plain)[:ESSENCE_CHARS]
+        if scanning.PUBLISHING.search(plain):
+            self.add(Action(ActionKind.PUBLISH, command=shown, essence=plain[:ESSENCE_CHARS], is_opaque=True))
+        if scanning.REACHING.search(plain):
+            hosts = [host_of(url)[0] for url in HOST.findall(plain)] or [""]
+            for host in hosts[:20]:
+                seen = plain[:ESSENCE_CHARS]
+                self.add(Action(ActionKind.NETWORK, command=shown, essence=seen, host=host, is_opaque=True))
+
+    def add(self, action: Action) -> None:
+        if len(self.actions) < ACTIONS:
+            self.actions.append(replace(action, tool=self.tool) if self.tool else action)
+        elif not self.actions[-1].is_opaque:
+            self.actions.append(Action(ActionKind.SHELL, tool=self.tool, essence="and more", is_opaque=True))
+
+    def emit(self, run: Run, kind: ActionKind, *, essence: str = "", host: str = "", is_opaque: bool = False) -> None:
+        """One action of ``run`` without a path."""
+        self.add(
+            Action(
+                kind,
+                command=run.exact,
+                essence=(essence or self.essence(run))[:ESSENCE_CHARS],
+                host=host,
+                is_opaque=is_opaque or not run.is_literal,
+            )
+        )
+
+    @staticmethod
+    def essence(run: Run) -> str:
+        return " ".join([run.name, *run.texts[1:]])
+
+    def touch(self, run: Run, kind: ActionKind, word: Word, *, is_tree: bool = False, tolerant: bool = False) -> None:
+        """One action of ``run`` on the path, or the paths, that ``word`` names."""
+        is_opaque = not word.is_literal or self.is_lost or not (tolerant or run.is_literal)
+        for path, inside, is_known in self.place.locate(word, self.cwds):
+            self.add(
+                Action(
+                    kind,
+                    command=run.exact,
+                    essence=self.essence(run)[:ESSENCE_CHARS],
+                    path=path,
+                    inside=inside,
+                    is_tree=is_tree or run.is_tree,
+                    is_opaque=is_opaque or not is_known,
+                )
+            )
+
+    # Simple commands.
+
+    def simple(self, command: Simple, depth: int) -> None:
+        exact = spelled(command)
+        bare = Run((Word(""),), exact, False)
+        for redirect in command.redirects:
+            self.redirect(bare, redirect.operator, redirect.target)
+        grave = [name for name, value in command.settings if self.is_grave(name)]
+        if not command.words:
+            if grave:
+                self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
+            elif command.settings:
+                self.add(Action(ActionKind.READ, command=exact, essence=exact))
+            return
+        for name, value in command.settings:
+            if name in grave:
+                self.suspect(scanning.squeezed(value.text), exact)
+        odd = [name for name, value in command.settings if name not in known.HARMLESS_SETTINGS]
+        fed = tuple(word.text for word in command.fed)
+        is_fed = bool(fed or command.source or any(r.operator == "<" for r in command.redirects))
+        if command.source is not None and not fed:
+            fed = printed(command.source)
+        is_unknown = any(not word.is_literal for word in command.fed)
+        run = Run(tuple(command.words), exact, bool(odd), fed, is_fed, depth)
+        if command.source is not None or is_unknown:
+            run = replace(run, fed=fed)
+        self.run(run, after=command.after)
+        if grave:
+            self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
+
+    @staticmethod
+    def is_grave(name: str) -> bool:
+        return name.startswith(known.GRAVE_SETTINGS)
+
+    def redirect(self, run: Run, operator: str, target: Word) -> None:
+        if found := _SOCKET.match(target.text):
+            self.add(
+                Action(ActionKind.NETWORK, command=run.exact, essence=f"connect {found[1]}", host=found[1],
+                       is_opaque=not target.is_literal)
+            )  # fmt: skip
+        elif target.commands or (_DEVICE.fullmatch(target.text) and target.is_literal):
+            return
+        else:
+            self.touch(run, ActionKind.WRITE if operator in _NO_FILES else ActionKind.READ, target, tolerant=True)
+
+    def run(self, run: Run, *, after: str = "") -> None:  # noqa: PLR0912 - one for each sort
+        """Judge one command by its program's name."""
+        if run.depth > DEPTH or len(run.words) > 2_000:
+            self.emit(run, ActionKind.SHELL, is_opaque=True)
+            return
+        first = run.words[0]
+        if not first.is_literal or not first.text:
+            self.emit(run, ActionKind.SHELL, is_opaque=True)
+            self.suspect(scanning.squeezed(" ".join(run.texts)), run.exact)
+            if not first.text:
+                return
+        if first.is_glob and first.text not in ("[", "[["):
+            self.emit(run, ActionKind.SHELL, is_opaque=True)
+            return
+        name = run.name
+        if name in ("cd", "pushd", "popd"):
+            self.change_directory(run, after)
+            return
+        for table in (programs.BUILTINS, programs.SPECIAL):
+            if handler := table.get(name):
+                handler(self, run)
+                return
+        if name in known.WRAPPERS:
+            programs.wrapper(self, run)
+        elif name in known.SHELLS:
+            programs.run_shell(self, run)
+        elif _has_version(run):
+            self.emit(run, ActionKind.READ)
+        elif name in known.PROGRAMS:
+            programs.program(self, run, known.PROGRAMS[name])
+        elif name in known.INTERPRETERS:
+            programs.interpreter(self, run)
+        elif name in known.NETWORK:
+            programs.reach(self, run)
+        elif name in known.READERS:
+            programs.reader(self, run)
+        elif name in known.WRITERS:
+            programs.writer(self, run)
+        else:
+            self.emit(run, ActionKind.SHELL)
+
+    def change_directory(self, run: Run, after: str) -> None:
+        words = [word for word in run.rest if not word.text.startswith("-")]
+        self.emit(replace(run, words=(Word(run.name),)), ActionKind.READ, essence=self.essence(run))
+        if run.name == "popd" or not words or words[0].text == "-" or not words[0].is_literal or run.is_grave:
+            self.is_lost |= bool(run.rest) or run.name == "popd"
+            if not run.rest and self.place.home:
+                self.cwds = [*self.cwds, self.place.home]
+            return
+        found = [path for path, _, is_known in self.place.locate(words[0], self.cwds) if is_known]
+        if not found or len(self.cwds) > 8:
+            self.is_lost = True
+            return
+        self.cwds = list(dict.fromkeys([*found, *self.cwds]))  # it may have failed, or been in a subshell
+
+
+def _has_version(run: Run) -> bool:
+    is_known = run.name in known.PROGRAMS or run.name in known.INTERPRETERS or run.name in _HAVE_VERSIONS
+    return is_known and run.is_trusted and not run.is_grave and run.is_literal and set(run.texts[1:]) in _VERSIONS
+
+
+def spelled(command: Simple) -> str:
+    """A simple command as text, each word quoted as it has to be."""
+    settings = [f"{name}={shlex.quote(value.text)}" for name, value in command.settings]
+    words = [word.text if word.is_glob and " " not in word.text else shlex.quote(word.text) for word in command.words]
+    return " ".join([*settings, *words])
+
+
+def printed(source: Simple) -> tuple[str, ...]:
+    """What ``echo`` or ``cat`` of a here-document puts into a pipe, as far as one can tell."""
+    if not source.words:
+        return ()
+    name, *rest = (word.text for word in source.words)
+    if name in ("echo", "printf"):
+        return (" ".join(word for word in rest if not re.fullmatch(r"-[neE]+", word)),)
+    if name in ("cat", "tee"):
+        return tuple(word.text for word in source.fed)
+    return ()
+
+
+Handler = Callable[[Commands, Run], None]
+Texts = Sequence[str]

@@ -1,0 +1,55 @@
+"""Where a request is made, and which paths its words name there."""
+
+import os.path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .grammar import Word
+
+EXPANDED = 50
+
+
+def _nothing(pattern: str) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A workspace. ``real`` follows links and ``matches`` expands globs, where there is a disk to ask; by themselves
+    paths are only made absolute."""
+
+    workspace: str
+    home: str = ""
+    real: Callable[[str], str] = os.path.normpath
+    matches: Callable[[str], Sequence[str]] = _nothing
+
+    def locate(self, word: Word, cwds: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
+        """Each path, resolved; the same within the workspace, or ""; and whether it is known for sure."""
+        text = word.text
+        if word.is_home:
+            if not self.home:
+                yield text, "", False
+                return
+            text = self.home + text[1:]
+        if "\0" in text:
+            yield text, "", False
+            return
+        for cwd in cwds:
+            whole = os.path.join(cwd, text) if text else cwd
+            paths = [whole]
+            if word.is_glob:
+                found = self.matches(whole)
+                if len(found) > EXPANDED or (".." in text.split("/") and not found):
+                    yield whole, "", False
+                    return
+                paths += found
+            for path in paths:
+                yield (*self.at(path), True)
+
+    def at(self, path: str) -> tuple[str, str]:
+        """``path`` resolved, and within the workspace."""
+        real = self.real(os.path.join(self.workspace, path))
+        if real == self.workspace:
+            return real, "."
+        prefix = self.workspace.rstrip("/") + "/"
+        return real, real[len(prefix) :] if real.startswith(prefix) else ""

@@ -1,0 +1,336 @@
+"""Programs that run other programs, and the tables that say who judges which program."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..policy import ActionKind
+from . import known
+from .files import FILES, reader, writer
+from .git import git
+from .grammar import Word
+from .net import REMOTES, program, reach
+from .scanning import squeezed
+
+if TYPE_CHECKING:
+    from .commands import Commands, Handler, Run
+
+__all__ = ["BUILTINS", "SPECIAL", "interpreter", "program", "reach", "reader", "run_shell", "wrapper", "writer"]
+
+
+def options_end(run: Run, values: str, leading: int = 0) -> int:
+    """Where, behind a program's own options, settings and ``leading`` words, the program that it runs begins."""
+    with_value = set(values.split())
+    at = 1
+    while at < len(run.words):
+        text = run.words[at].text
+        if text == "--":
+            at += 1
+            break
+        if text.startswith("-") and len(text) > 1:
+            at += 2 if text in with_value else 1
+        else:
+            break
+    return at + leading
+
+
+def inner(commands: Commands, run: Run, at: int, *, is_grave: bool) -> None:
+    """Judge what begins at the word ``at``; nothing there is an action all the same."""
+    if at >= len(run.words):
+        commands.emit(run, ActionKind.SHELL, is_opaque=run.is_fed)
+        return
+    commands.run(replace(run, words=run.words[at:], is_grave=run.is_grave or is_grave, depth=run.depth + 1))
+
+
+def wrapper(commands: Commands, run: Run) -> None:
+    values, leading = known.WRAPPERS[run.name]
+    at = options_end(run, values, leading)
+    if run.name == "command" and any(text in ("-v", "-V", "-pv") for text in run.texts[1:at]):
+        commands.emit(run, ActionKind.READ, is_opaque=False)
+        return
+    if run.name == "time" and at >= len(run.words):
+        commands.emit(run, ActionKind.READ)
+        return
+    script = next((run.words[n + 1] for n in range(1, len(run.words) - 1) if run.texts[n] in ("-c", "--command")), None)
+    if script is not None and run.name in ("flock", "runuser", "watch", "taskset"):
+        commands.emit(run, ActionKind.SHELL)
+        text(commands, run, script)
+        return
+    if run.name in ("watch", "parallel") and len(run.words) > at:
+        text(commands, run, Word(" ".join(run.texts[at:]), run.is_literal))
+        return
+    while at < len(run.words) and "=" in run.texts[at] and run.name in ("sudo", "doas", "cross-env", "env"):
+        at += 1
+    inner(commands, run, at, is_grave=run.name not in known.QUIET_WRAPPERS)
+
+
+def text(commands: Commands, run: Run, word: Word) -> None:
+    """Code for a shell in a word. If some of it is not literal, what can be read of it is, and it is asked as well."""
+    if not word.is_literal or word.is_glob:
+        commands.unreadable(word.text)
+    commands.read(word.text, run.depth + 1)
+
+
+def env(commands: Commands, run: Run) -> None:
+    at = 1
+    is_grave = False
+    while at < len(run.words):
+        here = run.texts[at]
+        if here == "--":
+            at += 1
+            break
+        if here.startswith(("-S", "--split-string")) or (
+            here.startswith("-") and not here.startswith("--") and "S" in here
+        ):
+            joined = re.sub(r"^(-[a-zA-Z]*S|--split-string=?)", "", here)
+            text(commands, run, Word(" ".join([joined, *run.texts[at + 1 :]]), run.is_literal))
+            commands.emit(run, ActionKind.SHELL)
+            return
+        if here in ("-u", "-C", "--unset", "--chdir"):
+            is_grave |= here in ("-C", "--chdir")
+            at += 2
+        elif here.startswith("-"):
+            at += 1
+        elif "=" in here:
+            name = here.partition("=")[0]
+            is_grave |= name not in known.HARMLESS_SETTINGS
+            if commands.is_grave(name):
+                commands.emit(run, ActionKind.SHELL, is_opaque=True)
+            at += 1
+        else:
+            break
+    if is_grave and "-C" in run.texts[:at]:
+        commands.is_lost = True
+    if at >= len(run.words):
+        commands.emit(run, ActionKind.READ if not is_grave else ActionKind.SHELL)
+        return
+    inner(commands, run, at, is_grave=is_grave)
+
+
+def xargs(commands: Commands, run: Run) -> None:
+    """What it runs gets more arguments, which nobody knows yet."""
+    at = options_end(run, "-I -n -P -L -d -a -s -E --max-args --max-procs --replace --delimiter --arg-file --max-lines")
+    if at >= len(run.words):
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        return
+    more = Word("", is_literal=False)
+    words = tuple(replace(word, is_literal=False) if "{}" in word.text else word for word in run.words[at:])
+    commands.run(replace(run, words=(*words, more), depth=run.depth + 1, is_grave=True))
+
+
+def find(commands: Commands, run: Run) -> None:
+    roots, at = [], 1
+    while at < len(run.words) and not run.texts[at].startswith(("-", "(", "!", ")")):
+        roots.append(run.words[at])
+        at += 1
+    if run.texts[1:2] in (["-L"], ["-P"], ["-H"]):
+        at, roots = 2, []
+        while at < len(run.words) and not run.texts[at].startswith(("-", "(", "!")):
+            roots.append(run.words[at])
+            at += 1
+    roots = roots or [Word(".")]
+    kind = ActionKind.READ
+    while at < len(run.words):
+        here = run.texts[at]
+        at += 1
+        if here in ("-exec", "-execdir", "-ok", "-okdir"):
+            stop = next((n for n in range(at, len(run.words)) if run.texts[n] in (";", "+")), len(run.words))
+            each = tuple(
+                roots[0] if word.text == "{}" else replace(word, is_literal=False) if "{}" in word.text else word
+                for word in run.words[at:stop]
+            )
+            if not each or run.texts[at] == "{}":
+                commands.emit(run, ActionKind.SHELL, is_opaque=True)
+            else:
+                commands.run(replace(run, words=each, depth=run.depth + 1, is_tree=True))
+            at = stop + 1
+        elif here == "-delete":
+            kind = ActionKind.WRITE
+        elif here in ("-fprint", "-fprint0", "-fprintf", "-fls") and at < len(run.words):
+            commands.touch(run, ActionKind.WRITE, run.words[at])
+            at += 1
+    for root in roots:
+        commands.touch(run, kind if not run.is_grave else ActionKind.SHELL, root, is_tree=True)
+
+
+def run_shell(commands: Commands, run: Run) -> None:
+    at = 1
+    while at < len(run.words):
+        here = run.texts[at]
+        if here == "--":
+            at += 1
+            break
+        if here in ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"):
+            at += 2
+        elif re.fullmatch(r"[-+][a-zA-Z]*c[a-zA-Z]*", here) and not here.startswith("--"):
+            while at + 1 < len(run.words) and run.texts[at + 1].startswith(("-", "+")):
+                at += 2 if run.texts[at + 1] in ("-o", "+o", "-O", "+O") else 1
+            if at + 1 >= len(run.words):
+                commands.emit(run, ActionKind.SHELL, is_opaque=True)
+                return
+            positional = run.texts[at + 2 :]
+            script = run.words[at + 1]
+            text(commands, run, script)
+            if positional and "$" in script.text:
+                commands.unreadable(re.sub(r"\$\{?[@*1]\}?", " ".join(positional[1:]), script.text))
+            return
+        elif here.startswith(("-", "+")) and len(here) > 1:
+            at += 1
+        else:
+            break
+    if "-s" in run.texts[1:at] or at >= len(run.words) or run.texts[at] == "-":
+        code_from_input(commands, run)
+        return
+    commands.emit(run, ActionKind.SHELL)
+
+
+def code_from_input(commands: Commands, run: Run) -> None:
+    """A shell that reads its commands from standard input: known if they stand in a here-document, else not."""
+    for code in run.fed:
+        commands.read(code, run.depth + 1)
+        plain = squeezed(code)
+        commands.suspect(plain, run.exact)
+    commands.emit(run, ActionKind.SHELL, is_opaque=run.is_fed or any(word.commands for word in run.words))
+
+
+def interpreter(commands: Commands, run: Run) -> None:
+    """Code within the command line, or from standard input, is not read: only searched."""
+    options = known.INTERPRETERS[run.name].split()
+    short = "".join(option[1] for option in options if re.fullmatch(r"-\w", option))
+    is_python = run.name.startswith(("python", "pypy"))
+    at = 1
+    while at < len(run.words):
+        here = run.texts[at]
+        if is_python and (here == "-m" or re.fullmatch(r"-[bBdEiIOPqsSuvx]*m", here)):
+            module(commands, run, at + 1)
+            return
+        is_cluster = short and re.fullmatch(rf"-[A-Za-z0-9]*[{re.escape(short)}].*", here, re.DOTALL) and here[1] != "-"
+        if is_cluster or here.split("=", 1)[0] in options or here.startswith("+"):
+            commands.emit(run, ActionKind.SHELL, is_opaque=True)
+            commands.suspect(squeezed("\n".join(run.texts[at:])), run.exact)
+            return
+        if is_python and here in ("-W", "-X"):
+            at += 2
+        elif here.startswith("-") and here != "-":
+            at += 1
+        else:
+            break
+    is_code = at >= len(run.words) or run.texts[at] == "-"
+    speaks = run.name in ("ed", "tclsh", "sqlite3", "mysql", "psql", "bc", "m4", "expect", "gdb")
+    if run.name in ("deno", "sqlite3") and any(
+        text.startswith((".shell", ".system")) or text == "eval" for text in run.texts
+    ):
+        is_code = speaks = True
+        commands.suspect(squeezed(" ".join(run.texts)), run.exact)
+    if (
+        is_python
+        and at < len(run.words)
+        and run.texts[at].endswith("setup.py")
+        and {"upload", "register"} & {*run.texts}
+    ):
+        commands.emit(run, ActionKind.PUBLISH)
+        return
+    is_unknown = (is_code and (run.is_fed or not run.words[1:])) or (speaks and (run.is_fed or is_code))
+    commands.emit(run, ActionKind.SHELL, is_opaque=is_unknown or any(word.commands for word in run.words))
+    for code in run.fed:
+        commands.suspect(squeezed(code), run.exact)
+    if any(word.commands for word in run.words):
+        commands.suspect(squeezed(run.exact), run.exact)
+
+
+def module(commands: Commands, run: Run, at: int) -> None:
+    """``python -m NAME``: as the program of that name, where there is one."""
+    if at >= len(run.words):
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        return
+    name = run.texts[at]
+    if name in known.PROGRAMS and name != "test":
+        commands.run(replace(run, words=run.words[at:], is_grave=True, depth=run.depth + 1))
+    else:
+        commands.emit(run, ActionKind.SHELL)
+
+
+def substitute_user(commands: Commands, run: Run) -> None:
+    """``su [user] -c command``."""
+    commands.emit(run, ActionKind.SHELL, is_opaque=run.is_fed)
+    for option, word in zip(run.texts[1:], run.words[2:], strict=False):
+        if option in ("-c", "--command"):
+            text(commands, run, word)
+
+
+def evaluate(commands: Commands, run: Run) -> None:
+    joined = " ".join(run.texts[1:])
+    text(commands, run, Word(joined, run.is_literal))
+
+
+def trap(commands: Commands, run: Run) -> None:
+    words = [word for word in run.rest if not word.text.startswith("-")]
+    commands.emit(run, ActionKind.SHELL)
+    if len(words) > 1:
+        text(commands, run, words[0])
+
+
+def alias(commands: Commands, run: Run) -> None:
+    """Whatever is called so from here on."""
+    commands.emit(run, ActionKind.SHELL, is_opaque=True)
+    for word in run.rest:
+        text(commands, run, Word(word.text.partition("=")[2], word.is_literal))
+
+
+def declare(commands: Commands, run: Run) -> None:
+    names = [text_.partition("=") for text_ in run.texts[1:] if not text_.startswith("-")]
+    is_plain = all(re.fullmatch(r"\w+", name) and not commands.is_grave(name) for name, _, _ in names)
+    is_plain &= not any(re.search(r"\$\(|`|\[", value) for _, _, value in names)
+    if is_plain:
+        commands.emit(replace(run, words=(Word(run.name),)), ActionKind.READ, essence=commands.essence(run))
+    else:
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(run.texts)), run.exact)
+
+
+def source(commands: Commands, run: Run) -> None:
+    commands.emit(run, ActionKind.SHELL, is_opaque=any(word.commands for word in run.words))
+    commands.suspect(squeezed(run.exact), run.exact) if any(word.commands for word in run.words) else None
+
+
+def keyed(commands: Commands, run: Run) -> None:
+    """``tmux``, ``screen``, ``at`` and the like take a command in some argument, or from their input."""
+    commands.emit(run, ActionKind.SHELL, is_opaque=True)
+    commands.suspect(squeezed(" ".join([*run.texts, *run.fed])), run.exact)
+
+
+def make(commands: Commands, run: Run) -> None:
+    """What a makefile does is not in the command; what is put in its place is."""
+    told = [word for word in run.texts[1:] if "=" in word or word.startswith("--eval")]
+    is_code = any(re.match(r"(?:\.?SHELL|MAKEFLAGS|GNUMAKEFLAGS|MAKEFILES|--eval)", word) for word in told)
+    commands.emit(run, ActionKind.SHELL, is_opaque=is_code or run.is_fed or any("$(" in word for word in told))
+    commands.suspect(squeezed("\n".join([*told, *run.fed])), run.exact)
+
+
+BUILTINS: dict[str, Handler] = {
+    "eval": evaluate,
+    "trap": trap,
+    "alias": alias,
+    "source": source,
+    ".": source,
+    **dict.fromkeys(("export", "declare", "typeset", "local", "readonly", "unset"), declare),
+    **dict.fromkeys(("let", "mapfile", "readarray", "complete", "bind", "enable", "compgen"), keyed),
+}
+SPECIAL: dict[str, Handler] = {
+    "env": env,
+    "xargs": xargs,
+    "find": find,
+    "su": substitute_user,
+    "git": git,
+    **dict.fromkeys(("make", "gmake"), make),
+    **dict.fromkeys(
+        ("tmux", "screen", "at", "batch", "nix-shell", "direnv", "op", "script", "sshpass", "expect", "vim", "vi",
+         "nvim", "ex", "emacs", "man", "rpm", "cmd", "start", "xdg-open", "open", "magic-wormhole", "autoexpect"),
+        keyed,
+    ),
+    **FILES,
+    **REMOTES,
+}  # fmt: skip
+"""Programs that are judged by more than their table."""
