@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_HOME = "~/.agenthub"
+SYSTEM_CONFIG = Path("/etc/agenthub/config.toml")
 
 
 class BadWhere(Exception):
@@ -63,7 +64,7 @@ def find_where(explicit: str | None = None, environ: Mapping[str, str] = os.envi
         if config and not config.is_file():
             raise BadWhere(f"There is no configuration file at {config}.")
     else:
-        candidates = (home / "config.toml", Path("/etc/agenthub/config.toml"))
+        candidates = (home / "config.toml", SYSTEM_CONFIG)
         config = next((path for path in candidates if os.access(path, os.R_OK)), None)
     values: dict[str, Any] = {}
     if config:

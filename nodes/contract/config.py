@@ -25,6 +25,7 @@ from .errors import ConfigError
 ENV_PREFIX = "AGENTHUB_"
 DEFAULT_HOME = "~/.agenthub"
 SECRETS_KEY_BYTES = 32
+SYSTEM_CONFIG = Path("/etc/agenthub/config.toml")
 
 
 def _check_address(value: object) -> object:
@@ -305,7 +306,7 @@ def find_config(explicit: str | None, home: Path, environ: Mapping[str, str] = o
         if not path.is_file():
             raise ConfigError(f"There is no configuration file at {path}.", path=str(path))
         return path
-    return next((p for p in (home / "config.toml", Path("/etc/agenthub/config.toml")) if p.is_file()), None)
+    return next((p for p in (home / "config.toml", SYSTEM_CONFIG) if p.is_file()), None)
 
 
 def load_config(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from nodes.contract.config import Config, load_config
+from integrations.cli import where
+from nodes.contract import config as settings
+from nodes.contract.config import Config, find_config, load_config
 from nodes.contract.errors import ConfigError
 
 Load = Callable[..., Config]
@@ -84,3 +86,36 @@ def test_what_is_right_is_taken(load: Load) -> None:
         AGENTHUB_RUN_ID="a marker, and no setting",
     )
     assert config.node.capacity == 7 and config.node.labels == {"gpu": "yes"}
+
+
+def test_the_first_file_that_is_there_is_read(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-c``, the variable, the home, the system's: for servers and for client commands alike."""
+    assert settings.SYSTEM_CONFIG == where.SYSTEM_CONFIG == Path("/etc/agenthub/config.toml")
+    given, named, system = tmp_path / "given.toml", tmp_path / "named.toml", tmp_path / "etc.toml"
+    for module in (settings, where):
+        monkeypatch.setattr(module, "SYSTEM_CONFIG", system)
+    for file in (given, named, home / "config.toml", system):
+        file.write_text(f'[server]\nnode_id = "{file.stem}"\n')
+
+    def node_id(explicit: Path | None = None, **environ: str) -> str:
+        environ["AGENTHUB_HOME"] = str(home)
+        option = str(explicit) if explicit else None
+        read = load_config(option, environ).server.node_id
+        assert where.find_where(option, environ).server("node_id") == read
+        return read
+
+    assert node_id(given, AGENTHUB_CONFIG=str(named)) == "given"
+    assert node_id(AGENTHUB_CONFIG=str(named)) == "named"
+    assert node_id() == "config"
+    (home / "config.toml").unlink()
+    assert node_id() == "etc"
+    system.unlink()
+    assert node_id() == ""
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_file_that_is_named_must_be_there(home: Path, tmp_path: Path, how: str) -> None:
+    (home / "config.toml").write_text("")
+    missing = str(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match=r"missing\.toml"):
+        find_config(*((missing, home, {}) if how == "option" else (None, home, {"AGENTHUB_CONFIG": missing})))
