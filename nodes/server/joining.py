@@ -9,13 +9,15 @@ import http.client
 import json
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -43,6 +45,7 @@ ANSWER_BYTES: Final = 256 * 1024
 SECONDS: Final = 30.0
 _MOST_NAMED: Final = 5
 _EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
+Answer = TypeVar("Answer")
 CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
 
 
@@ -317,6 +320,7 @@ def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"The hub's address must be such as https://hub.example.com, got {url!r}.")
+    deadline = time.monotonic() + SECONDS
     connection: http.client.HTTPConnection
     try:
         if parts.scheme == "https":
@@ -327,28 +331,61 @@ def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
             connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=SECONDS)
     except ValueError as error:
         raise ConfigError(f"The hub's address has no port that is one: {url!r}.") from error
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "agenthub-node"}
-    try:
+
+    def ask() -> tuple[int, bytes]:
         connection.request("POST", parts.path.rstrip("/") + path, json.dumps(body), headers)
         answer = connection.getresponse()
-        content = answer.read(ANSWER_BYTES)
+        content = bytearray()
+        while len(content) < ANSWER_BYTES and time.monotonic() < deadline:
+            part = answer.read1(ANSWER_BYTES - len(content))
+            if not part:
+                break
+            content += part
+        return answer.status, bytes(content)
+
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "agenthub-node"}
+    try:
+        status, content = _within(SECONDS, ask)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HubUnreachable(
             f"No hub answers at {url} ({reason}). Check the address, and that the hub runs."
         ) from error
     finally:
-        connection.close()
+        _cut(connection)
     try:
         decoded = json.loads(content)
     except (ValueError, RecursionError):
         decoded = None
     if not isinstance(decoded, dict):
-        raise NotTheHub(f"{url} answers ({answer.status}), but not as a hub does.")
-    if answer.status >= http.client.BAD_REQUEST:
+        raise NotTheHub(f"{url} answers ({status}), but not as a hub does.")
+    if status >= http.client.BAD_REQUEST:
         said = decoded.get("error")
         said = said if isinstance(said, dict) else {}
-        raise HubRefused(
-            str(said.get("message") or f"The hub answered {answer.status}."), code=str(said.get("code") or "")
-        )
+        raise HubRefused(str(said.get("message") or f"The hub answered {status}."), code=str(said.get("code") or ""))
     return decoded
+
+
+def _within(seconds: float, ask: Callable[[], Answer]) -> Answer:
+    """What ``ask`` returns, or ``TimeoutError``. A socket's own time-out is for one operation, of any number."""
+    done: Future[Answer] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(ask())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="ask-hub", daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError as error:
+        raise TimeoutError(f"no whole answer within {seconds:g} s") from error
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """Close it, and wake whoever still reads from it."""
+    if connection.sock is not None:
+        with suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _tell(error)
     configure_logs(config.log.level, config.log.format)
     try:
-        asyncio.run(_run(config, takes_over=arguments.take_over))
+        asyncio.run(_run(config, takes_over=arguments.take_over, listen_at=arguments.listen))
     except HubError as error:
         return _tell(error)
     return EXIT_OK
@@ -49,13 +49,13 @@ def _tell(error: HubError) -> int:
     return EXIT_BAD_CONFIG if isinstance(error, ConfigError) else EXIT_REFUSED
 
 
-async def _run(config: Config, *, takes_over: bool) -> None:
+async def _run(config: Config, *, takes_over: bool, listen_at: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     spawner = SpawnerClient.from_config(config)
-    server = NodeServer(config, spawner, takes_over=takes_over)
+    server = NodeServer(config, spawner, takes_over=takes_over, listen_at=listen_at)
     await server.start()
     warming = asyncio.create_task(_warm_up(spawner))
     try:
@@ -83,7 +83,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
-        help="where to wait for the hub (default: its setting)",
+        default="",
+        help="where to wait for the hub (default: its setting, or what it joined with)",
     )
     parser.add_argument(
         "--take-over", action="store_true", help="if a node server runs on this home, ask it to leave; runs go on"

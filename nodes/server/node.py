@@ -34,10 +34,14 @@ STOP_SECONDS = 1.0
 
 
 class NodeServer:
-    """One per home. ``start`` takes everything back that is there; ``stop`` leaves it going."""
+    """One per home. ``start`` takes everything back that is there; ``stop`` leaves it going.
 
-    def __init__(self, config: Config, starter: Starter, *, takes_over: bool = False) -> None:
+    ``listen_at`` is where a machine that has joined to be dialled waits, in place of the address that it joined with.
+    """
+
+    def __init__(self, config: Config, starter: Starter, *, takes_over: bool = False, listen_at: str = "") -> None:
         self._config = config
+        self._listen_at = listen_at
         self._takes_over = takes_over
         self._home = NodeHome(config.node_dir)
         self._starter = starter
@@ -56,6 +60,11 @@ class NodeServer:
         A machine that has joined listens nowhere, unless it was to: it dials its hub, and the address is the hub's.
         """
         place = HubPlace.load(self._home.path)
+        if place and self._listen_at and not place.listen:
+            raise ConfigError(
+                "This machine has joined to dial its hub: nobody would come to where it listens. Leave out --listen, "
+                "or have the hub dial it: agenthub node join URL --token T --listen HOST:PORT."
+            )
         is_configured = place is None and self._config.server.role == "node"
         known_as = self._config.node_name if is_configured else str(self._check_identity(place))
         self._lock = await asyncio.to_thread(self._home.take_over) if self._takes_over else self._home.lock()
@@ -101,7 +110,7 @@ class NodeServer:
         renewed = reloading(
             lambda: Credentials.load_joined(pki_dir), lambda: [stamp(file) for file in files], is_mutual=True
         )
-        return await self._listen(node_server(renewed, self._serve), place.listen)
+        return await self._listen(node_server(renewed, self._serve), self._listen_at or place.listen)
 
     async def _listen(self, server: LinkServer, address: str) -> str:
         self._server = server

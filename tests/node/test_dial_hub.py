@@ -1,26 +1,31 @@
 """A joined node dials its hub: what it checks before it believes, what it writes, when it renews, how it waits."""
 
+import asyncio
 import base64
 import http.server
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
 from nodes import pki
+from nodes.contract.config import load_config
 from nodes.contract.errors import ConfigError, HubError
 from nodes.contract.ids import new_id
 from nodes.link.joining import Enrolled, TokenText, authorities_message, derive_key, new_secret, request_proof
 from nodes.link.link import NodeEnd
+from nodes.server import joining
 from nodes.server.home import AlreadyServed, NodeHome
 from nodes.server.joining import (
     HomeHoldsRuns,
@@ -34,6 +39,7 @@ from nodes.server.joining import (
     renews_in,
     trust_of,
 )
+from nodes.server.node import NodeServer
 from nodes.server.rundir import RunDir
 from nodes.server.tunnel import LONGEST_SECONDS, REFUSED_SECONDS, Tunnel, pause
 from tests.node.parts import ROOT, start_of
@@ -180,6 +186,61 @@ def test_the_hubs_refusal_is_told_with_its_code(hub: FakeHub, home: Path) -> Non
 def test_an_address_that_is_none_is_said(hub: FakeHub, home: Path, url: str) -> None:
     with pytest.raises(ConfigError):
         join(home, url, hub.token.encode())
+
+
+@contextmanager
+def trickling(beginning: bytes) -> Iterator[str]:
+    """Whoever connects is sent this, and then a byte now and then for as long as they stay."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def trickle() -> None:
+            caller, _ = server.accept()
+            with caller, suppress(OSError):
+                caller.sendall(beginning)
+                while True:
+                    caller.sendall(b" ")
+                    time.sleep(0.02)
+
+        thread = threading.Thread(target=trickle, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(30)
+        assert not thread.is_alive(), "the connection was not closed"
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n{"], ids=str)
+def test_an_answer_that_never_ends_is_given_up(
+    hub: FakeHub, home: Path, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "SECONDS", 0.3)
+    with trickling(beginning) as url, pytest.raises((HubUnreachable, NotTheHub)):
+        join(home, url, hub.token.encode())
+    assert list(home.iterdir()) == []
+
+
+def server_of(home: Path, monkeypatch: pytest.MonkeyPatch, listen_at: str) -> NodeServer:
+    monkeypatch.setenv("AGENTHUB_HOME", str(home))
+    return NodeServer(load_config(), cast(Any, None), listen_at=listen_at)
+
+
+async def test_a_joined_machine_listens_where_it_is_told_to_now(
+    hub: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(join, home, hub.url, hub.token.encode(), "192.0.2.1:50051")
+    server = server_of(home, monkeypatch, "127.0.0.1:0")
+    try:
+        address = await server.start()
+    finally:
+        await server.stop()
+    assert address.startswith("127.0.0.1:") and not address.endswith(":0")
+
+
+async def test_a_machine_that_dials_is_not_told_to_listen(
+    hub: FakeHub, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(join, home, hub.url, hub.token.encode())
+    with pytest.raises(ConfigError, match="joined to dial its hub"):
+        await server_of(home, monkeypatch, "127.0.0.1:0").start()
 
 
 def test_a_hub_that_is_not_there_is_said(hub: FakeHub, home: Path) -> None:
