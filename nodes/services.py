@@ -15,6 +15,7 @@ from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid, WrongState
 
+from .labels import MOST_OF_A_NODE, wrong_with_labels, wrong_with_pool
 from .leases import void_lease
 from .models import Node
 
@@ -22,13 +23,11 @@ RESERVED: Final = frozenset({"main", Node.LOCAL})
 _WORDS: Final = frozenset({"bootstrap", ".", ".."})
 """Ids that would mean something else in addresses."""
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_POOL: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _EDITABLE: Final = frozenset({
     "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels", "pool", "capacity",
     "is_enabled",
 })  # fmt: skip
 _FIXED_LOCALLY: Final = frozenset({"direction", "grpc_target", "tls_server_name"})
-_MOST_LABELS: Final = 64
 _MOST_NAMED: Final = 100
 
 
@@ -188,8 +187,8 @@ def check_node(node: Node, names: Set[str]) -> None:
     for name, why in (
         ("id", wrong_with_id(node.slug)),
         ("grpc_target", wrong_with_target(node)),
-        ("labels", _wrong_with_labels(node.labels)),
-        ("pool", "" if _POOL.fullmatch(str(node.pool)) else "At most 64 of A-Z a-z 0-9 . _ - and nothing else."),
+        ("labels", wrong_with_labels(node.labels, MOST_OF_A_NODE)),
+        ("pool", wrong_with_pool(node.pool)),
         ("default_worktree_root", _wrong_with_root(node.default_worktree_root)),
     ):
         if why and name not in problems:
@@ -227,13 +226,6 @@ def wrong_with_target(node: Node) -> str:
     if not is_whole or node.grpc_target != f"https://{parts.netloc}" or "@" in parts.netloc or " " in parts.netloc:
         return "Write https://host:port and nothing else, as in https://node1.internal:50051."
     return ""
-
-
-def _wrong_with_labels(labels: Any) -> str:
-    if not isinstance(labels, dict) or len(labels) > _MOST_LABELS:
-        return f"An object of at most {_MOST_LABELS} texts by name."
-    fits = all(0 < len(name) <= 63 and isinstance(text, str) and len(text) <= 256 for name, text in labels.items())
-    return "" if fits else "Names of 1 to 63 characters, and texts of at most 256."
 
 
 def _wrong_with_root(root: str) -> str:

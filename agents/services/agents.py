@@ -13,6 +13,7 @@ from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
+from nodes.labels import MOST_ASKED_FOR, wrong_with_labels, wrong_with_pool
 from nodes.peering import require_peer
 from nodes.runtimes.presets import PRESETS
 
@@ -26,10 +27,6 @@ _EDITABLE: Final = frozenset({
     "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
     "lost_after_seconds", "stop_after_seconds", "resume",
 })  # fmt: skip
-
-
-_POOL: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
-_MOST_LABELS: Final = 16
 
 
 class NameTaken(Conflict):
@@ -142,16 +139,11 @@ def _check(agent: Agent) -> None:
 
 
 def _place_problems(agent: Agent) -> dict[str, list[str]]:
-    labels: Any = agent.node_labels
-    if not _POOL.fullmatch(agent.pool):
-        return {"pool": ["At most 64 of A-Z a-z 0-9 . _ - and nothing else."]}
-    if not isinstance(labels, dict) or len(labels) > _MOST_LABELS:
-        return {"node_labels": [f"At most {_MOST_LABELS} texts by name."]}
-    if not all(
-        isinstance(text, str) and 0 < len(name) <= 63 and len(text) <= 256 and "\x00" not in name + text
-        for name, text in labels.items()
-    ):
-        return {"node_labels": ["Names of 1 to 63 characters, and texts of at most 256."]}
+    labels = agent.node_labels
+    if why := wrong_with_pool(agent.pool):
+        return {"pool": [why]}
+    if why := wrong_with_labels(labels, MOST_ASKED_FOR):
+        return {"node_labels": [why]}
     if agent.node_id is not None and (agent.pool or labels):
         return {"node": ["Name a node, or a pool and labels: not both."]}
     if agent.node_id is None and not (agent.pool or labels):
