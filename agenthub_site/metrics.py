@@ -1,8 +1,9 @@
 """What ``/metrics`` tells: few numbers of our own, those of rows counted when asked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from django.db.models import Count
 from django.utils import timezone
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 from agents.models import Approval, Run
 from agents.states import LIVE
 from nodes.evidence import health_of
-from nodes.health import Status
+from nodes.health import Health, Status
 from nodes.models import Node
 from nodes.queries import registered_nodes
 
@@ -26,6 +27,8 @@ REQUEST_SECONDS: Final = Histogram(
     buckets=(0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
     registry=REGISTRY,
 )
+
+_HEARD: Final = {Status.ONLINE, Status.DEGRADED, Status.STALE}
 
 
 class Rows(Collector):
@@ -42,14 +45,16 @@ class Rows(Collector):
         yield GaugeMetricFamily("agenthub_open_approvals", "Approvals that wait for an answer.", pending)
         nodes = GaugeMetricFamily("agenthub_nodes", "Enabled nodes, by whether they are heard.", labels=["state"])
         now = timezone.now()
-        silent = [node.is_silent(now) for node in Node.objects.filter(is_enabled=True).only("last_heard_at")]
-        nodes.add_metric(["online"], len(silent) - sum(silent))
-        nodes.add_metric(["silent"], sum(silent))
+        enabled = list(registered_nodes().filter(is_enabled=True))
+        known = health_of(enabled, now)
+        heard = sum(known[node.pk].status in _HEARD for node in enabled)
+        nodes.add_metric(["online"], heard)
+        nodes.add_metric(["silent"], len(enabled) - heard)
         yield nodes
         yield GaugeMetricFamily(
             "agenthub_task_queue_seconds", "How long the oldest task that calls outside has waited.", _oldest_task(now)
         )
-        yield from _health(now)
+        yield from _health(enabled, known)
 
 
 def _oldest_task(now: datetime) -> float:
@@ -58,10 +63,8 @@ def _oldest_task(now: datetime) -> float:
     return (now - due).total_seconds() if due else 0.0
 
 
-def _health(now: datetime) -> Iterator[GaugeMetricFamily]:
+def _health(enabled: list[Node], found: Mapping[UUID, Health]) -> Iterator[GaugeMetricFamily]:
     """Of each enabled node, by its id in the registry. A figure that nobody has measured has no sample."""
-    enabled = list(registered_nodes().filter(is_enabled=True))
-    found = health_of(enabled, now)
     states = GaugeMetricFamily(
         "agenthub_node_health", "1 for the status that a node has, 0 for the others.", labels=["node", "status"]
     )

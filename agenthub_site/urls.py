@@ -1,12 +1,17 @@
 """Which address leads where. Live reading is not here: those are ASGI apps beside Django (``agenthub_site.asgi``)."""
 
+from functools import partial
+
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
 from agenthub_site import health
 from agenthub_site.api import ApiDocs, ApiSchema
 from agenthub_site.api import urlpatterns as api
+from agents.queries import count_on_nodes
 from nodes.registry import NodeRegistry
+
+registry = partial(NodeRegistry.as_view, count_live=count_on_nodes)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz),
@@ -15,14 +20,14 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", ApiSchema.as_view(), name="schema"),
     path("api/docs/", ApiDocs.as_view(url_name="schema"), name="docs"),
     path("api/v1/", include(api)),
-    path("api/admin/agent-nodes", NodeRegistry.as_view({"get": "list", "post": "create"})),
-    path("api/admin/agent-nodes/bootstrap", NodeRegistry.as_view({"get": "bootstrap"})),
+    path("api/admin/agent-nodes", registry({"get": "list", "post": "create"})),
+    path("api/admin/agent-nodes/bootstrap", registry({"get": "bootstrap"})),
     path(
         "api/admin/agent-nodes/<str:id>",
-        NodeRegistry.as_view({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
+        registry({"get": "retrieve", "put": "update", "patch": "partial_update", "delete": "destroy"}),
     ),
-    path("api/admin/agent-nodes/<str:id>/health", NodeRegistry.as_view({"get": "health"})),
-    path("api/admin/agent-nodes/<str:id>/test-connection", NodeRegistry.as_view({"post": "test_connection"})),
+    path("api/admin/agent-nodes/<str:id>/health", registry({"get": "health"})),
+    path("api/admin/agent-nodes/<str:id>/test-connection", registry({"post": "test_connection"})),
     path("admin/", admin.site.urls),
     path("", include("agenthub_site.accounts.urls")),
     path("", include("agenthub_site.pages.urls")),

@@ -9,13 +9,13 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from itertools import count
 from typing import Final
 from uuid import UUID
 
 from nodes.contract.reasons import Reason
+from nodes.health import NodeState
 
 MESSAGE_CHARS: Final = 500
 _NAMED: Final = 3
@@ -48,15 +48,6 @@ class Waiting:
     demand: Demand
 
 
-class Closed(StrEnum):
-    """Why a node takes no work, however many places it has."""
-
-    OFFLINE = "offline"
-    DISABLED = "disabled"
-    CORDONED = "cordoned"
-    DRAINING = "draining"
-
-
 @dataclass(frozen=True, slots=True)
 class NodeView:
     """What placing needs to know of a node. ``live`` counts the runs it has, by project."""
@@ -66,7 +57,8 @@ class NodeView:
     capacity: int
     pool: str = ""
     labels: frozenset[tuple[str, str]] = frozenset()
-    closed: Closed | None = None
+    closed: NodeState | None = None
+    """Why it takes no runs, however many places it has."""
     lacks: frozenset[str] = frozenset()
     """Presets that the node says are not installed, or not signed in."""
     live: Mapping[UUID, int] = field(default_factory=dict)
@@ -152,7 +144,7 @@ class _Group:
     def wait(self) -> Wait:
         """Why no place is left, once none is."""
         views = [site.view for site in self.sites]
-        reason, message = _why_closed(self.demand, views) if views else _why_none_fits(self.demand, self._everywhere)
+        reason, message = _why_no_place(self.demand, views) if views else _why_none_fits(self.demand, self._everywhere)
         return Wait(reason, message[:MESSAGE_CHARS])
 
 
@@ -248,12 +240,12 @@ def _why_none_fits(demand: Demand, sites: Sequence[_Site]) -> tuple[Reason, str]
     )
 
 
-def _why_closed(demand: Demand, views: Sequence[NodeView]) -> tuple[Reason, str]:
+def _why_no_place(demand: Demand, views: Sequence[NodeView]) -> tuple[Reason, str]:
     """All that fit are full or closed. What it waits for is a full one that works, else one that may open."""
     conditions = Counter(_condition(view) for view in views)
     if "full" in conditions:
         reason = Reason.CAPACITY
-    elif conditions.keys() & {Closed.CORDONED, Closed.DRAINING}:
+    elif conditions.keys() & {NodeState.CORDONED, NodeState.DRAINING}:
         reason = Reason.NODE_CORDONED
     else:
         reason = Reason.NODE_OFFLINE
@@ -266,4 +258,5 @@ def _why_closed(demand: Demand, views: Sequence[NodeView]) -> tuple[Reason, str]
 
 
 def _condition(view: NodeView) -> str:
-    return view.closed or "full"
+    """For those who wait, one that was never heard is offline like any other."""
+    return NodeState.OFFLINE if view.closed == NodeState.UNKNOWN else view.closed or "full"

@@ -1,9 +1,12 @@
 """Reads that more than one door needs."""
 
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
+from django.db.models import Count, QuerySet
 from pydantic import ValidationError
 
 from agenthub_site.accounts.actors import Actor
@@ -12,9 +15,39 @@ from nodes.contract.events import ArtifactReady
 from nodes.contract.reasons import Reason
 
 from .models import Agent, Run
-from .states import State
+from .states import ON_NODE, State
 
 MOST_ARTIFACTS: Final = 1_000
+
+
+def live_runs() -> QuerySet[Run]:
+    """Runs that a node holds. That they have not ended is said twice, for the index that has none of the past."""
+    return Run.objects.filter(state__in=ON_NODE, ended_at=None).order_by()
+
+
+def count_live_runs(by: Literal["agent", "project"]) -> Counter[UUID]:
+    """How many runs of each agent, or project, nodes hold. One query, however long the histories are.
+
+    By node first, since so the index is ordered: grouped by agents alone, SQLite would walk those of all times.
+    """
+    live: Counter[UUID] = Counter()
+    for _, thing, number in live_runs().values_list("node", by).annotate(number=Count("pk")):
+        live[thing] += number
+    return live
+
+
+def live_runs_of_nodes(nodes: Iterable[UUID] | None = None) -> dict[UUID, Counter[UUID]]:
+    """How many runs of each project each node holds: of these nodes, or of all. One query."""
+    held = live_runs() if nodes is None else live_runs().filter(node__in=list(nodes))
+    live: dict[UUID, Counter[UUID]] = defaultdict(Counter)
+    for node_id, project_id, number in held.values_list("node", "project").annotate(number=Count("pk")):
+        live[node_id][project_id] = number
+    return live
+
+
+def count_on_nodes(nodes: Iterable[UUID]) -> dict[UUID, int]:
+    """How many runs each of these nodes holds."""
+    return {pk: live.total() for pk, live in live_runs_of_nodes(nodes).items()}
 
 
 class AmbiguousAgent(Invalid):

@@ -18,7 +18,6 @@ from nodes.contract.errors import HubError
 
 from .dialling import dial_node
 from .evidence import health_of
-from .health import Status
 from .leases import running_leases
 from .link.errors import NodeUnreachable
 from .models import Node
@@ -55,7 +54,7 @@ def _look_at_link(node: Node) -> Tried:
     known = health_of([node], timezone.now())[node.pk]
     if not running_leases().filter(node=node).exists():
         return Tried(f"This node dials the hub itself, and has no link at present. {known.reason}", "no_link")
-    if known.status in {Status.ONLINE, Status.DEGRADED}:
+    if known.is_heard:
         return Tried(f"Its link is up. {known.reason}", is_reached=True, milliseconds=known.latency_ms.value)
     return Tried(f"Its link is there, but says nothing. {known.reason}", "link_silent")
 

@@ -11,7 +11,7 @@ from django.db.models import OuterRef, Subquery
 
 from nodes.contract.commands import StartRun
 
-from .health import Evidence, Health, Trouble, judge
+from .health import Evidence, Health, NodeState, Trouble, closed_by, judge
 from .models import Command, Node
 
 RECENT: Final = timedelta(hours=1)
@@ -27,9 +27,15 @@ def health_of(nodes: Iterable[Node], now: datetime) -> dict[UUID, Health]:
     return {pk: judge(_evidence(node, starts.get(pk)), now) for pk, node in known.items()}
 
 
-def _evidence(node: Node, agent_start_s: float | None) -> Evidence:
+def why_closed(node: Node, now: datetime) -> NodeState | None:
+    """Why it takes no runs, by its own row; None for one that takes them."""
+    return closed_by(_evidence(node), now)
+
+
+def _evidence(node: Node, agent_start_s: float | None = None) -> Evidence:
     measured = node.measured
     return Evidence(
+        decided=node.decided,
         heard_at=node.last_heard_at,
         trouble=_trouble(measured.get("trouble")),
         latency_ms=measured.get("latency_ms"),

@@ -1,6 +1,7 @@
-"""How a node is: a pure function from what is known of it, and when, to a status, levels and words.
+"""How a node is: a pure function from what is known of it, and when, to a state, a status, levels and words.
 
-What nobody has measured has no value and the level ``unknown``; it never counts against a node.
+What nobody has measured has no value and the level ``unknown``; it never counts against a node. Every door that says
+how a node is, and the placing of runs, has its answer from here.
 """
 
 import math
@@ -18,6 +19,22 @@ STALE_SECONDS: Final = 2.5 * HEARTBEAT_SECONDS
 
 
 class Status(StrEnum):
+    UNKNOWN = "unknown"
+    ONLINE = "online"
+    DEGRADED = "degraded"
+    OFFLINE = "offline"
+    STALE = "stale"
+    MISMATCH = "mismatch"
+    UNAUTHORIZED = "unauthorized"
+
+
+class NodeState(StrEnum):
+    """How a node is, in one word: what operators decided of it, where that is the stronger; else its status."""
+
+    REVOKED = "revoked"
+    DISABLED = "disabled"
+    DRAINING = "draining"
+    CORDONED = "cordoned"
     UNKNOWN = "unknown"
     ONLINE = "online"
     DEGRADED = "degraded"
@@ -114,8 +131,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known, and when it was. ``clock_skew_s`` is how far the node's clock is ahead of the hub's."""
+    """What is known, and when it was. ``clock_skew_s`` is how far the node's clock is ahead of the hub's.
 
+    ``decided`` is what operators decided of the node: revoked, disabled, draining or cordoned.
+    """
+
+    decided: NodeState | None = None
     heard_at: datetime | None = None
     trouble: Trouble | None = None
     latency_ms: float | None = None
@@ -127,6 +148,11 @@ class Evidence:
     duplicate_at: datetime | None = None
 
     @property
+    def present_trouble(self) -> Trouble | None:
+        """Unless the node was heard since."""
+        return None if self.trouble and self.heard_at and self.heard_at >= self.trouble.at else self.trouble
+
+    @property
     def disk_pct(self) -> float | None:
         """Of the worktree root's disk, as the node last told."""
         if not self.disk_total or self.disk_free is None:
@@ -136,13 +162,17 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A status as of ``checked_at``, from what was heard until ``heard_at``. ``failure_rate`` is a share of 1.
+    """A state as of ``checked_at``, from what was heard until ``heard_at``. ``failure_rate`` is a share of 1.
 
-    ``summary`` is for everybody who may see the node; ``trouble`` says what went wrong on the way there,
-    with addresses.
+    ``status`` is what the state comes to for those who know no other words: a revoked node is ``unauthorized``, a
+    disabled one ``offline``, whatever is heard of them, and a cordoned one as it was heard. ``is_heard`` leaves
+    decisions aside. ``summary`` is for everybody who may see the node; ``trouble`` says what went wrong on the way
+    there, with addresses.
     """
 
+    state: NodeState
     status: Status
+    is_heard: bool
     summary: str
     trouble: str
     checked_at: datetime
@@ -163,6 +193,14 @@ class Health:
         return {name: (getattr(self, name), threshold) for name, threshold in THRESHOLDS.items()}
 
 
+def closed_by(evidence: Evidence, now: datetime) -> NodeState | None:
+    """Why a node takes no runs, however many places it has; None for one that takes them."""
+    if evidence.decided in _DECIDED:
+        return evidence.decided
+    status, _ = _reach(evidence, now)
+    return evidence.decided if status in {Status.ONLINE, Status.STALE} else NodeState(status.value)
+
+
 def judge(evidence: Evidence, now: datetime) -> Health:
     """The node's health at ``now``, which is by the same clock as the evidence."""
     figures = {name: Figure.of(getattr(evidence, name), threshold) for name, threshold in THRESHOLDS.items()}
@@ -175,18 +213,21 @@ def judge(evidence: Evidence, now: datetime) -> Health:
     if duplicate_at and now - duplicate_at < timedelta(seconds=DUPLICATE_SECONDS):
         quiet = _words(now - duplicate_at)
         complaints.insert(0, f"two machines use this node's certificate: another was refused {quiet} ago")
-    trouble = evidence.trouble
-    if trouble and evidence.heard_at and evidence.heard_at >= trouble.at:
-        trouble = None
-    status, summary = _status(evidence.heard_at, trouble, now, complaints)
+    status, summary = _reach(evidence, now)
+    if status == Status.ONLINE and complaints:
+        text = "; ".join(complaints)
+        status, summary = Status.DEGRADED, f"{text[0].upper()}{text[1:]}."
     is_heard = status in {Status.ONLINE, Status.DEGRADED}
-    return Health(status, summary, trouble.text if trouble and not is_heard else "", now, evidence.heard_at, **figures)
+    state = closed_by(evidence, now) or NodeState(status.value)
+    trouble = "" if is_heard or evidence.present_trouble is None else evidence.present_trouble.text
+    if state in _DECIDED:
+        status, summary = _DECIDED[state]
+    return Health(state, status, is_heard, summary, trouble, now, evidence.heard_at, **figures)
 
 
-def _status(
-    heard_at: datetime | None, trouble: Trouble | None, now: datetime, complaints: list[str]
-) -> tuple[Status, str]:
-    """``trouble`` is of after the node was heard."""
+def _reach(evidence: Evidence, now: datetime) -> tuple[Status, str]:
+    """Whether the node is heard, and by whom; what was measured of it is left aside."""
+    heard_at, trouble = evidence.heard_at, evidence.present_trouble
     if trouble and (refusal := trouble.refusal):
         return refusal, _TOO_FAR_APART if trouble.code == "protocol_unsupported" else _REFUSED[refusal]
     if heard_at is None:
@@ -199,16 +240,19 @@ def _status(
         return Status.OFFLINE, f"Not heard for {_words(quiet)}; it gets no new work."
     if quiet > timedelta(seconds=STALE_SECONDS):
         return Status.STALE, f"Its heartbeats are overdue: last heard {_words(quiet)} ago."
-    if complaints:
-        text = "; ".join(complaints)
-        return Status.DEGRADED, f"{text[0].upper()}{text[1:]}."
     return Status.ONLINE, "It is heard, and within its thresholds."
 
 
 _REFUSED: Final = {
     Status.MISMATCH: "Another machine answers under this node's address or name.",
-    Status.UNAUTHORIZED: "unauthorized: hub and node do not accept each other's credentials.",
+    Status.UNAUTHORIZED: "Hub and node do not accept each other's credentials.",
 }
+
+_DECIDED: Final = {
+    NodeState.REVOKED: (Status.UNAUTHORIZED, "It was revoked, and is not let in."),
+    NodeState.DISABLED: (Status.OFFLINE, "It is disabled, and gets no new work."),
+}
+"""What comes before all that is heard of a node."""
 
 
 _TOO_FAR_APART: Final = "Hub and node are too far apart in their versions."

@@ -9,6 +9,8 @@ from django.db.models import Q
 from nodes.contract.ids import new_id
 from nodes.contract.limits import SILENT_SECONDS
 
+from .health import NodeState
+
 
 class Node(models.Model):
     """A machine that executes runs. Certificates bind to ``id`` and ``generation``; people use the slug.
@@ -67,8 +69,21 @@ class Node(models.Model):
     def is_local(self) -> bool:
         return self.slug == self.LOCAL
 
+    @property
+    def decided(self) -> NodeState | None:
+        """What operators decided of it; None if it may work."""
+        if self.revoked_at:
+            return NodeState.REVOKED
+        if not self.is_enabled:
+            return NodeState.DISABLED
+        if self.is_cordoned:
+            return NodeState.DRAINING if self.is_draining else NodeState.CORDONED
+        return None
+
     def is_silent(self, now: datetime) -> bool:
-        """Unheard for longer than ``SILENT_SECONDS``: it gets no new work.
+        """Unheard for longer than ``SILENT_SECONDS``, so that what is known of its runs may be old.
+
+        Whether it gets work, and how it is, ``nodes.evidence`` says.
 
         What was heard in the future, by a clock of the hub's that went back since, shows nothing of now either.
         """

@@ -2,16 +2,18 @@
 
 from typing import Any
 
-from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agenthub_site.accounts.rest import In
 
-from .health import Level, Status
+from .health import Level, NodeState, Status
 from .models import Node
 
 _STATUSES = [status.value for status in Status]
+_STATES = [state.value for state in NodeState]
+_STATE_HELP = "How it is, in one word: its `health`, unless it is revoked, disabled, draining or cordoned."
+_HEALTH_HELP = "A revoked node is `unauthorized`, a disabled one `offline`, whatever is heard of it."
 
 
 class RuntimeOut(serializers.Serializer[dict[str, object]]):
@@ -21,28 +23,27 @@ class RuntimeOut(serializers.Serializer[dict[str, object]]):
     logged_in = serializers.BooleanField()
 
 
-class NodeOut(serializers.ModelSerializer[Node]):
+class _Judged(serializers.ModelSerializer[Node]):
     """With ``health`` in its context: the health of each node, by id."""
 
-    state = serializers.SerializerMethodField()
-    health = serializers.SerializerMethodField()
+    state = serializers.SerializerMethodField(help_text=_STATE_HELP)
+    health = serializers.SerializerMethodField(help_text=_HEALTH_HELP)
+
+    @extend_schema_field(serializers.ChoiceField(choices=_STATES))
+    def get_state(self, node: Node) -> str:
+        return str(self.context["health"][node.pk].state)
+
+    @extend_schema_field(serializers.ChoiceField(choices=_STATUSES))
+    def get_health(self, node: Node) -> str:
+        return str(self.context["health"][node.pk].status)
+
+
+class NodeOut(_Judged):
     runtimes = RuntimeOut(many=True)
 
     class Meta:
         model = Node
         fields: tuple[str, ...] = ("id", "slug", "name", "state", "health", "runtimes")
-
-    def get_state(self, node: Node) -> str:
-        """``online``, ``silent`` (it gets no new work), ``disabled``, or ``revoked`` until it is let in again."""
-        if node.revoked_at:
-            return "revoked"
-        if not node.is_enabled:
-            return "disabled"
-        return "silent" if node.is_silent(timezone.now()) else "online"
-
-    @extend_schema_field(serializers.ChoiceField(choices=_STATUSES))
-    def get_health(self, node: Node) -> str:
-        return str(self.context["health"][node.pk].status)
 
 
 class NodeDetailsOut(NodeOut):
@@ -72,7 +73,8 @@ class FigureOut(serializers.Serializer[Any]):
 class HealthOut(serializers.Serializer[Any]):
     """``failure_rate`` is a share of 1, ``disk_pct`` what is used of the worktree root's disk."""
 
-    status = serializers.ChoiceField(choices=_STATUSES)
+    state = serializers.ChoiceField(choices=_STATES, help_text=_STATE_HELP.replace("`health`", "`status`"))
+    status = serializers.ChoiceField(choices=_STATUSES, help_text=_HEALTH_HELP)
     reason = serializers.CharField(help_text="In words.")
     checked_at = serializers.DateTimeField()
     heard_at = serializers.DateTimeField(allow_null=True, help_text="Until when the evidence goes.")
@@ -125,24 +127,25 @@ class NewNodeIn(NodeIn):
     id = serializers.CharField(max_length=128)
 
 
-class RegisteredNodeOut(serializers.ModelSerializer[Node]):
+class RegisteredNodeOut(_Judged):
     id = serializers.CharField(source="slug")
     uuid = serializers.UUIDField(source="pk", help_text="As in /api/v1/nodes/{id}/.")
     grpc_target = serializers.SerializerMethodField(help_text="Null where the node dials the hub.")
-    live_runs = serializers.IntegerField()
-    health = serializers.SerializerMethodField()
+    live_runs = serializers.SerializerMethodField(
+        help_text="Runs that the node holds; those that wait for it are not among them."
+    )
 
     class Meta:
         model = Node
         fields = (
             "id", "uuid", "name", "direction", "is_joined", "grpc_target", "tls_server_name", "default_worktree_root",
-            "labels", "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "health", "version",
-            "connected_at", "last_heard_at", "created_at",
+            "labels", "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "state", "health",
+            "version", "connected_at", "last_heard_at", "created_at",
         )  # fmt: skip
 
     def get_grpc_target(self, node: Node) -> str | None:
         return node.grpc_target or None
 
-    @extend_schema_field(serializers.ChoiceField(choices=_STATUSES))
-    def get_health(self, node: Node) -> str:
-        return str(self.context["health"][node.pk].status)
+    def get_live_runs(self, node: Node) -> int:
+        live: int = self.context["live_runs"].get(node.pk, 0)
+        return live

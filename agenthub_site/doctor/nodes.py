@@ -99,7 +99,8 @@ def _of_health(what: str, node: Json, health: Json, details: Json) -> Finding:
         return _never_heard(what, node, away, details.get("join_token_expires_at"))
     if status in (Status.MISMATCH, Status.UNAUTHORIZED):
         fix = away if node["direction"] == "dial" else _REJOIN.format(node=node["id"])
-        return problem(what, f"{status}: {reason}", fix, f"node_{status}")
+        said = reason if status in reason else f"{status}: {reason}"
+        return problem(what, said, fix, f"node_{status}")
     say = warning if status == Status.STALE else problem
     return say(what, f"target unavailable, {status}: {reason}", away, f"node_{status}")
 

@@ -1,7 +1,7 @@
 """What people fill in. Forms check shapes; whether something is allowed and makes sense, the services decide."""
 
 import shlex
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django import forms
@@ -15,6 +15,7 @@ from agents.models import Agent, Run, VisibleQuerySet
 from agents.states import LIVE, State
 from nodes.contract.errors import NotFound
 from nodes.contract.limits import NODE_GONE_SECONDS, PROMPT_BYTES, STOP_AFTER_LEAST_SECONDS
+from nodes.evidence import health_of
 from nodes.models import Node
 from nodes.queries import visible_nodes
 from nodes.runtimes.presets import PRESETS
@@ -180,12 +181,12 @@ class AgentForm(StyledForm):
         self.fields["node"].queryset = nodes  # type: ignore[attr-defined]
         if agent is None:
             self.initial.setdefault("node", nodes.first())
-        now = timezone.now()
+        states = {pk: health.state for pk, health in health_of(nodes, timezone.now()).items()}
         self.fields["node"].label_from_instance = (  # type: ignore[attr-defined]
-            lambda node: f"{'Main Node (local)' if node.is_local else node.slug} · {_is_how(node, now)}"
+            lambda node: f"{'Main Node (local)' if node.is_local else node.slug} · {states.get(node.pk, 'new')}"
         )
-        known = [(preset.name, preset.title) for preset in PRESETS.values()]
-        self.fields["preset"].choices = [("", "Another agent: give its command"), *known]  # type: ignore[attr-defined]
+        presets = [(preset.name, preset.title) for preset in PRESETS.values()]
+        self.fields["preset"].choices = [("", "Another agent: give its command"), *presets]  # type: ignore[attr-defined]
         if agent:
             del self.fields["project"]
 
@@ -204,12 +205,6 @@ class AgentForm(StyledForm):
         if values["node"]:
             values |= {"pool": "", "node_labels": {}}
         return {**values, "preset": ""} if values["runtime"] == Agent.Runtime.COMMAND else values
-
-
-def _is_how(node: Node, now: datetime) -> str:
-    if node.is_silent(now):
-        return "offline"
-    return "cordoned" if node.is_cordoned else "online"
 
 
 class RunFilter(StyledForm):

@@ -1,7 +1,6 @@
 """A node as the page shows it: its health in words, and what can run there and what is missing."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from math import isfinite
 from typing import Any, Final
 
@@ -9,6 +8,7 @@ from django.utils.functional import cached_property
 
 from agents.models import Agent
 from nodes import health as judged
+from nodes.health import NodeState
 from nodes.models import Node
 from nodes.runtimes.presets import PRESETS
 
@@ -49,6 +49,24 @@ class Figure:
     how: str
 
 
+_WORKS: Final = {NodeState.ONLINE, NodeState.DEGRADED}
+_WORDS: Final = {NodeState.UNKNOWN: "never connected"}
+_COLOURS: Final = {
+    NodeState.REVOKED: "secondary", NodeState.DISABLED: "secondary", NodeState.DRAINING: "yellow",
+    NodeState.CORDONED: "yellow",
+    NodeState.UNKNOWN: "secondary", NodeState.ONLINE: "green", NodeState.DEGRADED: "yellow", NodeState.OFFLINE: "red",
+    NodeState.STALE: "yellow", NodeState.MISMATCH: "red", NodeState.UNAUTHORIZED: "red",
+}  # fmt: skip
+_MEANS: Final = {
+    NodeState.REVOKED: "It is not let in. A root operator can let it join again.",
+    NodeState.DISABLED: "It gets no new runs. A root operator can enable it in the admin.",
+    NodeState.DRAINING: "It takes no new runs; those on it have not all ended.",
+    NodeState.CORDONED: "It takes no new runs until a root operator uncordons it.",
+    NodeState.UNKNOWN: "It has not said hello yet. Start its node server there.",
+    NodeState.ONLINE: "It takes new runs.",
+    NodeState.OFFLINE: "It gets no new runs; queued ones wait for it. See whether machine and node server are up.",
+}
+"""What to do about it. Of the other states the health's own summary says what is the matter."""
 _HOW: Final = {
     "latency_ms": "Median round trip over the link in the last minute, by the hub's clock.",
     "failure_rate": "Dials that made no link and links that broke, of all attempts in 15 minutes.",
@@ -59,57 +77,33 @@ _HOW: Final = {
 
 
 class Machine:
-    def __init__(self, node: Node, now: datetime, known: judged.Health | None = None) -> None:
+    """``live_runs`` are all that the node holds; ``seen_runs`` those that the reader may see."""
+
+    def __init__(self, node: Node, known: judged.Health, *, live_runs: int = 0, seen_runs: int = 0) -> None:
         self.node = node
-        self._now = now
+        self.live_runs = live_runs
+        self.seen_runs = seen_runs
         self._known = known
 
     @cached_property
     def health(self) -> Health:
-        node = self.node
-        if node.revoked_at:
-            return Health("revoked", "secondary", "It is not let in. A root operator can let it join again.")
-        if not node.is_enabled:
-            return Health("disabled", "secondary", "It gets no new runs. A root operator can enable it in the admin.")
-        if self._known and self._known.status in {judged.Status.MISMATCH, judged.Status.UNAUTHORIZED}:
-            return Health(self._known.status.value, "red", self._known.summary)
-        if node.last_heard_at is None:
-            return Health("never connected", "secondary", "It has not said hello yet. Start its node server there.")
-        if node.is_silent(self._now):
-            return Health(
-                "offline",
-                "red",
-                "It gets no new runs; queued ones wait for it. See whether the machine and its node server are up.",
-            )
-        if node.is_draining and self.live_runs:
-            return Health("draining", "yellow", "It takes no new runs; those on it have not all ended.")
-        if node.is_draining:
+        """The node's state; for one that works or empties itself also how full it is."""
+        state = self._known.state
+        if state == NodeState.DRAINING and not self.live_runs:
             return Health("drained", "secondary", "No run is left on it; it takes none until it is uncordoned.")
-        if node.is_cordoned:
-            return Health("cordoned", "yellow", "It takes no new runs until a root operator uncordons it.")
-        if self._known and self._known.status == judged.Status.STALE:
-            return Health("stale", "yellow", self._known.summary)
-        if self.disk_free is not None and self.disk_free < LITTLE_DISK_BYTES:
-            return Health("online", "yellow", "Its disk is nearly full: runs stop when it is. Make room there.")
-        if self._known and self._known.status == judged.Status.DEGRADED:
-            return Health("degraded", "yellow", self._known.summary)
-        if self.live_runs >= self.takes:
+        if state in _WORKS and self.disk_free is not None and self.disk_free < LITTLE_DISK_BYTES:
+            return Health(state.value, "yellow", "Its disk is nearly full: runs stop when it is. Make room there.")
+        if state == NodeState.ONLINE and self.live_runs >= self.takes:
             return Health("full", "yellow", "All its places are taken; queued runs wait for one.")
-        return Health("online", "green", "It takes new runs.")
-
-    @property
-    def live_runs(self) -> int:
-        number: int = getattr(self.node, "live_runs", 0)
-        return number
+        return Health(_WORDS.get(state, state.value), _COLOURS[state], _MEANS.get(state, self._known.summary))
 
     @property
     def trouble(self) -> str:
         """What went wrong last on the way to it, with its address: for root operators."""
-        return self._known.trouble if self._known else ""
+        return self._known.trouble
 
     @cached_property
     def figures(self) -> list[Figure]:
-        known = self._known.figures if self._known else {}
         return [
             Figure(
                 name=threshold.words.capitalize(),
@@ -119,7 +113,7 @@ class Machine:
                 critical=_limit(threshold, threshold.critical),
                 how=_HOW[name],
             )
-            for name, (figure, threshold) in known.items()
+            for name, (figure, threshold) in self._known.figures.items()
         ]
 
     @property

@@ -1,13 +1,14 @@
 """The pages of nodes: how each is, and what a root operator does with it."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Final
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -17,7 +18,8 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
 from agents.models import Agent, Run
-from agents.states import LIVE, ON_NODE
+from agents.queries import count_on_nodes, live_runs_of_nodes
+from agents.states import LIVE
 from nodes.connection import try_connection
 from nodes.contract.errors import HubError
 from nodes.doors import hub_url, join_command, reach_warning
@@ -30,11 +32,10 @@ from nodes.services import cordon_node, drain_node, uncordon_node
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import JoinForm
 from .machines import Machine
-from .rows import run_rows
+from .rows import run_rows, with_live_runs
 
 PAGE_SIZE: Final = 60
 MOST_SHOWN: Final = 50
-_ON_NODE: Final = Count("runs", filter=Q(runs__state__in=ON_NODE))
 form_page = require_http_methods(["GET", "POST"])
 
 
@@ -42,37 +43,41 @@ form_page = require_http_methods(["GET", "POST"])
 @page
 def nodes(request: PageRequest) -> HttpResponse:
     """A page of them; ``?find=`` narrows by id or name, and by pool for those who see it."""
-    now, find = timezone.now(), request.GET.get("find", "").replace("\x00", "").strip()[:128]
-    found = _shown_to(request.actor).order_by("slug")
+    find = request.GET.get("find", "").replace("\x00", "").strip()[:128]
+    found = visible_nodes(request.actor).order_by("slug")
     if find:
         in_pool = Q(pool__icontains=find) if request.actor.sees_all else Q()
         found = found.filter(Q(slug__icontains=find) | Q(name__icontains=find) | in_pool)
     part = Paginator(found, PAGE_SIZE).get_page(request.GET.get("page"))
-    health = health_of(part, now)
-    context = {"machines": [Machine(node, now, health[node.pk]) for node in part], "part": part, "find": find}
+    context = {"machines": _machines(request.actor, part), "part": part, "find": find}
     return render(request, "pages/nodes/cards.html" if request.htmx else "pages/nodes/list.html", context)
 
 
-def _shown_to(actor: Actor) -> QuerySet[Node]:
-    """With all ``live_runs``, by which the health is judged, and the ``seen_runs`` among them."""
-    seen = Q() if actor.sees_all else Q(runs__project_id__in=actor.project_ids)
-    counted = Count("runs", filter=Q(runs__state__in=ON_NODE) & seen)
-    return visible_nodes(actor).annotate(live_runs=_ON_NODE, seen_runs=counted)
+def _machines(actor: Actor, nodes: Iterable[Node]) -> list[Machine]:
+    """Each with all its live runs, and how many of them the actor may see. Two queries."""
+    shown = list(nodes)
+    health, live = health_of(shown, timezone.now()), live_runs_of_nodes(node.pk for node in shown)
+    machines = []
+    for node in shown:
+        held = live.get(node.pk, Counter())
+        seen = held.total() if actor.sees_all else sum(held[project_id] for project_id in actor.project_ids)
+        machines.append(Machine(node, health[node.pk], live_runs=held.total(), seen_runs=seen))
+    return machines
 
 
 def _find(request: PageRequest, node_id: UUID) -> Node:
-    return get_object_or_404(_shown_to(request.actor), pk=node_id)
+    return get_object_or_404(visible_nodes(request.actor), pk=node_id)
 
 
 @require_GET
 @page
 def node(request: PageRequest, node_id: UUID) -> HttpResponse:
     """A node's page; with htmx only what changes by itself. Agents and runs are those that the reader may see."""
-    found, now = _find(request, node_id), timezone.now()
+    found = _find(request, node_id)
     agents = Agent.objects.visible_to(request.actor).filter(node=found, archived_at=None)
     context = {
-        "machine": Machine(found, now, health_of([found], now)[found.pk]),
-        "agents": agents.select_related("project", "node").annotate(live_runs=_ON_NODE)[:MOST_SHOWN],
+        "machine": _machines(request.actor, [found])[0],
+        "agents": with_live_runs(agents.select_related("project", "node")[:MOST_SHOWN], "agent"),
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(node=found, state__in=LIVE))[:MOST_SHOWN],
     }
     return render(request, "pages/nodes/node_part.html" if request.htmx else "pages/nodes/node.html", context)
@@ -119,7 +124,8 @@ def revoke(request: PageRequest, node_id: UUID) -> HttpResponse:
     found = _find(request, node_id)
     require(request.actor, Can.MANAGE_NODES)
     if request.method == "GET":
-        return render(request, "pages/nodes/revoke.html", {"node": found})
+        live = count_on_nodes([found.pk]).get(found.pk, 0)
+        return render(request, "pages/nodes/revoke.html", {"node": found, "live_runs": live})
     try:
         revoke_node(found, by=request.actor)
     except HubError as error:

@@ -1,9 +1,13 @@
-"""Runs as a list shows them."""
+"""Rows as lists show them."""
+
+from collections.abc import Iterable
+from typing import Any, Literal
 
 from django.db.models import F
 from django.db.models.functions import Left
 
 from agents.models import Run, VisibleQuerySet
+from agents.queries import count_live_runs
 
 
 def run_rows(runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
@@ -15,3 +19,11 @@ def run_rows(runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
         additions=F("diff__additions"),
         deletions=F("diff__deletions"),
     )
+
+
+def with_live_runs(things: Iterable[Any], kind: Literal["agent", "project"]) -> list[Any]:
+    """Agents or projects, each with the number of its ``live_runs``."""
+    rows, live = list(things), count_live_runs(kind)
+    for row in rows:
+        row.live_runs = live[row.pk]
+    return rows

@@ -16,7 +16,6 @@ from agents.models import Agent, Approval, Run, VisibleQuerySet
 from agents.services.agents import archive_agent, create_agent, edit_agent
 from agents.services.approvals import decide_approval
 from agents.services.runs import cancel_run, start_run
-from agents.states import ON_NODE
 from nodes.contract.errors import HubError
 
 from . import words
@@ -24,7 +23,7 @@ from .context import open_approvals
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm
 from .questions import Card
-from .rows import run_rows
+from .rows import run_rows, with_live_runs
 
 PAGE_SIZE = 50
 RECENT = 10
@@ -172,12 +171,8 @@ def badge(request: PageRequest) -> HttpResponse:
 @page
 def agents(request: PageRequest) -> HttpResponse:
     seen = Agent.objects.visible_to(request.actor).filter(archived_at=None).select_related("project", "node")
-    live = Count("runs", filter=Q(runs__state__in=ON_NODE))
-    return render(
-        request,
-        "pages/agents/list.html",
-        {"agents": seen.annotate(live_runs=live).order_by("project__slug", "name"), "may_create": _may_create(request)},
-    )
+    rows = with_live_runs(seen.order_by("project__slug", "name"), "agent")
+    return render(request, "pages/agents/list.html", {"agents": rows, "may_create": _may_create(request)})
 
 
 def _may_create(request: PageRequest) -> bool:
@@ -254,9 +249,8 @@ def projects(request: PageRequest) -> HttpResponse:
     seen = Project.objects.visible_to(request.actor).annotate(
         agent_count=Count("agents", filter=Q(agents__archived_at=None), distinct=True),
         member_count=Count("memberships", distinct=True),
-        live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE), distinct=True),
     )
-    context = {"projects": seen, "may_create": may(request.actor, Can.CREATE_PROJECT)}
+    context = {"projects": with_live_runs(seen, "project"), "may_create": may(request.actor, Can.CREATE_PROJECT)}
     return render(request, "pages/projects/list.html", context)
 
 
@@ -290,7 +284,7 @@ def _project_page(request: PageRequest, found: Project, members: MemberForm) -> 
     agents_here = found.agents.filter(archived_at=None).select_related("node")
     context = {
         "project": found,
-        "agents": agents_here.annotate(live_runs=Count("runs", filter=Q(runs__state__in=ON_NODE))),
+        "agents": with_live_runs(agents_here, "agent"),
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
         "member_form": members,
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),

@@ -1,14 +1,14 @@
 """Hands queued runs to nodes: what ``placement`` decides is held against the locked rows, then written in bulk."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Count, Exists, OuterRef, Q, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from pydantic import ValidationError
 
 from agenthub_site.accounts.actors import SYSTEM
@@ -18,26 +18,28 @@ from nodes.contract.commands import RuntimeSpec, StartRun, Workspace
 from nodes.contract.errors import Invalid
 from nodes.contract.events import RunFailed
 from nodes.contract.reasons import Reason
+from nodes.evidence import why_closed
 from nodes.models import Node
 from nodes.queries import registered_nodes
 
 from ..models import Agent, Run
-from ..placement import Closed, NodeView, Wait, Waiting, fits, place
-from ..states import ON_NODE, State
+from ..placement import NodeView, Wait, Waiting, fits, place
+from ..queries import live_runs_of_nodes
+from ..states import State
 from .events import append_event
 from .moves import lock_run, move_run
 
 _MOST_DEMANDS: Final = 1_000
 _LOOKED_AT: Final = (
     "slug", "pool", "labels", "capacity", "facts", "runtimes", "is_enabled", "is_cordoned", "is_draining",
-    "last_heard_at",
+    "revoked_at", "last_heard_at", "measured", "vitals", "duplicate_at",
 )  # fmt: skip
 
 
 def view_nodes(now: datetime) -> list[NodeView]:
     """Every registered node as placing sees it. Two queries."""
     nodes = list(registered_nodes().only(*_LOOKED_AT).order_by())
-    live = _live_runs()
+    live = live_runs_of_nodes()
     return [_view(node, live.get(node.pk, {}), now) for node in nodes]
 
 
@@ -74,7 +76,7 @@ def find_place(agent: Agent, run_id: UUID, now: datetime) -> Node | Wait:
             return decision
         node_id = decision
     node = lock_node(node_id)
-    view = _view(node, _live_runs([node_id]).get(node_id, {}), now)
+    view = _view(node, live_runs_of_nodes([node_id]).get(node_id, {}), now)
     decision = place([new], [view])[run_id]
     if isinstance(decision, Wait):
         return decision
@@ -99,7 +101,7 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     """How many were placed, and what is wrong with those that never can be."""
     locked = Node.objects.select_for_update(no_key=True).filter(pk__in=set(chosen.values())).order_by("pk")
     nodes = list(locked)
-    live = _live_runs([node.pk for node in nodes])
+    live = live_runs_of_nodes(node.pk for node in nodes)
     views = {node.pk: _view(node, live.get(node.pk, {}), now) for node in nodes}
     taken: Counter[UUID] = Counter()
     placed: list[tuple[Run, StartRun]] = []
@@ -184,15 +186,6 @@ def _is_waited_for(view: NodeView) -> bool:
     return any(fits(agent.demand, view) for agent in waiting.filter(pool__in=("", view.pool))[:_MOST_DEMANDS])
 
 
-def _live_runs(nodes: Iterable[UUID] | None = None) -> dict[UUID, dict[UUID, int]]:
-    """How many runs of each project each node has."""
-    held = Run.objects.filter(Q(node__in=list(nodes)) if nodes is not None else Q(), state__in=ON_NODE, ended_at=None)
-    live: dict[UUID, dict[UUID, int]] = defaultdict(dict)
-    for node_id, project_id, number in held.order_by().values_list("node", "project").annotate(number=Count("pk")):
-        live[node_id][project_id] = number
-    return live
-
-
 def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
     return NodeView(
         id=node.pk,
@@ -200,20 +193,10 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
         capacity=min(node.capacity, node.facts.get("capacity") or node.capacity),  # ours, and what it says of itself
         pool=node.pool,
         labels=frozenset(node.labels.items()),
-        closed=_why_closed(node, now),
+        closed=why_closed(node, now),
         lacks=frozenset(told["preset"] for told in node.runtimes if not (told["found"] and told["logged_in"])),
         live=live,
     )
-
-
-def _why_closed(node: Node, now: datetime) -> Closed | None:
-    if not node.is_enabled:
-        return Closed.DISABLED
-    if node.is_silent(now):
-        return Closed.OFFLINE
-    if node.is_cordoned:
-        return Closed.DRAINING if node.is_draining else Closed.CORDONED
-    return None
 
 
 def start_command(run: Run) -> StartRun:

@@ -10,11 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.placement import Closed, Demand, NodeView, Wait, Waiting, fits, place
+from agents.placement import Demand, NodeView, Wait, Waiting, fits, place
 from nodes.contract.reasons import Reason
+from nodes.health import NodeState
 
 PROJECTS = [UUID(int=number) for number in range(1, 6)]
 LABELS = [("gpu", "yes"), ("arch", "arm64"), ("disk", "fast")]
+CLOSED = [
+    NodeState.OFFLINE,
+    NodeState.UNKNOWN,
+    NodeState.REVOKED,
+    NodeState.DISABLED,
+    NodeState.CORDONED,
+    NodeState.DRAINING,
+]
 any_case = settings(deadline=None, max_examples=60)
 
 
@@ -35,7 +44,7 @@ def node_views(draw: st.DrawFn) -> list[NodeView]:
             capacity=draw(st.integers(0, 4)),
             pool=draw(pools),
             labels=draw(labels),
-            closed=draw(st.none() | st.none() | st.sampled_from(list(Closed))),
+            closed=draw(st.none() | st.none() | st.sampled_from(CLOSED)),
             lacks=draw(st.sampled_from([frozenset(), frozenset({"codex"})])),
             live=draw(st.dictionaries(st.sampled_from(PROJECTS), st.integers(1, 2), max_size=2)),
         )
@@ -239,24 +248,24 @@ def test_who_comes_after_the_limit_waits_for_its_turn() -> None:
         (Demand(pool="gpu"), pool_of(0), Reason.CAPACITY, "gpu-01 is full"),
         (
             Demand(pool="gpu"),
-            pool_of(1, 1, closed=Closed.OFFLINE),
+            pool_of(1, 1, closed=NodeState.OFFLINE),
             Reason.NODE_OFFLINE,
             "all 2 nodes of pool gpu are offline",
         ),
-        (Demand(node=node_id(1)), pool_of(1, closed=Closed.OFFLINE), Reason.NODE_OFFLINE, "gpu-01 is offline"),
-        (Demand(node=node_id(1)), pool_of(1, closed=Closed.DISABLED), Reason.NODE_OFFLINE, "gpu-01 is disabled"),
-        (Demand(node=node_id(1)), pool_of(1, closed=Closed.DRAINING), Reason.NODE_CORDONED, "gpu-01 is draining"),
-        (Demand(node=node_id(1)), pool_of(1, closed=Closed.CORDONED), Reason.NODE_CORDONED, "gpu-01 is cordoned"),
+        (Demand(node=node_id(1)), pool_of(1, closed=NodeState.OFFLINE), Reason.NODE_OFFLINE, "gpu-01 is offline"),
+        (Demand(node=node_id(1)), pool_of(1, closed=NodeState.DISABLED), Reason.NODE_OFFLINE, "gpu-01 is disabled"),
+        (Demand(node=node_id(1)), pool_of(1, closed=NodeState.DRAINING), Reason.NODE_CORDONED, "gpu-01 is draining"),
+        (Demand(node=node_id(1)), pool_of(1, closed=NodeState.CORDONED), Reason.NODE_CORDONED, "gpu-01 is cordoned"),
         (Demand(node=node_id(9)), pool_of(1), Reason.NODE_OFFLINE, "it is no longer registered"),
         (
             Demand(pool="gpu"),
-            [*pool_of(0), replace(pool_of(1, 1)[1], closed=Closed.CORDONED)],
+            [*pool_of(0), replace(pool_of(1, 1)[1], closed=NodeState.CORDONED)],
             Reason.CAPACITY,
             "gpu-01 is full, gpu-02 is cordoned",
         ),
         (
             Demand(pool="gpu"),
-            [*pool_of(0, 0, 0), replace(pool_of(1, 1, 1, 1)[3], closed=Closed.OFFLINE)],
+            [*pool_of(0, 0, 0), replace(pool_of(1, 1, 1, 1)[3], closed=NodeState.OFFLINE)],
             Reason.CAPACITY,
             "of 4 nodes of pool gpu 3 are full, 1 is offline",
         ),

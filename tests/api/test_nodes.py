@@ -16,11 +16,12 @@ def test_members_see_state_and_runtimes(as_bob: Api, project: Project, oslo: Nod
     nodes = {node["slug"]: node for node in as_bob.get(NODES).json()["results"]}
     assert {slug: node["state"] for slug, node in nodes.items()} == {
         "oslo": "online",
-        "lima": "silent",
+        "lima": "offline",
         "cairo": "disabled",
         "quito": "revoked",
     }
-    assert [nodes[slug]["health"] for slug in ("oslo", "lima", "cairo")] == ["online", "offline", "online"]
+    health = [nodes[slug]["health"] for slug in ("oslo", "lima", "cairo", "quito")]
+    assert health == ["online", "offline", "offline", "unauthorized"]
     assert nodes["oslo"]["runtimes"] == [{"preset": "scripted", "version": "1", "found": True, "logged_in": True}]
 
 

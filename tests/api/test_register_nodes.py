@@ -127,8 +127,8 @@ def test_health_of_a_new_node_invents_nothing(as_root: Api, node: dict[str, Any]
     assert health.pop("checked_at").endswith("Z")
     unmeasured = {"value": None, "level": "unknown"}
     assert health == {
-        "status": "unknown", "reason": "It has not said hello yet.", "heard_at": None, "latency_ms": unmeasured,
-        "failure_rate": unmeasured, "agent_start_s": unmeasured, "disk_pct": unmeasured,
+        "state": "unknown", "status": "unknown", "reason": "It has not said hello yet.", "heard_at": None,
+        "latency_ms": unmeasured, "failure_rate": unmeasured, "agent_start_s": unmeasured, "disk_pct": unmeasured,
         "clock_skew_s": unmeasured,
     }  # fmt: skip
 
@@ -180,11 +180,21 @@ def test_one_node_is_read_and_patched(as_root: Api, node: dict[str, Any]) -> Non
     url = f"{NODES}/node-01"
     assert as_root.get(url).json() == node
     changes = {"labels": {"gpu": "h100"}, "pool": "gpu", "capacity": 4, "is_enabled": False}
-    assert as_root.patch(url, changes).json() == node | changes
+    assert as_root.patch(url, changes).json() == node | changes | {"state": "disabled", "health": "offline"}
 
 
 def test_what_was_read_can_be_put_back_by_the_fields_that_may_change(as_root: Api, node: dict[str, Any]) -> None:
-    fixed = {"uuid", "is_joined", "live_runs", "health", "version", "connected_at", "last_heard_at", "created_at"}
+    fixed = {
+        "uuid",
+        "is_joined",
+        "live_runs",
+        "state",
+        "health",
+        "version",
+        "connected_at",
+        "last_heard_at",
+        "created_at",
+    }
     body = {name: value for name, value in node.items() if name not in fixed}
     assert as_root.put(f"{NODES}/node-01", body).json() == node
 

@@ -13,6 +13,7 @@ from agenthub_site.doctor.main import line_of
 from integrations.cli.client import Client
 from integrations.cli.render import short_id
 from integrations.cli.where import Where
+from nodes.health import Evidence, Trouble, judge
 
 from .small_hub import RUN, Json, SmallHub, event
 
@@ -63,6 +64,20 @@ def test_a_status_has_a_level_and_a_fix(case: Case, hub: SmallHub, status: str, 
         and "It is away." in found.message
         and fix in found.fix
     )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        ("unauthorized: the link was refused.", "Hub and node do not accept each other's credentials. unauthorized: "),
+        ("The certificate expired.", "unauthorized: Hub and node do not accept each other's credentials. The cert"),
+    ],
+)
+def test_the_word_unauthorized_is_said_once(case: Case, hub: SmallHub, trouble: str, words: str) -> None:
+    now = datetime.now(UTC)
+    add_node(hub, "unauthorized", judge(Evidence(trouble=Trouble("link_refused", trouble, now)), now).reason)
+    said = codes(nodes.check_nodes(case))["node_unauthorized"].message
+    assert said.startswith(words) and said.count("unauthorized") == 1
 
 
 def test_a_node_that_is_well_is_no_finding_but_ok(case: Case, hub: SmallHub) -> None:

@@ -118,7 +118,8 @@ def test_addresses_and_paths_are_for_root(web: Client, as_root: Client, project:
 def test_a_refused_node_says_so(web: Client, project: Project) -> None:
     trouble = {"code": "link_refused", "cause": "", "text": "no", "at": timezone.now().isoformat()}
     make_node("gpu", last_heard_at=timezone.now() - timedelta(minutes=1), measured={"trouble": trouble})
-    assert "unauthorized: hub and node do not accept" in text(web.get("/nodes/"))
+    page = text(web.get("/nodes/"))
+    assert "</span>unauthorized</span>" in page and "Hub and node do not accept" in page
 
 
 def test_a_node_is_found_by_its_id_and_not_by_who_may_not_see_it(
