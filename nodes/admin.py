@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
@@ -16,12 +16,11 @@ from unfold.decorators import action, display
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.hub_admin import HubAdmin
-from nodes.contract.errors import Invalid
 
 from .connection import try_connection
 from .evidence import health_of
 from .models import Node
-from .services import check_node, cordon_node, drain_node, edit_node, register_node, uncordon_node
+from .services import cordon_node, drain_node, edit_node, register_node, uncordon_node
 
 _EDITABLE = (
     "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels", "pool", "capacity",
@@ -52,30 +51,9 @@ _COLOURS = {
 }  # fmt: skip
 
 
-class NodeForm(ModelForm):  # type: ignore[type-arg]  # the admin makes subclasses of it, which have no arguments
-    """Says beside each field what the service would refuse, and keeps what was typed."""
-
-    def _post_clean(self) -> None:
-        super()._post_clean()  # type: ignore[misc]
-        node: Node = self.instance
-        is_new = node._state.adding
-        names = set(self.fields) | {"id"} if is_new else set(self.changed_data)
-        if "direction" in names:
-            names |= {"grpc_target"}
-            if node.direction == Node.Direction.TUNNEL and "grpc_target" not in self.changed_data:
-                node.grpc_target = ""
-        try:
-            check_node(node, names)
-        except Invalid as error:
-            for name, why in error.data["fields"].items():
-                field = "slug" if name == "id" else name
-                if field not in self.errors:
-                    self.add_error(field, why)
-
-
 @admin.register(Node)
 class NodeAdmin(HubAdmin):
-    form = NodeForm
+    field_names: ClassVar = {"id": "slug"}
     list_display = ("slug", "name", "state", "direction", "pool", "version", "capacity", "last_heard_at")
     list_filter = ("is_enabled", "is_cordoned", "direction", "pool")
     search_fields = ("slug", "name")
@@ -111,14 +89,7 @@ class NodeAdmin(HubAdmin):
 
     @display(label=_COLOURS)  # type: ignore[untyped-decorator]
     def state(self, node: Node) -> str:
-        if node.revoked_at:
-            return "revoked"
-        if not node.is_enabled:
-            return "disabled"
-        status = str(self._health(node).status)
-        if node.is_cordoned and status in {"online", "degraded"}:
-            return "draining" if node.is_draining else "cordoned"
-        return status
+        return str(self._health(node).state)
 
     def reason(self, node: Node) -> str:
         return str(self._health(node).reason)

@@ -1,10 +1,13 @@
 """The base of every page of the registry: for root operators, through the services, nothing deleted."""
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-from django.contrib import messages
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
 from django.db.models import Model
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin
 
 from nodes.contract.errors import HubError
@@ -14,8 +17,14 @@ from .authentication import request_actor
 
 
 class HubAdmin(ModelAdmin):  # type: ignore[misc]
-    """Seen by root operators alone. What a service refuses is said above the form, and nothing is saved."""
+    """Seen by root operators alone.
 
+    What a service refuses is said in the form, beside the field it is about; what was typed stays, and nothing is
+    saved.
+    """
+
+    field_names: ClassVar[dict[str, str]] = {}
+    """A service's name of a field to the form's, where they differ."""
     show_full_result_count = False
     list_per_page = 50
     list_filter_submit = True
@@ -48,10 +57,41 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
     ) -> HttpResponse:
         try:
             response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
-        except HubError as refusal:
-            self.message_user(request, refusal.text, messages.ERROR)
-            return HttpResponseRedirect(request.get_full_path())
+        except HubError as refusal:  # with what was written undone
+            if _refusal_of(request):
+                raise
+            request.META[_REFUSAL] = refusal
+            response = super().changeform_view(request, object_id, form_url, extra_context)
         return response
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        refusal = _refusal_of(request)
+        return _with_refusal(form, refusal, self.field_names) if refusal else form
+
+
+_REFUSAL: Final = "agenthub.refusal"
+
+
+def _refusal_of(request: HttpRequest) -> HubError | None:
+    """Why the request could not be done, when it is answered by its own form."""
+    refusal: HubError | None = request.META.get(_REFUSAL)
+    return refusal
+
+
+def _with_refusal(form: type[ModelForm[Any]], refusal: HubError, names: Mapping[str, str]) -> type[ModelForm[Any]]:
+    """The same form, which finds itself what the service found."""
+
+    def full_clean(self: ModelForm[Any]) -> None:
+        form.full_clean(self)
+        problems = {names.get(name, name): why for name, why in (refusal.data.get("fields") or {}).items()}
+        here = {name: why for name, why in problems.items() if name in self.fields}
+        for name, why in here.items():
+            self.add_error(name, why)
+        if not here or len(here) < len(problems):
+            self.add_error(None, refusal.text)
+
+    return type(form.__name__, (form,), {"full_clean": full_clean})
 
 
 class ReadOnlyAdmin(HubAdmin):

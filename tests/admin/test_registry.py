@@ -301,6 +301,47 @@ def test_an_agent_that_does_not_fit_is_refused_with_the_reason(registry: Client,
     assert names() == []
 
 
+def test_what_was_typed_stays_when_it_is_refused(
+    registry: Client, project: Project, agent: Agent, alice: User, bob: User
+) -> None:
+    """For people, projects with their members, agents and nodes alike; and nothing is changed."""
+    root = User.objects.get(username="root")
+    held = project.memberships.get(user=alice)
+    forms: list[tuple[str, Any, dict[str, str], str, list[str]]] = [
+        ("accounts_user", root.pk, {"username": "root", "email": "typed@example.org", "is_active": "on"},
+         "at least one active root operator", ['value="typed@example.org"']),
+        ("accounts_project", project.pk, {"name": "Typed", "description": "Also typed.", "memberships-0-project":
+         str(project.pk), **members((str(held.pk), str(alice.pk), "viewer"), initial=1)},
+         "at least one owner", ['value="Typed"', "Also typed.", 'value="viewer" selected']),
+        ("agents_agent", agent.pk, {"name": "typed-name", "node": str(agent.node_id), "runtime": "acp", "command": "[]",
+         "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/typed", "approval_seconds": "600",
+         "lost_after_seconds": "60"}, "Choose a preset", ['value="typed-name"', 'value="/typed"']),
+        ("nodes_node", agent.node_id, {**NEW_NODE, "name": "Typed", "pool": "not a pool"},
+         "At most 64 of A-Z", ['value="Typed"', 'value="not a pool"']),
+    ]  # fmt: skip
+    for model, pk, form, why, typed in forms:
+        response = registry.post(url(model, "change", pk), form)
+        page = response.content.decode()
+        assert response.status_code == 200 and page.count(why) == 1, (model, why)
+        for words in typed:
+            assert words in page, (model, words)
+    agent.refresh_from_db()
+    project.refresh_from_db()
+    assert (agent.name, project.name, names()) == ("demo", "Harbour", [])
+
+
+def test_what_is_refused_is_said_beside_its_field(registry: Client, agent: Agent, project: Project) -> None:
+    form = {
+        "project": str(project.pk), "name": "typed", "node": str(agent.node_id), "runtime": "acp", "command": "[]",
+        "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay",
+        "approval_seconds": "600", "lost_after_seconds": "60",
+    }  # fmt: skip
+    response = registry.post(url("agents_agent", "add"), form)
+    assert set(response.context["adminform"].form.errors) == {"preset"} and names() == []
+    taken = registry.post(url("agents_agent", "add"), {**form, "preset": "scripted", "name": agent.name})
+    assert "an agent of that name" in str(taken.context["adminform"].form.non_field_errors())
+
+
 def test_tokens_are_revoked_and_show_no_secret(registry: Client, alice: User) -> None:
     secret = make_token(alice)
     token = Token.objects.get()
