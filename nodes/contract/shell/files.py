@@ -80,7 +80,7 @@ def reader(commands: Commands, run: Run) -> None:
         commands.touch(run, ActionKind.WRITE, named[-1])
         return
     if name in known.NO_PATHS:
-        is_tolerant = name in known.UNEXPANDED or (name in ("test", "[", "[[") and not {"-v", "-R"} & {*texts})
+        is_tolerant = name in known.UNEXPANDED or name in ("test", "[", "[[")
         commands.emit(run_as(run) if is_tolerant else run, ActionKind.READ, essence=commands.essence(run))
         return
     is_tree = name in known.TREES and (
@@ -102,8 +102,15 @@ def run_as(run: Run) -> Run:
 
 
 def dangerous(run: Run) -> bool:
-    """Whether a pager is given a command."""
-    return run.name in ("less", "more") and any(text.startswith("+") for text in run.texts[1:])
+    """Whether an argument is more than that: a pager's command, a variable that is evaluated, a clock that is set."""
+    texts = run.texts[1:]
+    if run.name in ("less", "more"):
+        return any(text.startswith("+") for text in texts)
+    if run.name in ("test", "[", "[["):
+        return "-v" in texts or "-R" in texts
+    if run.name == "date":
+        return any(not text.startswith(("-", "+")) for text in texts)
+    return run.name == "hostname" and bool(positional(run))
 
 
 def values_of(run: Run) -> list[Word]:

@@ -31,7 +31,7 @@ def git(commands: Commands, run: Run) -> None:
             is_grave |= not found or not run.words[at + 1].is_literal
             at += 2
         elif here in known.VALUES:
-            is_grave |= here not in ("--git-dir", "--work-tree")
+            is_grave = True
             at += 2
         elif here in known.FLAGS:
             at += 1
@@ -40,10 +40,13 @@ def git(commands: Commands, run: Run) -> None:
             commands.cwds = cwds
             return
         elif here.startswith("-"):
-            is_grave |= not here.startswith(("--git-dir=", "--work-tree="))
+            is_grave = True
             at += 1
         else:
             break
+    is_grave |= any(
+        not commands.place.at(cwd)[1] for cwd in commands.cwds
+    )  # another repository's settings may run a lot
     if at >= len(run.words):
         commands.emit(run, ActionKind.SHELL if is_grave else ActionKind.READ)
     else:

@@ -13,9 +13,9 @@ HARMLESS_KEYS = ("color.", "core.quotepath", "core.autocrlf", "user.name", "user
 
 READ = names(
     "status log diff show blame annotate ls-files ls-tree rev-parse rev-list cat-file describe shortlog grep "
-    "merge-base name-rev for-each-ref show-ref version help count-objects whatchanged cherry check-ignore check-attr "
+    "merge-base name-rev for-each-ref show-ref version count-objects whatchanged cherry check-ignore check-attr "
     "diff-tree diff-index diff-files range-diff verify-commit verify-tag show-branch var check-ref-format "
-    "get-tar-commit-id merge-tree patch-id stripspace column"
+    "get-tar-commit-id patch-id stripspace column"
 )
 READ_BREAKS = "--output -O --open-files-in-pager --ext-diff --exec --upload-pack --textconv --filters --web --paginate"
 LISTS: dict[str, tuple[str, ...]] = {
@@ -32,7 +32,6 @@ LISTS: dict[str, tuple[str, ...]] = {
     "bisect": ("log", "view", "visualize"),
     "bundle": ("verify", "list-heads"),
     "lfs": ("ls-files", "env", "status", "track"),
-    "symbolic-ref": ("HEAD", "--short"),
 }  # fmt: skip
 """Subcommands that only list when the first word (or its absence) is one of these."""
 NETWORK = names("fetch pull clone ls-remote fetch-pack http-fetch")

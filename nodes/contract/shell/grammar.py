@@ -344,8 +344,10 @@ class _Reader:
             calculates |= word.text in ("-eq", "-ne", "-lt", "-le", "-gt", "-ge", "-v")
             if word.text == "]]":
                 break
-        if calculates and any(re.search(r"[A-Za-z_]", w.text) for w in simple.words if w.text[:1] not in "-[]"):
-            simple.words.append(Word("", is_literal=False))
+        if calculates and any(
+            not w.is_literal or re.search(r"[A-Za-z_]", w.text) for w in simple.words if w.text[:1] not in ("-", "]")
+        ):
+            self.add(Simple(words=[Word("", is_literal=False)]))
         self.add(simple)
 
     def sum_(self) -> None:

@@ -219,9 +219,9 @@ _NPM_PUBLISH = (
 _CLOUD_READ = "ls,list,get,describe,show,logs,top,explain,version,status,search,history,diff,api-resources,cluster-info"
 
 _PIP = Program(
-    read="list,freeze,show,check,help,inspect,debug,config list,config get",
+    read="list,freeze,show,check,inspect,debug,config list,config get",
     network="install,download,wheel,search,index,uninstall,cache,lock",
-    hosts=("pypi.org",), values="--python --log --proxy --cache-dir",
+    hosts=("pypi.org",), values="--python --log --proxy --cache-dir", breaks="--log --python",
 )  # fmt: skip
 _NPM_LIKE = Program(
     read=_NPM_READ, network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values="--prefix -C --dir --filter -F -w "
@@ -276,7 +276,7 @@ PROGRAMS: Mapping[str, Program] = {
     "cargo": Program(
         read="tree,metadata,version,locate-project,pkgid,help", publish="publish,yank,owner,login",
         network="add,install,fetch,update,search,generate-lockfile,info,vendor,binstall", hosts=("crates.io",),
-        values="-C --config -Z --color --manifest-path",
+        values="-C --color --manifest-path", breaks="--config -Z --manifest-path",
     ),
     "go": Program(
         read="version,env,list,doc,help", network="get,install,mod download,mod tidy,mod vendor,work sync",

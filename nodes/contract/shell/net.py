@@ -74,7 +74,11 @@ def program(commands: Commands, run: Run, spec: Program) -> None:
         kind = ActionKind.PUBLISH if ActionKind.PUBLISH in broad else kind
     kind = by_options(run, spec, words, kind)
     if kind is ActionKind.READ and (
-        is_odd or run.is_grave or not run.is_trusted or any(breaks(text, spec.breaks) for text in texts[1:])
+        is_odd
+        or texts[1].startswith("-")
+        or run.is_grave
+        or not run.is_trusted
+        or any(breaks(text, spec.breaks) for text in texts[1:])
     ):
         kind = ActionKind.SHELL
     if kind not in (ActionKind.NETWORK, ActionKind.PUBLISH):

@@ -8,12 +8,12 @@ _ALIKE = str.maketrans("аеорсухіјѕԁһɡɩʏ", "aeopcyxijsdhgiy")  # n
 _CODED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-3][0-7]{2})|u([0-9a-fA-F]{4}))")
 _QUOTING = re.compile(r"""["'`\\]|\$@|\$\*|\$\(\)|\$\{?[A-Za-z_]\w*\}?|[{}]""")
 _NOISE = r"[^A-Za-z0-9\n;|&]{1,12}"
+_LATER = r"(?:[^\n;|&]{0,200}?\W)?"
 PUBLISHING = re.compile(
-    rf"\bgit\b{_NOISE}(?:[^\n;|&]{{0,200}}?\W)?(?:push|send-pack|http-push|send-email|dcommit)\b"
-    rf"|\b(?:npm|pnpm|yarn|cargo|poetry|uv|hatch|flit|lerna|dotnet|bun|deno|rye|pdm){_NOISE}(?:[^\n;|&]{{0,"
-    "80}}?\W)?publish\b"
-    rf"|\btwine{_NOISE}upload\b|\b(?:docker|podman|nerdctl|helm|gem|skopeo){_NOISE}(?:[^\n;|&]{{0,"
-    "80}}?\W)?(?:push|copy)\b"
+    rf"\bgit\b{_NOISE}{_LATER}(?:push|send-pack|http-push|send-email|dcommit)\b"
+    rf"|\b(?:npm|pnpm|yarn|cargo|poetry|uv|hatch|flit|lerna|dotnet|bun|deno|rye|pdm){_NOISE}{_LATER}publish\b"
+    rf"|\btwine{_NOISE}upload\b"
+    rf"|\b(?:docker|podman|nerdctl|helm|gem|skopeo){_NOISE}{_LATER}(?:push|copy)\b"
     rf"|\b(?:gh|glab|hub){_NOISE}(?:pr|mr|release|issue|gist|repo|workflow){_NOISE}"
     r"(?:create|merge|comment|edit|close|run)\b"
     rf"|\b(?:kubectl|terraform|tofu|pulumi){_NOISE}(?:apply|delete|destroy|up|rollout)\b"
