@@ -85,6 +85,14 @@ REASONS: Final[dict[Reason, Words]] = {
     Reason.LOGIN_REQUIRED: Words(
         "The runtime is not signed in on this node.", "Sign in there as the node's user, or set its key."
     ),
+    Reason.ISOLATION_UNAVAILABLE: Words(
+        "No node that it may use can isolate the run as is demanded.",
+        "Run `agenthub doctor` on the node: it says what is missing. Or let the agent run on another node.",
+    ),
+    Reason.SECRET_MISSING: Words(
+        "A secret that the agent needs is not set on its node.",
+        "The message has the command to set it there.",
+    ),
     Reason.OUTSIDE_SAFE_PATHS: Words(
         "The workspace lies outside the node's safe paths.",
         "Move it under an allowed directory, or add its directory to safe_paths in the node's config.toml.",

@@ -50,6 +50,9 @@ class StartRun(Body):
     runtime: RuntimeSpec
     workspace: Workspace
     policy: Policy = Policy()
+    isolation: Literal["none", "masked", "user"] = "none"
+    """At the least. A node that does not know this field is not sent a run that demands more than ``none``."""
+    network: Literal["shared", "none"] = "shared"
     prompt: str
     input_id: str
     keep_open: bool = False

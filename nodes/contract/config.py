@@ -210,6 +210,16 @@ class NodeConfig(Section):
     spool_bytes: Annotated[int, Field(ge=1024 * 1024)] = 4 * 1024 * 1024 * 1024
 
 
+class IsolationConfig(Section):
+    """How agents are kept from what is not their own."""
+
+    minimum: Literal["none", "masked", "user"] = "none"
+    """The hub's: no run of any agent has less."""
+    hidden: Directories = []
+    readable: Directories = []
+    writable: Directories = []
+
+
 class SecretsConfig(Section):
     """What encrypts the secrets that the hub must be able to read again."""
 
@@ -240,6 +250,7 @@ class Config(BaseSettings):
     redis: RedisConfig = RedisConfig()
     internal_grpc: InternalGrpcConfig = InternalGrpcConfig()
     node: NodeConfig = NodeConfig()
+    isolation: IsolationConfig = IsolationConfig()
     secrets: SecretsConfig = SecretsConfig()
     log: LogConfig = LogConfig()
 

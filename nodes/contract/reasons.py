@@ -32,6 +32,8 @@ class Reason(StrEnum):
     RUNTIME_START_FAILED = "runtime_start_failed"
     PROMPT_TOO_LARGE = "prompt_too_large"
     LOGIN_REQUIRED = "login_required"
+    ISOLATION_UNAVAILABLE = "isolation_unavailable"
+    SECRET_MISSING = "secret_missing"  # noqa: S105
     OUTSIDE_SAFE_PATHS = "outside_safe_paths"
     WORKSPACE_MISSING = "workspace_missing"
     WORKSPACE_FAILED = "workspace_failed"

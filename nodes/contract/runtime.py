@@ -152,4 +152,8 @@ class Preset:
     """Variables of the node's environment that are passed on and redacted."""
     login_paths: Sequence[str] = ()
     """Files under the home directory, one of which shows a login; or one of ``secret_names`` is set."""
+    config_paths: Sequence[str] = ()
+    """Under the home directory: what is the agent's own, which it reads and writes when all else there is hidden."""
+    readable: Sequence[str] = ()
+    """Absolute: what it must be able to read, wherever that lies."""
     install_hint: str = ""

@@ -26,6 +26,7 @@ _ALL = (
         command=_SCRIPTED,
         version_command=(*_SCRIPTED, "--version"),
         environment={"PYTHONPATH": str(Path(__file__).parents[2])},
+        readable=(str(Path(__file__).parents[2]), sys.prefix, sys.base_prefix),
         install_hint="It comes with AgentHub; if it does not start, install AgentHub anew.",
     ),
     Preset(
@@ -40,6 +41,7 @@ _ALL = (
         mode="default",
         secret_names=("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"),
         login_paths=(".claude/.credentials.json",),
+        config_paths=(".claude", ".claude.json"),
         install_hint="npm install -g @agentclientprotocol/claude-agent-acp; "
         "then log in with 'claude-agent-acp --cli /login' or set ANTHROPIC_API_KEY.",
     ),
@@ -52,6 +54,7 @@ _ALL = (
         mode="read-only",
         secret_names=("OPENAI_API_KEY", "CODEX_API_KEY"),
         login_paths=(".codex/auth.json",),
+        config_paths=(".codex",),
         install_hint="npm install -g @agentclientprotocol/codex-acp @openai/codex; "
         "then log in with 'codex login' or set OPENAI_API_KEY.",
     ),
@@ -66,6 +69,7 @@ _ALL = (
         },
         secret_names=("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY"),
         login_paths=(".local/share/opencode/auth.json", ".config/opencode/opencode.json"),
+        config_paths=(".config/opencode", ".local/share/opencode", ".local/state/opencode", ".cache/opencode"),
         install_hint="npm install -g opencode-ai; then log in with 'opencode auth login'.",
     ),
     Preset(
@@ -76,6 +80,7 @@ _ALL = (
         mode="default",
         secret_names=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
         login_paths=(".gemini/oauth_creds.json",),
+        config_paths=(".gemini",),
         install_hint="npm install -g @google/gemini-cli; then log in by starting 'gemini' once or set GEMINI_API_KEY.",
     ),
     Preset(
@@ -87,6 +92,7 @@ _ALL = (
         mode="default",
         secret_names=("KIMI_API_KEY",),
         login_paths=(".kimi-code/credentials", ".kimi-code/config.toml"),
+        config_paths=(".kimi-code",),
         install_hint="npm install -g @moonshot-ai/kimi-code (Node 22); then log in with 'kimi login'. A key alone does "
         "not do: name its provider in ~/.kimi-code/config.toml.",
     ),
@@ -98,6 +104,7 @@ _ALL = (
         mode="default",  # it begins in "auto", where a model of its own allows what it takes for safe
         secret_names=("OPENAI_API_KEY", "DASHSCOPE_API_KEY"),
         login_paths=(".qwen/oauth_creds.json", ".qwen/settings.json"),
+        config_paths=(".qwen",),
         install_hint="npm install -g @qwen-code/qwen-code (Node 22); then log in by starting 'qwen' once, or set "
         "OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.",
     ),
@@ -110,6 +117,7 @@ _ALL = (
         mode="ask",  # it begins in "accept-edits"
         secret_names=("MISTRAL_API_KEY",),
         login_paths=(".vibe/.env",),
+        config_paths=(".vibe",),
         install_hint="pip install mistral-vibe (Python 3.12); then set MISTRAL_API_KEY or start 'vibe --setup' once.",
     ),
     Preset(
@@ -120,6 +128,7 @@ _ALL = (
         mode="default",
         secret_names=("OPENROUTER_API_KEY", "ANTHROPIC_API_KEY", "OPENAI_API_KEY"),
         login_paths=(".hermes/auth.json", ".hermes/.env"),
+        config_paths=(".hermes",),
         install_hint="pip install 'hermes-agent[acp]'; then choose a provider with 'hermes model', or set "
         "OPENROUTER_API_KEY.",
     ),

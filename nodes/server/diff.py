@@ -12,6 +12,7 @@ from nodes.contract.events import BlobRef, DiffReady, FileChange
 from nodes.contract.limits import BLOB_BYTES
 
 from .git import Git, GitFailed
+from .sandbox import Sandbox
 
 LISTED_FILES = 300
 """Files named in the event; all of them are counted, and are in the patch."""
@@ -34,12 +35,14 @@ async def make_diff(
     environment: Mapping[str, str],
     keep: Callable[[bytes], BlobRef],
     redact: Callable[[str], Awaitable[str]],
+    *,
+    sandbox: Sandbox | None = None,
 ) -> DiffReady | None:
     """The event, its patch already kept as a blob; None where there is no repository. Raises ``GitFailed``.
 
     The patch is redacted like everything that leaves the node: it is for reading, not the work itself.
     """
-    git = Git(workspace, environment)
+    git = Git(workspace, environment, sandbox)
     objects = await git.ask("rev-parse", "--path-format=absolute", "--git-path", "objects")
     if not objects:
         if base_commit:
@@ -48,7 +51,9 @@ async def make_diff(
     base = base_commit or await git.text("hash-object", "-t", "tree", "--stdin")  # of nothing: the empty tree
     head = await git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") or ""
     with tempfile.TemporaryDirectory(prefix="agenthub-") as scratch:
-        own = await _own_index(git, Path(scratch), objects)
+        if sandbox is not None:
+            git = Git(workspace, environment, sandbox.with_writable(Path(scratch)))
+        own = await _own_index(git, Path(scratch), objects, sandbox)
         is_whole = await own.ask("add", "--all", "--ignore-errors", "--", ".") is not None
         numbers, is_short = await own.output(*_DIFF, "--numstat", "-z", base, "--", ".")
         names, is_shorter = await own.output(*_DIFF, "--name-status", "-z", base, "--", ".")
@@ -73,13 +78,16 @@ async def make_diff(
     )
 
 
-async def _own_index(git: Git, scratch: Path, objects: str) -> Git:
+async def _own_index(git: Git, scratch: Path, objects: str, sandbox: Sandbox | None) -> Git:
     """git with an index and an object directory of our own: nothing is written in the repository.
 
-    The index begins as a copy of the user's, so that git need not read every file again.
+    The index begins as a copy of the user's, so that git need not read every file again. We copy it from outside of
+    the sandbox: only what those within could have read as well.
     """
     theirs = Path(await git.text("rev-parse", "--path-format=absolute", "--git-path", "index"))
-    if theirs.is_file():  # not where an agent has put a device that never ends
+    if theirs.is_file() and (
+        sandbox is None or sandbox.reaches(theirs)
+    ):  # not where an agent has put a device that never ends
         await asyncio.to_thread(shutil.copyfile, theirs, scratch / "index")
     (scratch / "objects").mkdir()
     return git.within(

@@ -37,5 +37,10 @@ def agent_environment(
     return {**theirs, RUN_MARKER: run_id}
 
 
+def masked_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The same without directions to places that are not there behind a mask."""
+    return {**{name: value for name, value in environment.items() if name != "XDG_RUNTIME_DIR"}, "TMPDIR": "/tmp"}  # noqa: S108 - its own
+
+
 def _is_valid(name: str, value: str) -> bool:
     return bool(name) and "=" not in name and "\0" not in name and "\0" not in value

@@ -1,7 +1,7 @@
 """The git command line, bounded: no hooks, no prompts, no fetches on the way.
 
 A repository's own filters do run, as large files need theirs. What they start carries the
-run's marker like all that the run starts.
+run's marker like all that the run starts; of a masked run it is masked as well.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from nodes.contract.errors import HubError
 
 from .environment import base_environment
 from .process import READ_BYTES, Process
+from .sandbox import Sandbox
 
 GIT_SECONDS = 120.0
 OUTPUT_BYTES = 4 * 1024 * 1024
@@ -40,8 +41,9 @@ class GitFailed(HubError):
 class Git:
     """git in one directory. ``environment`` comes on top of a bare one, and marks what it starts."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, environment: Mapping[str, str], sandbox: Sandbox | None = None) -> None:
         self.directory = directory
+        self._sandbox = sandbox
         self._environment = {
             **base_environment(os.environ),
             "GIT_TERMINAL_PROMPT": "0",
@@ -53,7 +55,7 @@ class Git:
 
     def within(self, **environment: str) -> "Git":
         """The same with more in its environment."""
-        return Git(self.directory, {**self._environment, **environment})
+        return Git(self.directory, {**self._environment, **environment}, self._sandbox)
 
     async def text(self, *arguments: str) -> str:
         """What git prints, without the last newline. Raises ``GitFailed``."""
@@ -72,7 +74,9 @@ class Git:
     ) -> tuple[bytes, bool]:
         """What git prints, and whether that was more than ``limit`` bytes and is cut. Raises ``GitFailed``."""
         settings = [part for setting in _CONFIG for part in ("-c", setting)]
-        process = await Process.start(("git", *settings, *arguments), self.directory, self._environment)
+        process = await Process.start(
+            ("git", *settings, *arguments), self.directory, self._environment, sandbox=self._sandbox
+        )
         process.stdin.close()
         try:
             async with asyncio.timeout(seconds):

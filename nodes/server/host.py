@@ -14,10 +14,11 @@ from nodes.contract.runtime import AgentProcess, Answer, Question, TextKind
 from nodes.runtimes.presets import PRESETS
 
 from .asking import Questions
-from .environment import agent_environment
+from .environment import agent_environment, masked_environment
 from .process import READ_BYTES, Process
 from .recorder import Recorder
 from .redaction import secret_values
+from .sandbox import Sandbox
 
 EARLY_EVENTS = 1_000
 """Events before the run is said to have started, kept back at most; more are left out."""
@@ -29,13 +30,21 @@ class RunHost:
     """The ``Host`` of one run."""
 
     def __init__(
-        self, spec: StartRun, workspace: Path, recorder: Recorder, questions: Questions, on_sound: Callable[[], None]
+        self,
+        spec: StartRun,
+        workspace: Path,
+        recorder: Recorder,
+        questions: Questions,
+        on_sound: Callable[[], None],
+        *,
+        isolate: Callable[[Sequence[str], Mapping[str, str]], Sandbox | None] = lambda _command, _environment: None,
     ) -> None:
         self._spec = spec
         self._workspace = workspace
         self._recorder = recorder
         self._questions = questions
         self._on_sound = on_sound
+        self._isolate = isolate
         self._early: list[Callable[[], None]] | None = []
         self._stderr: asyncio.Task[None] | None = None
         self.process: Process | None = None
@@ -57,7 +66,10 @@ class RunHost:
         secret_names = preset.secret_names if preset else ()
         variables = agent_environment(self._spec.run, own, secret_names)
         began = time.monotonic()
-        self.process = await Process.start(command, self._workspace, variables)
+        sandbox = self._isolate(command, variables)
+        if sandbox is not None:
+            variables = masked_environment(variables)
+        self.process = await Process.start(command, self._workspace, variables, sandbox=sandbox)
         self.spawn_seconds = time.monotonic() - began
         self.process.hold_output(self._recorder.is_full)
         self._stderr = asyncio.create_task(self._read_stderr(self.process.stderr))

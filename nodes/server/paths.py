@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from nodes.contract.config import Config, expand
 from nodes.contract.errors import HubError
 from nodes.contract.reasons import Reason
+
+from .fence import Fence
 
 
 class OutsideSafePaths(HubError):
@@ -21,21 +23,27 @@ class OutsideSafePaths(HubError):
 
 @dataclass(frozen=True, slots=True)
 class SafePaths:
-    """The allowed roots of a node. Worktrees lie in ``worktree_root/<project>``, and are that project's alone."""
+    """The allowed roots of a node. Worktrees lie in ``worktree_root/<project>``, and are that project's alone.
+
+    ``fence`` is what isolated agents are kept from, within the roots and elsewhere.
+    """
 
     roots: tuple[Path, ...]
     worktree_root: Path
+    fence: Fence = field(default_factory=Fence)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        return cls(tuple(expand(path) for path in config.safe_paths), config.worktree_root)
+        return cls(tuple(expand(path) for path in config.safe_paths), config.worktree_root, Fence.from_config(config))
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Self:
-        return cls(tuple(Path(root) for root in held["roots"]), Path(held["worktree_root"]))
+        fence = Fence.from_json(held.get("fence", {}))
+        return cls(tuple(Path(root) for root in held["roots"]), Path(held["worktree_root"]), fence)
 
     def as_json(self) -> dict[str, Any]:
-        return {"roots": [str(root) for root in self.roots], "worktree_root": str(self.worktree_root)}
+        roots = [str(root) for root in self.roots]
+        return {"roots": roots, "worktree_root": str(self.worktree_root), "fence": self.fence.as_json()}
 
     def project_root(self, project_slug: str) -> Path:
         """Where the project's worktrees are made. ``OutsideSafePaths`` for a slug that is no plain name."""

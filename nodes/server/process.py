@@ -8,10 +8,15 @@ then its pid, which is its group's as well, belongs to nobody else.
 import asyncio
 import contextlib
 import errno
+import json
 import os
+import select
+import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,7 +25,10 @@ from nodes.contract.reasons import Reason
 from nodes.contract.runtime import RuntimeFailed
 
 from . import proc
+from .sandbox import PROGRAM, Sandbox, why_not
 
+ENTER_SECONDS = 10.0
+_SIGNALLED = 128
 READ_BYTES = 64 * 1024
 _STARTED: set[int] = set()
 """Started here and not released: theirs is the only exit status that anyone asks for."""
@@ -90,6 +98,9 @@ class Process:
 
     def __init__(self, popen: "subprocess.Popen[bytes]", out: Inflow, err: Inflow) -> None:
         self._popen = popen
+        self._group = popen.pid
+        self._is_masked = False
+        self._status = -1
         self._out = out
         self._err = err
         self._loop = asyncio.get_running_loop()
@@ -100,20 +111,54 @@ class Process:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], cwd: Path, environment: Mapping[str, str], limit: int = FRAME_BYTES
+        cls,
+        command: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+        limit: int = FRAME_BYTES,
+        sandbox: Sandbox | None = None,
     ) -> Self:
         """Start ``command`` with exactly this environment. Raises ``RuntimeFailed`` if it cannot be started."""
-        popen, in_w, out_r, err_r = _fork(command, cwd, environment)
-        with contextlib.suppress(OSError):
-            Path(f"/proc/{popen.pid}/oom_score_adj").write_text(str(OOM_SCORE))
-        # Known as ours before anything is waited for: a dead child that is not would be reaped as an orphan.
-        process = cls(popen, Inflow(out_r, limit), Inflow(err_r, limit))
-        process._stdin = await _writer_on(in_w)
+        with _entrance(sandbox, command, cwd, environment) as entrance:
+            popen, in_w, out_r, err_r = _fork(entrance.command, cwd, environment, entrance.descriptors)
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{popen.pid}/oom_score_adj").write_text(str(OOM_SCORE))
+            # Known as ours before anything is waited for: a dead child that is not would be reaped as an orphan.
+            process = cls(popen, Inflow(out_r, limit), Inflow(err_r, limit))
+            process._stdin = await _writer_on(in_w)
+            if sandbox is not None:
+                await process._enter(entrance)
         return process
+
+    async def _enter(self, entrance: "_Entrance") -> None:
+        """From here on signals go to those within. ``RuntimeFailed`` if there is no such place."""
+        entrance.close_theirs()
+        self._is_masked = True
+        leader = await asyncio.to_thread(entrance.read_leader)
+        if leader is None:
+            await self.wait(ENTER_SECONDS)
+            said = (await self._last_said()) or "it gave no reason"
+            await self.stop([(signal.SIGKILL, ENTER_SECONDS)])
+            await self.release()
+            text = f"This node cannot mask the agent: {said}. Run `agenthub doctor` there."
+            raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, text)
+        self._group = leader
+        self._status, entrance.status = entrance.status, -1  # bubblewrap says more there at the end
+        for pid in (leader, *proc.descendants_of(leader, list(proc.all_stats()))):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/{pid}/oom_score_adj").write_text(str(OOM_SCORE))
+
+    async def _last_said(self) -> str:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ENTER_SECONDS):
+                said = await self.stderr.read(READ_BYTES)
+                return said.decode("utf-8", "replace").strip().rpartition("\n")[2][:300]
+        return ""
 
     @property
     def pid(self) -> int:
-        return self._popen.pid
+        """Of the leader of the program's group: it itself, or what stands for it where it is masked."""
+        return self._group
 
     @property
     def stdin(self) -> asyncio.StreamWriter:
@@ -138,9 +183,10 @@ class Process:
 
     def signal_group(self, number: signal.Signals) -> None:
         """To the process and what it started in its own group. Nobody there is fine."""
-        if self._popen.returncode is None:
+        # Of a masked group nobody is left when its leader has ended, and its number may be another's by then.
+        if self._popen.returncode is None and not (self._is_masked and self._exited.done()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+                os.killpg(self._group, number)
 
     async def wait(self, seconds: float) -> bool:
         """Whether the process has ended within ``seconds``."""
@@ -170,7 +216,10 @@ class Process:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = -1
-        _STARTED.discard(self.pid)
+        if self._status >= 0:
+            os.close(self._status)
+            self._status = -1
+        _STARTED.discard(self._popen.pid)
         self._popen.poll()
         if self._popen.returncode is None:
             self._popen.returncode = 0  # not ours to wait for any more
@@ -180,7 +229,10 @@ class Process:
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if result and not self._exited.done():
             is_exit = result.si_code == os.CLD_EXITED
-            self._exited.set_result(result.si_status if is_exit else -result.si_status)
+            status = result.si_status if is_exit else -result.si_status
+            if self._is_masked and status > _SIGNALLED:  # how bubblewrap, like a shell, tells of a deadly signal
+                status = _SIGNALLED - status
+            self._exited.set_result(status)
 
 
 def reap_orphans() -> None:
@@ -191,15 +243,78 @@ def reap_orphans() -> None:
                 os.waitpid(stat.pid, os.WNOHANG)
 
 
+@dataclass
+class _Entrance:
+    """The command line that leads into a sandbox, and the two descriptors on the way: what to do, and who is there.
+
+    The instructions are in a file without a name, so that those within cannot read what is hidden from them.
+    """
+
+    command: Sequence[str]
+    descriptors: tuple[int, ...] = ()
+    status: int = -1
+
+    def close_theirs(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = ()
+
+    def read_leader(self) -> int | None:
+        """The first process within, as it is called out here. None if there is none. Blocks for a moment."""
+        said = b""
+        end = time.monotonic() + ENTER_SECONDS
+        while b"\n" not in said and (left := end - time.monotonic()) > 0:
+            if not select.select([self.status], [], [], left)[0]:
+                break
+            piece = os.read(self.status, 4096)
+            if not piece:
+                break
+            said += piece
+        try:
+            return int(json.loads(said.partition(b"\n")[0])["child-pid"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+@contextlib.contextmanager
+def _entrance(
+    sandbox: Sandbox | None, command: Sequence[str], cwd: Path, environment: Mapping[str, str]
+) -> Iterator[_Entrance]:
+    if sandbox is None:
+        yield _Entrance(command)
+        return
+    search = environment.get("PATH", os.defpath)
+    if why := why_not(environment):
+        raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, f"This node cannot mask agents: {why}")
+    if not command or shutil.which(command[0], path=search) is None:
+        missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise _cannot_start(command, cwd, missing)
+    instructions = os.memfd_create("bwrap", 0)
+    status, theirs = os.pipe()
+    entrance = _Entrance((), (instructions, theirs), status)
+    try:
+        os.write(instructions, b"".join(os.fsencode(part) + b"\0" for part in sandbox.arguments()))
+        os.lseek(instructions, 0, os.SEEK_SET)
+        entrance.command = (
+            PROGRAM, "--args", str(instructions), "--json-status-fd", str(theirs), "--", *command
+        )  # fmt: skip
+        yield entrance
+    finally:
+        entrance.close_theirs()
+        if entrance.status >= 0:
+            os.close(status)
+
+
 def _fork(
-    command: Sequence[str], cwd: Path, environment: Mapping[str, str]
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], descriptors: Sequence[int] = ()
 ) -> tuple["subprocess.Popen[bytes]", int, int, int]:
     """The process, and our ends of its three pipes."""
     (in_r, in_w), (out_r, out_w), (err_r, err_w) = pipes = os.pipe(), os.pipe(), os.pipe()
     try:
         popen = subprocess.Popen(
-            command, stdin=in_r, stdout=out_w, stderr=err_w, cwd=cwd, env=dict(environment), start_new_session=True
-        )
+            command, stdin=in_r, stdout=out_w, stderr=err_w, cwd=cwd, env=dict(environment), start_new_session=True,
+            pass_fds=descriptors,
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         for fd in (fd for pipe in pipes for fd in pipe):
             os.close(fd)

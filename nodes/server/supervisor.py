@@ -10,7 +10,8 @@ import importlib
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ from nodes.contract.errors import HubError
 from nodes.contract.events import RunStarted, StartPhases, StateChanged
 from nodes.contract.reasons import Reason
 from nodes.contract.runtime import Runtime, RuntimeFailed, RuntimeInfo
+from nodes.runtimes.presets import PRESETS
 
 from .asking import Questions
 from .commandlog import Accepted
@@ -29,6 +31,7 @@ from .conversation import Conversation, interrupt
 from .diff import make_diff
 from .disconnection import Disconnection
 from .endings import Ending, Exit, disconnected, failed, payloads, timed_out
+from .environment import base_environment
 from .host import RunHost, known_secrets
 from .memory import oom_kills
 from .paths import OutsideSafePaths, SafePaths
@@ -37,6 +40,7 @@ from .process import reap_orphans
 from .recorder import Recorder
 from .redaction import Redactor
 from .rundir import RunDir, RunLocked
+from .sandbox import Sandbox, mask
 from .spool import SpoolWriter
 from .sweep import become_subreaper, sweep
 from .turns import Input, SilenceTimer
@@ -198,7 +202,7 @@ class Supervisor:
         same = [path for path in configured_paths(self._spec.workspace) if Path(path).resolve() == workspace]
         self._recorder.redactor = Redactor(known_secrets(self._spec), workspace, configured=same)
         self._host = RunHost(
-            self._spec, self._prepared.path, self._recorder, self._questions, on_sound=self._silence.touch
+            self._spec, workspace, self._recorder, self._questions, self._silence.touch, isolate=self._isolate
         )
         self._runtime = _adapter(self._spec.runtime.kind)
         try:
@@ -227,6 +231,7 @@ class Supervisor:
                 workspace=str(prepared.path),
                 base_commit=prepared.base_commit,
                 branch=prepared.branch,
+                isolation=self._spec.isolation,
                 session_id=info.session_id,
                 phases=phases,
             )
@@ -234,6 +239,24 @@ class Supervisor:
         self._state = ("running", Reason.NONE)
         if self._host:
             self._host.let_through()
+
+    def _isolate(self, command: Sequence[str], environment: Mapping[str, str]) -> Sandbox | None:
+        """What the agent is kept within; None if within nothing. ``RuntimeFailed`` if this node has no such thing."""
+        if self._prepared is None or self._spec.isolation == "none":
+            return None
+        if self._spec.isolation != "masked":
+            text = f"This node has no isolation {self._spec.isolation!r}."
+            raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, text)
+        own = (self._dir.path.parent.parent, *self._safe.fence.hidden)
+        return mask(
+            self._prepared.path,
+            replace(self._safe.fence, hidden=own),
+            others=(self._safe.worktree_root, *self._safe.roots),
+            command=command,
+            preset=PRESETS.get(self._spec.runtime.preset),
+            environment=environment,
+            network=self._spec.network,
+        )
 
     async def _stop_turn(self, work: "asyncio.Task[Ending]") -> None:
         """Give the present turn its grace. What is not in a turn has nothing to finish."""
@@ -276,10 +299,12 @@ class Supervisor:
             gone = "The workspace was removed while the run was at work in it."
             return failed(Reason.WORKSPACE_MISSING, gone) if ending.how == "completed" else ending
         try:
+            # What the agent left for git to start is kept within as well.
+            sandbox = self._isolate(("git",), base_environment(os.environ))
             async with asyncio.timeout(DIFF_SECONDS):
                 diff = await make_diff(
-                    self._prepared.path, self._prepared.base_commit, self._marker,
-                    self._dir.write_blob, self._recorder.redactor.long_excerpt,
+                    self._prepared.path, self._prepared.base_commit, self._marker, self._dir.write_blob,
+                    self._recorder.redactor.long_excerpt, sandbox=sandbox.without_network() if sandbox else None,
                 )  # fmt: skip
         except (HubError, OSError) as error:  # a time-out is an OSError
             logger.warning("run.diff_failed", error=str(error))

@@ -1,0 +1,36 @@
+"""What this node's agents are kept from, and what they may have in spite of it, as its configuration says."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from nodes.contract.config import Config, expand, find_config
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """``hidden`` is the node's own, and the hub's; ``readable`` and ``writable`` are what operators let through."""
+
+    hidden: tuple[Path, ...] = ()
+    readable: tuple[Path, ...] = ()
+    writable: tuple[Path, ...] = ()
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        file = find_config(None, config.home)
+        own = [config.home, config.cert_dir, Path("/etc/agenthub"), *([file] if file else [])]
+        keys = [expand(path) for path in (config.server.tls_key,) if path]
+        given = config.isolation
+        return cls(
+            tuple(dict.fromkeys([*own, *keys, *(expand(path) for path in given.hidden)])),
+            tuple(expand(path) for path in given.readable),
+            tuple(expand(path) for path in given.writable),
+        )
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any]) -> Self:
+        return cls(*(tuple(Path(path) for path in held.get(name, ())) for name in ("hidden", "readable", "writable")))
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: [os.fspath(path) for path in getattr(self, name)] for name in ("hidden", "readable", "writable")}

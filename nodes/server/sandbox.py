@@ -1,0 +1,288 @@
+"""Isolation ``masked``: a program behind bubblewrap sees the system read-only, its workspace, and little else.
+
+Everything of the machine is there to read, since compilers and libraries are anywhere; then what is private is
+covered: people's home directories, the node's and the hub's files, other workspaces, temporary files, sockets. On
+top of that come, one by one, what this agent needs: its workspace, its repository's history, its preset's own
+configuration, installed tools. The deeper path counts, so that what is private within something needed is covered
+all the same.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import Final, Literal
+
+from nodes.contract.runtime import Preset
+
+from .fence import Fence
+
+PROGRAM: Final = "bwrap"
+INSTALL_HINT: Final = "Install it, with apt-get install bubblewrap, say, and start the node again"
+NAMESPACES_HINT: Final = (
+    "look at kernel.unprivileged_userns_clone, user.max_user_namespaces and, on Ubuntu, "
+    "kernel.apparmor_restrict_unprivileged_userns"
+)
+TRY_SECONDS: Final = 10.0
+PRIVATE: Final = ("/tmp", "/var/tmp", "/run", "/var/run", "/home", "/root")  # noqa: S108 - covered, not used
+"""Covered by empty directories that are the run's own, in memory, gone with it."""
+_KERNEL: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi")
+"""In ``/proc``: to root they are the whole machine's, and root without capabilities may write there as well."""
+TOOLS: Final = (
+    ".local/bin", ".local/lib", ".local/share/uv", ".local/share/pnpm", ".local/share/mise", ".local/share/pipx",
+    ".local/pipx", ".cargo/bin", ".cargo/registry", ".rustup", ".nvm", ".volta", ".fnm", ".npm-global", ".bun", ".deno",
+    ".pyenv", ".rbenv", ".asdf", ".sdkman", "go/bin", "go/pkg", ".gitconfig", ".config/git/config",
+    ".config/git/ignore",
+)  # fmt: skip
+"""Below the home directory, to read: where tools install themselves. Nothing among them holds a login."""
+_FILE_VARIABLES: Final = (
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE",
+)  # fmt: skip
+_INTERPRETER: Final = re.compile(rb"#!\s*(/[^\s]+)(?:[ \t]+([^\s]+))?")
+_READ_BYTES: Final = 1024
+_GITFILE: Final = re.compile(r"gitdir: (.+?)\s*")
+_MOST_BYTES: Final = 16 * 1024
+
+
+class _How(IntEnum):
+    """What is done at a path; of several at one path, the later counts."""
+
+    COVER = 1
+    READ = 2
+    WRITE = 3
+    GUARD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How to start a program so that it sees no more than it should."""
+
+    workspace: Path
+    steps: frozenset[tuple[Path, _How]]
+    network: Literal["shared", "none"] = "shared"
+
+    def arguments(self) -> list[str]:
+        """bubblewrap's, without the program."""
+        found = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        for name in _KERNEL:
+            found += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
+        for path, how in sorted(self.steps, key=lambda step: (len(step[0].parts), step[1], step[0])):
+            found += _mount(path, how)
+        found += ["--chdir", str(self.workspace), "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
+        # A session and group of their own: signals go to those inside, and not to bubblewrap, which has no grace.
+        found += ["--new-session", "--die-with-parent", "--cap-drop", "ALL"]
+        return [*found, "--unshare-net"] if self.network == "none" else found
+
+    def with_writable(self, *paths: Path) -> "Sandbox":
+        return replace(self, steps=self.steps | {(path.resolve(), _How.WRITE) for path in paths})
+
+    def without_network(self) -> "Sandbox":
+        return replace(self, network="none")
+
+    def reaches(self, path: Path) -> bool:
+        """Whether those inside can see what really lies at ``path``."""
+        real = path.resolve()
+        covering = [(len(at.parts), how) for at, how in self.steps if at == real or at in real.parents]
+        return not covering or max(covering)[1] is not _How.COVER
+
+
+def why_not(environ: Mapping[str, str] = os.environ) -> str:
+    """Empty if this machine can mask, else what is missing and what to do. Tried once, really; it takes some 20 ms."""
+    return _why_not(environ.get("PATH", os.defpath))
+
+
+@cache
+def _why_not(search: str) -> str:
+    if not sys.platform.startswith("linux"):
+        return "bubblewrap needs Linux."
+    program = shutil.which(PROGRAM, path=search)
+    if program is None:
+        return f"bubblewrap is not installed. {INSTALL_HINT}."
+    command = [program, *Sandbox(Path("/"), frozenset()).arguments(), "--", "true"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, timeout=TRY_SECONDS, check=False, stdin=subprocess.DEVNULL,
+            env={"PATH": search},
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap cannot be used: {error}."
+    if done.returncode == 0:
+        return ""
+    said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200] or f"status {done.returncode}"
+    return f"bubblewrap cannot be used here ({said}). It needs user namespaces: {NAMESPACES_HINT}."
+
+
+def mask(
+    workspace: Path,
+    fence: Fence,
+    *,
+    others: Iterable[Path],
+    command: Sequence[str],
+    preset: Preset | None,
+    environment: Mapping[str, str],
+    network: Literal["shared", "none"] = "shared",
+) -> Sandbox:
+    """For this workspace, and this program with its environment. ``others`` are roots in which others' work lies."""
+    home = Path(environment.get("HOME") or Path.home()).resolve()
+    covered = {path for name in PRIVATE if (path := Path(name).resolve()) != Path("/") and path.exists()}
+    own = _there(fence.hidden)
+    covered |= {home} | own | {path for path in _there(others) if path != Path("/")}
+    covered.discard(Path("/"))
+    steps = {(path, _How.COVER) for path in covered}
+
+    def is_covered(path: Path) -> bool:
+        return any(path == at or at in path.parents for at in covered)
+
+    def is_own(path: Path) -> bool:
+        return any(path == at or at in path.parents or path in at.parents for at in own)
+
+    # What is found out, and not configured, uncovers nothing of the node's own, and no home as a whole.
+    tools = [*(home / tool for tool in TOOLS), *_tools_of(command, environment), *_files_in(environment)]
+    tools += [Path(path) for path in (preset.readable if preset else ())]
+    for path in tools:
+        # Seen at its own place; what is behind a link is seen there and nowhere else.
+        if (
+            path.exists()
+            and is_covered(path)
+            and path not in covered
+            and not _holds(path, covered)
+            and not is_own(path)
+        ):
+            steps.add((path, _How.READ))
+    for name in preset.config_paths if preset else ():
+        if (path := home / name).exists() and not is_own(path):
+            steps.add((path, _How.WRITE))
+    steps |= {(path, _How.READ) for path in _there(fence.readable)}
+    steps |= {(path, _How.WRITE) for path in _there(fence.writable)}
+    steps.add((workspace, _How.WRITE))
+    steps |= set(_git_steps(workspace))
+    return Sandbox(workspace, frozenset(steps), network)
+
+
+def _mount(path: Path, how: _How) -> list[str]:
+    at = str(path)
+    match how:
+        case _How.COVER:
+            return ["--tmpfs", at] if path.is_dir() else ["--ro-bind", os.devnull, at]
+        case _How.WRITE:
+            return ["--bind", at, at]
+        case _How.READ | _How.GUARD:
+            return ["--ro-bind", at, at]
+
+
+def _there(paths: Iterable[Path]) -> set[Path]:
+    return {real for path in paths if (real := path.resolve()).exists()}
+
+
+def _holds(path: Path, covered: Iterable[Path]) -> bool:
+    """Whether something covered lies below: a home directory, say, which is not shown for the tools in it."""
+    return any(path in at.parents for at in covered)
+
+
+# Programs.
+
+
+def _tools_of(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:
+    """What the program itself needs: where it lies, what it is installed with, and its interpreter."""
+    for directory in environment.get("PATH", "").split(os.pathsep):
+        if directory.startswith("/"):
+            yield Path(directory)
+    found = shutil.which(command[0], path=environment.get("PATH")) if command else None
+    todo = [Path(found)] if found else []
+    for _ in range(3):  # a script, its interpreter, and what that is a link to
+        following = []
+        for path in todo:
+            for place in dict.fromkeys((Path(os.path.abspath(path)), path.resolve())):
+                yield from _installation(place)
+            following += _interpreter(path, environment)
+        todo = following
+
+
+def _installation(program: Path) -> Iterator[Path]:
+    if "node_modules" in program.parts:
+        yield Path(*program.parts[: program.parts.index("node_modules") + 1])
+    yield program.parent
+    prefix = program.parent.parent
+    if (prefix / "pyvenv.cfg").is_file() or (prefix / "lib" / "node_modules").is_dir():
+        yield prefix
+    elif program.name.startswith("python") and (prefix / "lib").is_dir():
+        yield prefix / "lib"
+
+
+def _interpreter(program: Path, environment: Mapping[str, str]) -> list[Path]:
+    """Of a script: the one in its first line, looked up if that is ``env``."""
+    try:
+        with program.open("rb") as file:
+            said = _INTERPRETER.match(file.read(_READ_BYTES))
+    except OSError:
+        return []
+    if not said:
+        return []
+    name, argument = os.fsdecode(said[1]), os.fsdecode(said[2] or b"")
+    if Path(name).name == "env" and argument:
+        found = shutil.which(argument, path=environment.get("PATH"))
+        return [Path(found)] if found else []
+    return [Path(name)]
+
+
+def _files_in(environment: Mapping[str, str]) -> Iterator[Path]:
+    yield from (Path(environment[name]) for name in _FILE_VARIABLES if environment.get(name, "").startswith("/"))
+    yield Path("/etc/resolv.conf").resolve()  # a link into /run, where systemd looks names up
+
+
+# Repositories.
+
+
+def _git_steps(workspace: Path) -> Iterator[tuple[Path, _How]]:
+    """The repository's history, to be written; what makes git start programs, not.
+
+    Whoever looks at the repository from outside would start those, so hooks, settings and what says where the
+    repository lies stay as they are. Somebody else's repository is not let in because a file in the workspace
+    names it: it has to know of the workspace as well.
+    """
+    top = next((path for path in (workspace, *workspace.parents) if (path / ".git").exists()), None)
+    if top is None:
+        return
+    link = top / ".git"
+    if link.is_dir() and not link.is_symlink():
+        common = link
+        if _text(link / "commondir"):
+            return
+    elif link.is_file() and (found := _linked(link)):
+        common = found
+    else:
+        return
+    if top != workspace:
+        yield top, _How.READ
+    yield common, _How.WRITE
+    yield link, _How.GUARD if link.is_file() else _How.WRITE  # what something is mounted on cannot be replaced
+    for name in ("config", "hooks"):
+        if (common / name).exists():
+            yield common / name, _How.GUARD
+
+
+def _linked(link: Path) -> Path | None:
+    """The repository of a worktree whose ``.git`` is a file, if that repository has it among its worktrees."""
+    said = _GITFILE.fullmatch(_text(link))
+    if not said:
+        return None
+    own = (link.parent / said[1]).resolve()
+    back, common = _text(own / "gitdir").strip(), _text(own / "commondir").strip()
+    if not (back and common) or own.parent.name != "worktrees" or (own / back).resolve() != link.resolve():
+        return None
+    shared = (own / common).resolve()
+    return shared if shared == own.parent.parent else None
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace").rstrip("\n")
+    except OSError:
+        return ""
