@@ -8,6 +8,7 @@ from rest_framework.routers import SimpleRouter
 import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imported)
 from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
 from agenthub_site.accounts.secrets_api import SecretViewSet
+from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
@@ -16,6 +17,7 @@ from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
 router = SimpleRouter()
 router.register("agents", AgentViewSet, "agent")
 router.register("approvals", ApprovalViewSet, "approval")
+router.register("audit", AuditViewSet, "audit")
 router.register("me", MeViewSet, "me")
 router.register("nodes", NodeViewSet, "node")
 router.register("projects", ProjectViewSet, "project")
@@ -24,6 +26,8 @@ router.register("secrets", SecretViewSet, "secret")
 router.register("tokens", TokenViewSet, "token")
 urlpatterns = [
     # Before the router's, which would take the last words for ids.
+    path("audit/export", ExportView.as_view(), name="audit-export"),
+    path("audit/checkpoint", CheckpointView.as_view(), name="audit-checkpoint"),
     path("nodes/enroll", EnrollView.as_view(), name="node-enroll"),
     path("nodes/renew", RenewView.as_view(), name="node-renew"),
     path("nodes/authority/", AuthorityView.as_view(), name="node-authority"),

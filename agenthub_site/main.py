@@ -38,6 +38,7 @@ work:
 access:
   token          create, list and revoke tokens
   secret         set, list and forget the hub's own secrets (agents': node secret)
+  audit          read, export and verify the audit trail
 
 nodes:
   node token     make a token with which a machine joins (also: node list, node revoke)
@@ -119,6 +120,12 @@ def _node(arguments: list[str], where: Where) -> int:
     return main(arguments, where)
 
 
+def _audit(arguments: list[str], where: Where) -> int:
+    from integrations.cli.audit import main
+
+    return main(arguments, where)
+
+
 def _manage(arguments: list[str], where: Where) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenthub_site.settings")
     from django.core.management import execute_from_command_line
@@ -135,6 +142,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
     "controlplane": _controlplane,
     "worker": _worker,
     "node": _node,
+    "audit": _audit,
     "manage": _manage,
 }
 

@@ -97,7 +97,7 @@ def verify(
     """What an export holds, and what is wrong with it. Without ``known`` keys, those in it are believed.
 
     ``witnesses`` are checkpoints that were kept elsewhere, in the order in which they were made; each must be found.
-    Raises ``Malformed`` for what is no export.
+    Of one project's export, those of that project are. Raises ``Malformed`` for what is no export.
     """
     return _Verifier(list(known), iter(witnesses)).run(lines)
 
@@ -112,7 +112,8 @@ class _Verifier:
         self._stream: _Stream | None = None
         self._serials: _Serials | None = None
         self._seen = _Sum()
-        self._witnesses = _Witnesses(witnesses, self.report)
+        self._kept = witnesses
+        self._witnesses = _Witnesses(iter(()), self.report)
 
     def run(self, lines: Iterable[str | bytes]) -> Report:
         is_over = False
@@ -141,6 +142,9 @@ class _Verifier:
     def _begin(self, line: Mapping[str, Any]) -> None:
         self._head = line
         self._keys = trusted_keys(self._known or self._offered, self._offered)
+        if (stream := line.get("project")) is not None:
+            self._kept = (one for one in self._kept if one.stream == stream)
+        self._witnesses = _Witnesses(self._kept, self.report)
         self.report.unprotected = [str(name) for name in line.get("missing_triggers") or ()]
 
     @property
