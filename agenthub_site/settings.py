@@ -127,7 +127,10 @@ def _database(url: str, home: Path) -> dict[str, Any]:
 DATABASES = {"default": _database(CONFIG.database.url, CONFIG.home)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["agenthub_site.accounts.login.PasswordBackend"]
+AUTHENTICATION_BACKENDS = [
+    "agenthub_site.accounts.login.PasswordBackend",
+    "agenthub_site.accounts.oidc.backend.ProviderBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},

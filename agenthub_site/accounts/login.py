@@ -21,6 +21,7 @@ from audit.services import record
 from .actors import Actor, ActorKind
 from .authentication import actor_of, request_address
 from .models import User
+from .oidc.models import ProviderSession
 
 logger = structlog.get_logger(__name__)
 
@@ -105,8 +106,25 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         return reverse("account")
 
+    def post_login(self, request: HttpRequest, user: User, **how: Any) -> Any:
+        answer = super().post_login(request, user, **how)
+        told = (how.get("signal_kwargs") or {}).get("oidc")
+        if told is not None:
+            remember_provider(request, user, told)
+        return answer
+
     def respond_user_inactive(self, request: HttpRequest, user: User) -> Any:
         raise PermissionDenied("This account is not active. Ask a root operator of this hub.")
+
+
+def remember_provider(request: HttpRequest, user: User, told: dict[str, Any]) -> None:
+    """Which session the provider opened, so that it can end it; and its token, for signing out there too."""
+    request.session["oidc"] = {"id_token": told["id_token"]}
+    identity = user.identities.filter(subject=told["subject"]).first()
+    if identity is not None:
+        ProviderSession.objects.update_or_create(
+            session_key=request.session.session_key, defaults={"identity": identity, "sid": told["sid"]}
+        )
 
 
 def request_is_by(request: HttpRequest, user: User) -> Actor:

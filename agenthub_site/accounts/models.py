@@ -188,4 +188,5 @@ class HubSecret(models.Model):
         return self.name
 
 
-from .cache import CacheEntry  # noqa: E402, F401  (a model in a file of its own)
+from .cache import CacheEntry  # noqa: E402, F401  (models in files of their own)
+from .oidc.models import Identity, ProviderSession  # noqa: E402, F401

@@ -7,6 +7,7 @@ from typing import Any
 from allauth.account.decorators import reauthentication_required
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.decorators import login_required
@@ -23,6 +24,7 @@ from . import services
 from .authentication import request_actor
 from .mfa.policy import is_demanded
 from .models import User
+from .oidc.models import ProviderSession
 from .sessions import end_session, end_sessions
 
 View = Callable[..., HttpResponse]
@@ -63,6 +65,8 @@ def account(request: OwnRequest) -> HttpResponse:
         "factors": factors,
         "codes_left": len(codes.wrap().get_unused_codes()) if codes else 0,
         "sessions": UserSession.objects.filter(user_id=request.user.pk).count(),
+        "provider": settings.CONFIG.oidc,
+        "identities": request.user.identities.all(),
         "is_local": request.user.has_usable_password(),
         "is_demanded": is_demanded(request.user),
     }
@@ -94,7 +98,8 @@ def _keep_only_this(request: OwnRequest) -> None:
     update_session_auth_hash(request, request.user)
     if not request.session.session_key:
         request.session.save()
-    UserSession.objects.filter(session_key=before).update(session_key=request.session.session_key)
+    for kept in (UserSession, ProviderSession):
+        kept.objects.filter(session_key=before).update(session_key=request.session.session_key)
     end_sessions(request.user, by=request_actor(request), keep=request.session.session_key)
 
 

@@ -1,5 +1,6 @@
 """Sessions of people in browsers: seen by their owner, and ended."""
 
+from collections.abc import Sequence
 from importlib import import_module
 
 from allauth.usersessions.models import UserSession
@@ -11,6 +12,7 @@ from audit.services import record
 
 from .actors import Actor
 from .models import User
+from .oidc.models import ProviderSession
 
 
 def end_session(session: UserSession, *, by: Actor) -> None:
@@ -20,11 +22,13 @@ def end_session(session: UserSession, *, by: Actor) -> None:
         record(None, "session.ended", by=by, of=("user", session.user_id), address_of_session=session.ip)
 
 
-def end_sessions(user: User, *, by: Actor, keep: str | None = None) -> int:
-    """Sign all the person's browsers out, but the one whose session has the key ``keep``; how many it were."""
+def end_sessions(user: User, *, by: Actor, keep: str | None = None, only: Sequence[str] | None = None) -> int:
+    """Sign the person's browsers out: all but that with the key ``keep``, or ``only`` those; how many it were."""
     sessions = UserSession.objects.filter(user=user)
     if keep:
         sessions = sessions.exclude(session_key=keep)
+    if only is not None:
+        sessions = sessions.filter(session_key__in=only)
     with transaction.atomic():
         ended = _delete(sessions)
         if ended:
@@ -37,5 +41,6 @@ def _delete(sessions: QuerySet[UserSession]) -> int:
     keys = list(sessions.values_list("session_key", flat=True))
     for key in keys:
         store.delete(key)
-    sessions.filter(session_key__in=keys).delete()
+    ProviderSession.objects.filter(session_key__in=keys).delete()
+    UserSession.objects.filter(session_key__in=keys).delete()
     return len(keys)

@@ -5,7 +5,7 @@ from allauth.mfa.base import views as mfa
 from allauth.mfa.recovery_codes import views as codes
 from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as webauthn
-from django.urls import path
+from django.urls import include, path
 
 from . import own_pages as own
 from .mfa.views import set_up
@@ -19,6 +19,7 @@ urlpatterns = [
     path("login/second/", mfa.authenticate, name="mfa_authenticate"),
     path("login/set-up/", set_up, name="mfa_set_up"),
     path("login/passkey/", webauthn.login_webauthn, name="mfa_login_webauthn"),
+    path("oidc/", include("agenthub_site.accounts.oidc.urls")),
     path("logout/", sign_out, name="logout"),
     path("logout/", sign_out, name="account_logout"),
     path("account/", own.account, name="account"),

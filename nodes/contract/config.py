@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import ConfigError
@@ -53,6 +62,14 @@ def _check_redis_url(value: str) -> str:
     is_socket = parts.scheme == "unix" and parts.path
     if value and not is_socket and not (parts.scheme in ("redis", "rediss") and _has_host(parts)):
         raise ValueError("must be redis://host:port/0 (or rediss://, for TLS); left empty, one machine needs none")
+    return value
+
+
+def _check_issuer(value: str) -> str:
+    parts = urlsplit(value)
+    is_near = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if value and (not (parts.scheme == "https" or is_near) or not _has_host(parts) or parts.query or parts.fragment):
+        raise ValueError("must be the provider's https:// address, exactly as its discovery document calls itself")
     return value
 
 
@@ -117,17 +134,20 @@ Directory = Annotated[str, AfterValidator(_check_directory)]
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_check_database_url)]
 RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
+IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 Directories = Annotated[list[Directory], NoDecode, BeforeValidator(_split(":"))]
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split(","))]
 Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDecode, BeforeValidator(_split(","))]
 
+Words = Annotated[list[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,255}$")]], NoDecode, BeforeValidator(_split(" "))]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split(","))]
 SecretsKey = Annotated[SecretStr, AfterValidator(_check_key)]
 SecretsKeys = Annotated[list[SecretsKey], NoDecode, BeforeValidator(_split(","))]
 
 SECRET_KEYS = (
     "database.url", "redis.url", "secret_key", "internal_grpc.auth.shared_secret",
-    "internal_grpc.auth.previous_secrets", "internal_grpc.bootstrap.token", "secrets.key", "secrets.previous_keys",
+    "internal_grpc.auth.previous_secrets", "internal_grpc.bootstrap.token", "oidc.client_secret",
+    "secrets.key", "secrets.previous_keys",
 )  # fmt: skip
 """Values that are never repeated: they hold passwords."""
 
@@ -152,6 +172,28 @@ class LoginConfig(Section):
 
     require_mfa: Literal["none", "root", "all"] = "none"
     """Of whom a second factor is demanded."""
+
+
+class OidcConfig(Section):
+    """The identity provider by which people sign in beside, or in place of, passwords here."""
+
+    issuer: IssuerUrl = ""
+    client_id: Annotated[str, Field(max_length=255)] = ""
+    client_secret: SecretStr = SecretStr("")
+    """Better kept encrypted: ``agenthub secret set oidc.client_secret``, which wins over this."""
+    name: Annotated[str, Field(min_length=1, max_length=40)] = "single sign-on"
+    scopes: Words = ["openid", "profile", "email"]
+    create_users: bool = True
+    mfa_amr: Words = ["mfa"]
+    """Values of ``amr`` by which the provider says that it saw a second factor."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "OidcConfig":
+        if self.issuer and not self.client_id:
+            raise ValueError("with an issuer there must be a client_id, as the provider knows this hub")
+        if "openid" not in self.scopes:
+            raise ValueError("scopes must have openid among them")
+        return self
 
 
 class WorktreeConfig(Section):
@@ -245,6 +287,7 @@ class Config(BaseSettings):
     secret_key: SecretStr | None = None
     server: ServerConfig = ServerConfig()
     login: LoginConfig = LoginConfig()
+    oidc: OidcConfig = OidcConfig()
     worktree: WorktreeConfig = WorktreeConfig()
     database: DatabaseConfig = DatabaseConfig()
     redis: RedisConfig = RedisConfig()

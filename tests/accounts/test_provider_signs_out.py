@@ -1,0 +1,82 @@
+"""Back-channel logout: the provider ends sessions here, and nobody else does."""
+
+import time
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from audit.models import AuditEvent
+from tests.fakes.provider import FakeProvider
+
+from .oidc import LOGOUT_EVENT, come_back, is_in, logout_token, visitor
+
+pytestmark = pytest.mark.django_db
+NOW = int(time.time())
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts_yet(db: None) -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def anna(op: FakeProvider) -> Client:
+    anna = visitor()
+    come_back(anna, op, sid="sid-1")
+    assert is_in(anna)
+    return anna
+
+
+def tell(token: str | None) -> Any:
+    client = Client(SERVER_NAME="localhost", enforce_csrf_checks=True)
+    return client.post("/oidc/backchannel-logout", {"logout_token": token} if token else {})
+
+
+def test_the_session_of_a_sid_ends_and_no_other(op: FakeProvider, anna: Client) -> None:
+    elsewhere = visitor()
+    come_back(elsewhere, op, sid="sid-2")
+    answer = tell(logout_token(op, sid="sid-1"))
+    assert answer.status_code == 200 and "no-store" in answer["Cache-Control"]
+    assert (is_in(anna), is_in(elsewhere)) == (False, True)
+    ended = AuditEvent.objects.get(name="sessions.ended")
+    assert (ended.actor_kind, ended.actor_id) == ("integration", "oidc")
+
+
+def test_all_sessions_of_a_subject_end(op: FakeProvider, anna: Client) -> None:
+    elsewhere, other = visitor(), visitor()
+    come_back(elsewhere, op, sid="sid-2")
+    come_back(other, op, sub="olga", sid="sid-3", preferred_username="olga")
+    tell(logout_token(op))
+    assert (is_in(anna), is_in(elsewhere), is_in(other)) == (False, False, True)
+
+
+@pytest.mark.parametrize("spoilt", [
+    {"iss": "https://evil.example"}, {"aud": "another-client"}, {"iat": NOW - 3600}, {"exp": NOW - 3600},
+    {"iat": None}, {"jti": None}, {"events": None}, {"events": {}}, {"events": {LOGOUT_EVENT: "no"}},
+    {"nonce": "an ID token has one"}, {"sub": None}, {"signing": {"by": "rsa-other"}},
+    {"signing": {"by": "rsa-other", "kid": "rsa-1"}}, {"signing": {"alg": "none"}}, {"signing": {"alg": "HS256"}},
+])  # fmt: skip
+def test_a_spoilt_token_ends_nothing(op: FakeProvider, anna: Client, spoilt: dict[str, Any]) -> None:
+    assert tell(logout_token(op, **spoilt)).status_code == 400
+    assert is_in(anna)
+    assert AuditEvent.objects.filter(name="user.logout_refused").count() == 1
+
+
+@pytest.mark.parametrize("token", [None, "", "x", "a.b.c", "x" * 20_000])
+def test_what_is_no_token_ends_nothing(op: FakeProvider, anna: Client, token: str | None) -> None:
+    assert tell(token).status_code == 400
+    assert is_in(anna)
+
+
+def test_a_token_is_taken_once(op: FakeProvider, anna: Client) -> None:
+    token = logout_token(op)
+    assert tell(token).status_code == 200
+    come_back(anna, op)
+    assert tell(token).status_code == 400
+    assert is_in(anna), "a replay does not sign them out again"
+
+
+def test_without_a_provider_nobody_is_told_anything() -> None:
+    assert tell("x").status_code == 404
