@@ -297,3 +297,6 @@ class Blob(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "digest"], name="a_blob_is_kept_once_per_run")]
+
+
+from .rules import PolicyGrant, PolicyReview, PolicyRule  # noqa: E402, F401  (models in a file of their own)
