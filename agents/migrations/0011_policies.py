@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0005_shared_cache'),
-        ('agents', '0009_agent_bounds'),
+        ('agents', '0010_reason_isolation_and_secret'),
     ]
 
     operations = [
