@@ -30,6 +30,20 @@ export interface ApprovalOption {
   kind: "allow_once" | "allow_always" | "reject_once" | "reject_always";
 }
 
+export interface JudgedAction {
+  kind: "read" | "write" | "shell" | "network" | "publish" | "other";
+  tool?: string;
+  command?: string;
+  path?: string;
+  host?: string;
+  is_opaque?: boolean;
+  verdict: "allow" | "ask" | "deny";
+  level?: string;
+  rule?: string;
+  grant?: string;
+  is_strict?: boolean;
+}
+
 export interface ToolContent {
   type: "text" | "diff" | "terminal" | "other";
   text?: string;
@@ -82,6 +96,10 @@ export interface ApprovalRequested {
   options: Array<ApprovalOption>;
   action_hash: string;
   expires_in_seconds: number;
+  actions?: Array<JudgedAction>;
+  level?: string;
+  rule?: string;
+  is_strict?: boolean;
 }
 
 export interface ApprovalResolved {
@@ -152,6 +170,21 @@ export interface Output {
 
 export interface PlanUpdated {
   entries: Array<PlanEntry>;
+}
+
+export interface PolicyDecided {
+  verdict: "allow" | "deny";
+  kind: "read" | "write" | "shell" | "network" | "publish" | "other";
+  title: string;
+  tool_call_id?: string;
+  command?: string;
+  paths?: Array<string>;
+  level?: string;
+  rule?: string;
+  grant?: string;
+  actions?: Array<JudgedAction>;
+  option_id?: string;
+  approval_id?: string;
 }
 
 export interface RunStarted {
@@ -260,6 +293,7 @@ export type RunEvent =
   | Envelope<"run.message.delta", MessageDelta>
   | Envelope<"run.output", Output>
   | Envelope<"run.plan.updated", PlanUpdated>
+  | Envelope<"run.policy.decided", PolicyDecided>
   | Envelope<"run.started", RunStarted>
   | Envelope<"run.state.changed", StateChanged>
   | Envelope<"run.thought.delta", ThoughtDelta>

@@ -94,5 +94,15 @@ class DecideApproval(Body):
     option_id: str = ""
 
 
-BODIES: dict[str, type[Body]] = {body.KIND: body for body in (StartRun, CancelRun, SendInput, DecideApproval)}
+class SetPolicy(Body):
+    """The policy as it is from now on, for what is asked next and for what is open. Older nodes do not know it."""
+
+    KIND = "set_policy"
+    run: str
+    policy: Policy
+
+
+BODIES: dict[str, type[Body]] = {
+    body.KIND: body for body in (StartRun, CancelRun, SendInput, DecideApproval, SetPolicy)
+}
 """Every kind of command, by name."""

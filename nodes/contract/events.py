@@ -275,6 +275,47 @@ class ApprovalOption(Part):
     kind: Literal["allow_once", "allow_always", "reject_once", "reject_always"]
 
 
+class JudgedAction(Part):
+    """One simple thing that a request would do, and what the policy said to it."""
+
+    kind: Literal["read", "write", "shell", "network", "publish", "other"]
+    tool: str = ""
+    command: str = ""
+    path: str = ""
+    """Relative to the workspace, or absolute outside of it."""
+    host: str = ""
+    is_opaque: bool = False
+    """Whether it could not be wholly understood: it is asked at best, and by no standing answer."""
+    verdict: Literal["allow", "ask", "deny"]
+    level: str = ""
+    rule: str = ""
+    """Which rule of which level decided; empty: the default."""
+    grant: str = ""
+    """Which standing answer allowed it."""
+    is_strict: bool = False
+    """Whether no standing answer could."""
+
+
+class PolicyDecided(Payload):
+    """The supervisor's fact: the policy answered what the runtime asked, and nobody was bothered."""
+
+    TYPE = "run.policy.decided"
+    verdict: Literal["allow", "deny"]
+    kind: Literal["read", "write", "shell", "network", "publish", "other"]
+    title: str
+    tool_call_id: str = ""
+    command: str = ""
+    paths: list[str] = []
+    level: str = ""
+    rule: str = ""
+    grant: str = ""
+    """Who decided, of the gravest action."""
+    actions: list[JudgedAction] = []
+    option_id: str = ""
+    approval_id: str = ""
+    """Of the open question that a change of the policy answered."""
+
+
 class ApprovalRequested(Payload):
     """A question before an action. ``action_hash`` is keyed per run on the node, over the unredacted action."""
 
@@ -289,6 +330,13 @@ class ApprovalRequested(Payload):
     options: list[ApprovalOption]
     action_hash: str
     expires_in_seconds: float
+    actions: list[JudgedAction] = []
+    """What it comes down to, as the policy saw it."""
+    level: str = ""
+    rule: str = ""
+    """Which rule asks; empty: none does, and so it is asked."""
+    is_strict: bool = False
+    """Whether a standing answer cannot answer it."""
 
 
 class ApprovalDecided(Payload):
@@ -336,7 +384,7 @@ PAYLOADS: dict[str, type[Payload]] = {
         RunStarted, StateChanged, RunCompleted, RunFailed, RunCancelled, RuntimeUnavailable, RuntimeTimeout,
         TurnStarted, TurnCompleted, MessageDelta, MessageCompleted, ThoughtDelta, PlanUpdated,
         ToolCall, ToolResult, ToolFailed, Output, Usage, DiffReady, ArtifactReady,
-        ApprovalRequested, ApprovalDecided, ApprovalResolved, ValidationFailed, GapFound,
+        ApprovalRequested, ApprovalDecided, ApprovalResolved, PolicyDecided, ValidationFailed, GapFound,
     )
 }  # fmt: skip
 """Every event type, by name."""

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 from .commands import StartRun
 from .errors import HubError
 from .events import ApprovalOption, Payload, ToolContent
-from .policy import ActionKind
+from .policy import Action, ActionKind
 from .reasons import Reason
 
 TextKind = Literal["message", "thought", "stdout", "stderr"]
@@ -54,6 +54,8 @@ class Question:
     command: str = ""
     paths: Sequence[str] = ()
     content: Sequence[ToolContent] = ()
+    actions: Sequence[Action] = ()
+    """What it comes down to: what the policy is asked about. Empty: one of ``kind``, of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)

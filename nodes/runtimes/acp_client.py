@@ -15,10 +15,22 @@ from acp.meta import AGENT_METHODS, CLIENT_METHODS, PROTOCOL_VERSION
 from acp.utils import serialize_params
 from pydantic import BaseModel, ValidationError
 
+from nodes.contract.actions import actions_of, gravest
 from nodes.contract.events import ApprovalOption, ToolContent
 from nodes.contract.runtime import Host, Question
 
-from .acp_tools import TEXT_BYTES, TITLE_CHARS, Call, canonical, classify, clip, command_of, paths_of, shown_paths
+from .acp_tools import (
+    TEXT_BYTES,
+    TITLE_CHARS,
+    Call,
+    canonical,
+    clip,
+    command_of,
+    paths_of,
+    place_of,
+    request_of,
+    shown_paths,
+)  # fmt: skip
 from .acp_translate import Translator
 from .lines import Faults, Lines, Message
 
@@ -139,8 +151,10 @@ class AcpClient:
         diffs = [item.path for item in call.content if item.type == "diff"]
         paths = shown_paths([*call.paths, *paths_of(call.raw_input), *diffs], workspace)
         exact = update.model_dump(mode="json", by_alias=True, exclude={"field_meta", "status"})
+        actions = actions_of(request_of(call), place_of(workspace))
         return Question(
-            kind=classify(call.kind, call.title, call.raw_input, call.content),
+            kind=gravest(actions),
+            actions=actions,
             title=call.title or clip(command, TITLE_CHARS) or ", ".join(paths)[:TITLE_CHARS] or "An unnamed action",
             options=options,
             action=canonical({"call": exact, "input": call.raw_input, "kind": call.kind, "title": call.title}),

@@ -1,17 +1,21 @@
 """Tool calls and questions in the agent's words: what is asked for, on which paths, shown within bounds."""
 
+import glob
 import json
+import os.path
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from acp import schema
 
+from nodes.contract.actions import Place, Request
 from nodes.contract.events import ToolCall, ToolContent, ToolFailed, ToolResult
-from nodes.contract.policy import ActionKind
+from nodes.contract.shell.places import EXPANDED
 
 TEXT_BYTES = 12_000
 """A text within an event at most, as JSON."""
@@ -21,32 +25,9 @@ CONTENT_BYTES = 24_000
 CONTENT_ITEMS = 20
 PATHS = 20
 PATH_BYTES = 300
-
-_KINDS: dict[str, ActionKind] = {
-    "read": ActionKind.READ,
-    "search": ActionKind.READ,
-    "think": ActionKind.READ,
-    "edit": ActionKind.WRITE,
-    "delete": ActionKind.WRITE,
-    "move": ActionKind.WRITE,
-    "execute": ActionKind.SHELL,
-    "fetch": ActionKind.NETWORK,
-}
-_NAMES: tuple[tuple[re.Pattern[str], ActionKind], ...] = (
-    (re.compile(r"\b(bash|shell|exec|execute|command|terminal|run)\b", re.IGNORECASE), ActionKind.SHELL),
-    (re.compile(r"\b(write|edit|patch|delete|move|rename|notebook_?edit)\b", re.IGNORECASE), ActionKind.WRITE),
-    (re.compile(r"\b(fetch|web_?fetch|web_?search|http|browser)\b", re.IGNORECASE), ActionKind.NETWORK),
-)
-"""For calls without a kind. Nothing is taken for reading by its name: that would need no question."""
-_TELLING: tuple[tuple[frozenset[str], ActionKind], ...] = (
-    (frozenset({"command", "cmd", "script", "code"}), ActionKind.SHELL),
-    (frozenset({"content", "new_string", "newString", "new_text", "newText", "patch", "diff"}), ActionKind.WRITE),
-    (frozenset({"url", "urls"}), ActionKind.NETWORK),
-)
-"""Inputs that no reading has. What is called reading needs no question, so its input must look like it."""
-_PUBLISHING = re.compile(
-    r"\b(git\s+push|gh\s+(pr|release)\s+create|(npm|pnpm|yarn|cargo|poetry|uv)\s+publish|twine\s+upload|docker\s+push)\b"
-)
+LOCATIONS = 1_000
+GLOBBED = 3
+"""Parts of a path with a wildcard, at most, that are looked up."""
 
 
 @dataclass(slots=True)
@@ -63,6 +44,10 @@ class Call:
     output: str = ""
     printed: str = ""
     raw_input: Any = None
+    locations: list[str] = field(default_factory=list)
+    """As they were sent, and the paths of the changes that it shows; ``paths`` are for people."""
+    changed: list[str] = field(default_factory=list)
+    tool: str = ""
     is_closed: bool = False
     emitted: object = None
     emitted_at: float = 0.0
@@ -73,12 +58,17 @@ class Call:
         self.kind = update.kind or self.kind
         self.status = update.status or self.status
         if update.locations:
-            self.paths = shown_paths((location.path for location in update.locations), workspace)
+            self.locations = [location.path for location in update.locations[:LOCATIONS]]
+            self.paths = shown_paths(self.locations, workspace)
         if update.raw_input is not None:
             self.raw_input = update.raw_input
             self.input = clip(as_text(update.raw_input), TEXT_BYTES)
         if update.content is not None:
             self.content = shown_content(update.content, workspace)
+            edits = (item for item in update.content if isinstance(item, schema.FileEditToolCallContent))
+            self.changed = [item.path for item in islice(edits, LOCATIONS)]
+        if name := tool_name(update.field_meta):
+            self.tool = name
         if update.raw_output is not None:
             self.output = clip(as_text(update.raw_output), TEXT_BYTES)
         if piece := terminal_output(update.field_meta):
@@ -99,19 +89,28 @@ class Call:
         return ToolCall(**shown, status=self.status, paths=self.paths, input=self.input)
 
 
-def classify(kind: str | None, title: str, raw_input: Any, content: Sequence[ToolContent]) -> ActionKind:
-    """What an action is for the policy. Contents beat the agent's own label: a "read" with a command is a command."""
-    command = command_of(raw_input)
-    if command:
-        return ActionKind.PUBLISH if _PUBLISHING.search(command) else ActionKind.SHELL
-    if any(item.type == "diff" for item in content):
-        return ActionKind.WRITE
-    claimed = _KINDS.get(kind or "")
-    if claimed is ActionKind.READ and isinstance(raw_input, Mapping):
-        return next((action for keys, action in _TELLING if keys & raw_input.keys()), claimed)
-    if claimed:
-        return claimed
-    return next((action for pattern, action in _NAMES if pattern.search(title)), ActionKind.OTHER)
+def request_of(call: Call) -> Request:
+    """What the classifier has to know of a call: everything as it was sent, nothing as it is shown."""
+    return Request(
+        kind=call.kind,
+        title=call.title,
+        raw_input=call.raw_input,
+        paths=[*call.locations, *call.changed],
+        has_changes=bool(call.changed),
+        tool=call.tool,
+    )
+
+
+def place_of(workspace: Path) -> Place:
+    """The workspace on this machine: links are followed and globs expanded as they are now."""
+    return Place(str(workspace), home=str(Path.home()), real=os.path.realpath, matches=_matches)
+
+
+def _matches(pattern: str) -> list[str]:
+    """The files that a shell would put there; too many, where looking for them would take long."""
+    if sum(any(mark in part for mark in "*?[") for part in pattern.split("/")) > GLOBBED:
+        return [pattern] * (EXPANDED + 1)
+    return list(islice(glob.iglob(pattern), EXPANDED + 1))  # noqa: PTH207 - a Path has no glob of absolute patterns
 
 
 def command_of(raw_input: Any) -> str:
@@ -179,6 +178,13 @@ def terminal_output(meta: Mapping[str, Any] | None) -> str:
     piece = (meta or {}).get("terminal_output")
     data = piece.get("data") if isinstance(piece, dict) else None
     return data if isinstance(data, str) else ""
+
+
+def tool_name(meta: Mapping[str, Any] | None) -> str:
+    """The runtime's own name of its tool, where it tells one."""
+    told = (meta or {}).get("claudeCode")
+    name = told.get("toolName") if isinstance(told, dict) else None
+    return name[:TITLE_CHARS] if isinstance(name, str) else ""
 
 
 def block_text(block: Any) -> str:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nodes.contract.commands import DecideApproval, StartRun
-from nodes.contract.events import ApprovalRequested, ApprovalResolved, Payload
+from nodes.contract.events import ApprovalRequested, ApprovalResolved, Payload, PolicyDecided
 from nodes.contract.ids import new_id
-from nodes.contract.policy import Action, Verdict
+from nodes.contract.policy import Action, Decision, Policy, Verdict
 from nodes.contract.runtime import Answer, Question
+
+from .standing import StandingPolicy, judged
 
 OPEN_QUESTIONS = 100
 """At once at most; an agent that asks more is answered no."""
@@ -36,7 +38,7 @@ class Questions:
     """The open questions of one run. The key of their hashes lives and dies with this process."""
 
     def __init__(self, spec: StartRun, emit: Callable[[Payload], None], on_change: Callable[[], None]) -> None:
-        self._policy = spec.policy
+        self._standing = StandingPolicy(spec.policy)
         self._seconds = spec.approval_seconds
         self._emit = emit
         self._on_change = on_change
@@ -52,13 +54,13 @@ class Questions:
 
     async def ask(self, question: Question) -> Answer:
         """Policy's answer at once, or a person's. Cancelling it withdraws the question as ``superseded``."""
-        verdict = self._policy.decide([Action(question.kind)]).verdict
-        if verdict is Verdict.ALLOW:
-            return Answer(_choose(question, "allow"))
-        if verdict is Verdict.DENY or self._is_over or len(self._open) >= OPEN_QUESTIONS:
+        decision = self._standing.decide(question.actions or [Action(question.kind)])
+        if decision.verdict is not Verdict.ASK:
+            return Answer(self._by_policy(question, decision))
+        if self._is_over or len(self._open) >= OPEN_QUESTIONS:
             return Answer(_choose(question, "reject"))
         id_ = str(new_id())
-        held = self._open_question(id_, question)
+        held = self._open_question(id_, question, decision)
         try:
             return await held.answer
         finally:
@@ -78,13 +80,44 @@ class Questions:
         self._close(decision.approval_id, "applied", Answer(option))
         return ""
 
+    def set_policy(self, policy: Policy) -> None:
+        """Judge by this from now on. What is open and needs nobody any more is answered."""
+        self._standing = StandingPolicy(policy)
+        for id_, held in list(self._open.items()):
+            decision = self._standing.decide(held.question.actions or [Action(held.question.kind)])
+            if decision.verdict is not Verdict.ASK:
+                self._close(id_, "superseded", Answer(self._by_policy(held.question, decision, id_)))
+
     def withdraw(self, *, for_good: bool = False) -> None:
         """The turn is over or interrupted: nobody needs to answer any more."""
         self._is_over |= for_good
         for id_ in list(self._open):
             self._close(id_, "superseded", Answer(None))
 
-    def _open_question(self, id_: str, question: Question) -> _Open:
+    def _by_policy(self, question: Question, decision: Decision, approval_id: str = "") -> str | None:
+        """The option that the policy chose; said, so that everybody can see that and why nobody was asked."""
+        is_allowed = decision.verdict is Verdict.ALLOW
+        option = _choose(question, "allow" if is_allowed else "reject")
+        by = decision.decisive
+        self._emit(
+            PolicyDecided(
+                verdict="allow" if is_allowed else "deny",
+                kind=by.action.kind.value,
+                title=question.title,
+                tool_call_id=question.tool_call_id,
+                command=question.command,
+                paths=list(question.paths),
+                level=by.level,
+                rule=by.rule,
+                grant=by.grant,
+                actions=judged(decision),
+                option_id=option or "",
+                approval_id=approval_id,
+            )
+        )
+        return option
+
+    def _open_question(self, id_: str, question: Question, decision: Decision) -> _Open:
         action_hash = self._hash(id_, question)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._seconds, self._expire, id_)
@@ -101,6 +134,10 @@ class Questions:
                 options=list(question.options),
                 action_hash=action_hash,
                 expires_in_seconds=self._seconds,
+                actions=judged(decision),
+                level=decision.decisive.level,
+                rule=decision.decisive.rule,
+                is_strict=any(ruling.is_strict for ruling in decision.rulings),
             )
         )
         self._on_change()

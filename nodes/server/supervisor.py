@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from nodes.contract.commands import CancelRun, DecideApproval, SendInput, StartRun
+from nodes.contract.commands import CancelRun, DecideApproval, SendInput, SetPolicy, StartRun
 from nodes.contract.errors import HubError
 from nodes.contract.events import RunStarted, StartPhases, StateChanged
 from nodes.contract.reasons import Reason
@@ -379,6 +379,8 @@ class Supervisor:
                 return self._talk.queue.add(Input(input_.input_id, input_.text), input_.mode)
             case DecideApproval.KIND:
                 return self._questions.decide(DecideApproval.model_validate(command.body))
+            case SetPolicy.KIND:
+                self._questions.set_policy(SetPolicy.model_validate(command.body).policy)
             case _:
                 return "unknown_command"
         return ""

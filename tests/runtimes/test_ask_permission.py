@@ -8,12 +8,13 @@ from typing import Any, cast
 import pytest
 from acp import schema
 
+from nodes.contract.actions import Place, Request, actions_of, gravest
 from nodes.contract.commands import RuntimeSpec
 from nodes.contract.events import ToolCall, ToolContent, ValidationFailed
 from nodes.contract.policy import ActionKind
 from nodes.contract.runtime import AgentProcess
 from nodes.runtimes.acp_client import AcpClient
-from nodes.runtimes.acp_tools import Call, classify, clip, json_bytes
+from nodes.runtimes.acp_tools import Call, clip, json_bytes
 from nodes.runtimes.lines import Faults, Lines
 from tests.fakes.small_host import SmallHost, allow
 from tests.runtimes.test_filter_lines import Pipe
@@ -119,7 +120,8 @@ DIFF = [ToolContent(type="diff", path="a", new_text="x")]
     ("kind", "title", "raw_input", "content", "action"),
     [
         ("read", "Read a", {"file_path": "a"}, [], ActionKind.READ),
-        ("read", "Read a", {"command": ["cat", "a"]}, [], ActionKind.SHELL),
+        ("read", "Read a", {"command": ["cat", "a"]}, [], ActionKind.READ),
+        ("read", "Read a", {"command": ["./cat", "a"]}, [], ActionKind.SHELL),
         ("read", "Read a", None, DIFF, ActionKind.WRITE),
         ("read", "Read a", {"file_path": "a", "content": "x"}, [], ActionKind.WRITE),
         ("search", "Find", {"url": "https://example.org"}, [], ActionKind.NETWORK),
@@ -127,7 +129,8 @@ DIFF = [ToolContent(type="diff", path="a", new_text="x")]
         ("search", "Find", {}, [], ActionKind.READ),
         ("edit", "Edit", {}, [], ActionKind.WRITE),
         ("delete", "Delete", {}, [], ActionKind.WRITE),
-        ("execute", "ls", {"command": "ls"}, [], ActionKind.SHELL),
+        ("execute", "ls", {"command": "ls"}, [], ActionKind.READ),
+        ("execute", "make", {"command": "make"}, [], ActionKind.SHELL),
         ("execute", "push", {"command": "cd x && git  push origin"}, [], ActionKind.PUBLISH),
         ("other", "npm", {"cmd": "npm publish"}, [], ActionKind.PUBLISH),
         ("fetch", "Get", {"url": "https://example.org"}, [], ActionKind.NETWORK),
@@ -141,7 +144,8 @@ DIFF = [ToolContent(type="diff", path="a", new_text="x")]
 def test_an_action_is_taken_for_what_it_does(
     kind: str | None, title: str, raw_input: Any, content: list[ToolContent], action: ActionKind
 ) -> None:
-    assert classify(kind, title, raw_input, content) is action
+    request = Request(kind or "other", title, raw_input, has_changes=bool(content))
+    assert gravest(actions_of(request, Place("/w"))) is action
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 1000, "\x00" * 1000, "ü" * 1000, "\U0001f600" * 1000, '"' * 1000])

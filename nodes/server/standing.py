@@ -1,0 +1,60 @@
+"""The policy of one run as it stands now, on this machine: whose home it is, and which grants are still alive."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from nodes.contract.events import JudgedAction
+from nodes.contract.policy import Action, Decision, Policy
+
+SHOWN_ACTIONS = 20
+SHOWN_CHARS = 1_000
+"""Of an action's command and path, within an event."""
+
+
+class StandingPolicy:
+    """A policy that was received now. A grant ends by the wall clock or by the time that it had left, whichever is
+    first: setting this machine's clock back prolongs nothing that the hub told in seconds."""
+
+    def __init__(self, policy: Policy, clock: Callable[[], float] = time.monotonic) -> None:
+        self._policy = policy.at_home(str(Path.home()))
+        self._clock = clock
+        began = clock()
+        self._ends = {
+            grant.id: began + (math.inf if grant.seconds_left is None else grant.seconds_left)
+            for grant in policy.grants
+        }
+
+    def decide(self, actions: Sequence[Action]) -> Decision:
+        """Judge a request by what holds at this moment."""
+        now = self._clock()
+        alive = tuple(grant for grant in self._policy.grants if now < self._ends[grant.id])
+        policy = self._policy if len(alive) == len(self._policy.grants) else self._with(alive)
+        return policy.decide(actions, now=datetime.now(UTC))
+
+    def _with(self, grants: tuple[object, ...]) -> Policy:
+        return self._policy.model_copy(update={"grants": grants})
+
+
+def judged(decision: Decision) -> list[JudgedAction]:
+    """The actions of a request for an event, the gravest verdicts first, as many as fit."""
+    order = {"deny": 0, "ask": 1, "allow": 2}
+    rulings = sorted(decision.rulings, key=lambda ruling: order[ruling.verdict.value])
+    return [
+        JudgedAction(
+            kind=ruling.action.kind.value,
+            tool=ruling.action.tool[:SHOWN_CHARS],
+            command=ruling.action.command[:SHOWN_CHARS],
+            path=(ruling.action.inside or ruling.action.path)[:SHOWN_CHARS],
+            host=ruling.action.host[:SHOWN_CHARS],
+            is_opaque=ruling.action.is_opaque,
+            verdict=ruling.verdict.value,
+            level=ruling.level,
+            rule=ruling.rule,
+            grant=ruling.grant,
+            is_strict=ruling.is_strict,
+        )
+        for ruling in rulings[:SHOWN_ACTIONS]
+    ]
