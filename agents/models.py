@@ -143,6 +143,8 @@ class Run(models.Model):
     message = models.CharField(max_length=500, blank=True)
     exit_code = models.IntegerField(null=True, blank=True)
     signal = models.IntegerField(null=True, blank=True)
+    entry = models.CharField(max_length=16, blank=True, default="", editable=False)
+    """By which way whoever started it had come: see ``accounts.actors.Entry``."""
     prompt = models.TextField()
     keep_open = models.BooleanField(default=False)
     resumes = models.OneToOneField(

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from nodes.contract.reasons import Reason
 from nodes.health import NodeState
+from nodes.routing import Ticket
 
 MESSAGE_CHARS: Final = 500
 _NAMED: Final = 3
@@ -31,6 +32,8 @@ class Demand:
     labels: frozenset[tuple[str, str]] = frozenset()
     preset: str = ""
     """The runtime's preset, if the node has to bring it. Not looked at where a node is named: that one says so."""
+    ticket: Ticket | None = None
+    """Which of them whoever started the run may use; None if that is not asked."""
 
     def __str__(self) -> str:
         """``pool gpu with arch=arm64``, for a demand that names no node."""
@@ -79,6 +82,16 @@ class Wait:
 
 def fits(demand: Demand, node: NodeView) -> bool:
     """Whether the run may go to this node at all, full or not."""
+    return _would_fit(demand, node) and may_go(demand, node)
+
+
+def may_go(demand: Demand, node: NodeView) -> bool:
+    """Whether a route leads there."""
+    ticket = demand.ticket
+    return ticket is None or ticket.allows(node.id, node.name, node.pool, node.labels)
+
+
+def _would_fit(demand: Demand, node: NodeView) -> bool:
     if demand.node is not None:
         return demand.node == node.id
     return _is_of(demand, node) and demand.preset not in node.lacks
@@ -222,9 +235,12 @@ def _is_of(demand: Demand, node: NodeView) -> bool:
 
 
 def _why_none_fits(demand: Demand, sites: Sequence[_Site]) -> tuple[Reason, str]:
+    views = [site.view for site in sites]
+    if away := [view for view in views if _would_fit(demand, view)]:
+        where = away[0].name if demand.node is not None else f"any of {len(away)} nodes {demand}"
+        return Reason.ROUTE_MISSING, f"none lets {demand.ticket.who if demand.ticket else 'it'} use {where}"
     if demand.node is not None:
         return Reason.NODE_OFFLINE, "it is no longer registered"
-    views = [site.view for site in sites]
     if any(_is_of(demand, view) for view in views):
         return Reason.NO_MATCHING_NODE, f"no node {demand} has {demand.preset} installed and signed in"
     in_pool = [view for view in views if demand.pool in ("", view.pool)]

@@ -87,6 +87,7 @@ _WAITS = {
     Reason.NODE_CORDONED: "its node, which takes no new runs at present",
     Reason.NO_MATCHING_NODE: "a node that fits",
     Reason.CAPACITY: "a free place on its node",
+    Reason.ROUTE_MISSING: "a route to its node",
     Reason.STARTING: "its node to start it",
     Reason.APPROVAL: "an approval",
     Reason.INPUT: "your next input",
@@ -104,6 +105,7 @@ _LEADS = {
     Reason.NODE_CORDONED: "a node that takes new runs",
     Reason.NO_MATCHING_NODE: "a node that fits",
     Reason.CAPACITY: "a free place",
+    Reason.ROUTE_MISSING: "a route",
 }
 """What stands before a queued run's ``message``, which says what exactly is missing."""
 

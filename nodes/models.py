@@ -1,11 +1,13 @@
 """Nodes, the lease on each one's link, and the outbox of commands to them."""
 
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
 
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project, Role, User
 from nodes.contract.ids import new_id
 from nodes.contract.limits import SILENT_SECONDS
 
@@ -88,6 +90,68 @@ class Node(models.Model):
         What was heard in the future, by a clock of the hub's that went back since, shows nothing of now either.
         """
         return self.last_heard_at is None or abs(now - self.last_heard_at) > timedelta(seconds=SILENT_SECONDS)
+
+
+class RouteQuerySet(models.QuerySet["Route"]):
+    def visible_to(self, actor: Actor) -> Self:
+        """Those of the projects that one sees."""
+        return self if actor.sees_all else self.filter(project_id__in=actor.project_ids)
+
+
+class Route(models.Model):
+    """Lets the runs of a project go to a node, or to those of a pool that have its labels.
+
+    For everybody who may start runs, or from a role upwards, or for one person; by the ``entries``, or by all if
+    there are none. Without any, a project has the local node alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="routes")
+    node = models.ForeignKey(Node, null=True, blank=True, on_delete=models.CASCADE, related_name="routes")
+    pool = models.CharField(max_length=64, blank=True, default="")
+    labels = models.JSONField(default=dict, blank=True)
+    entries = models.JSONField(default=list, blank=True)
+    least_role = models.CharField(max_length=16, blank=True, default="", choices=Role.choices)
+    user = models.ForeignKey(User, null=True, blank=True, on_delete=models.CASCADE, related_name="routes")
+    is_enabled = models.BooleanField(default=True)
+    note = models.CharField(max_length=400, blank=True)
+    created_by = models.CharField(max_length=150, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects: ClassVar = RouteQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(node__isnull=False, pool="", labels={}) | Q(node__isnull=True) & ~Q(pool="", labels={}),
+                name="a_route_has_a_node_or_says_which_fit",
+            ),
+            models.CheckConstraint(
+                condition=Q(user__isnull=True) | Q(least_role=""), name="a_route_has_a_person_or_a_role"
+            ),
+        ]
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.project} to {self.leads_to}"
+
+    @property
+    def leads_to(self) -> str:
+        """``node:gpu-01``, or ``nodes of pool gpu with arch=arm64``."""
+        if self.node:
+            return f"node:{self.node.slug}"
+        labels = " and ".join(f"{name}={self.labels[name]}" for name in sorted(self.labels))
+        return " ".join(
+            part for part in ("nodes", self.pool and f"of pool {self.pool}", labels and f"with {labels}") if part
+        )
+
+    @property
+    def is_for(self) -> str:
+        """``everybody``, ``developer and above``, or a person's name."""
+        if self.user:
+            return self.user.username
+        return f"{self.least_role} and above" if self.least_role else "everybody"
 
 
 class LinkLease(models.Model):

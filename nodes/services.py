@@ -110,6 +110,7 @@ def delete_node(node: Node, *, by: Actor) -> None:
             agents=bound,
         )
     pk, slug = node.pk, node.slug
+    node.routes.all().delete()  # they let runs go to this machine, and to no later one of its name
     try:
         with transaction.atomic():
             node.delete()

@@ -11,7 +11,7 @@ from agents.states import ENDED, State
 from nodes.contract.events import ApprovalOption, ApprovalRequested
 from nodes.contract.ids import new_id
 from nodes.contract.reasons import Reason
-from nodes.models import Node
+from nodes.models import Node, Route
 
 PASSWORD = "correct horse battery"
 OPTIONS = [
@@ -43,7 +43,16 @@ def make_project(slug: str = "harbour", *, owner: User | None = None, **members:
     roles = {(owner or make_user("alice")).username: Role.OWNER, **members}
     for username, role in roles.items():
         Membership.objects.get_or_create(project=project, user=make_user(username), defaults={"role": role})
+    _let_all_use_all()
     return project
+
+
+def _let_all_use_all() -> None:
+    """Routes from every project to every node, as most tests are about something else."""
+    have = set(Route.objects.values_list("project", "node"))
+    nodes = Node.objects.exclude(slug=Node.LOCAL).values_list("pk", flat=True)
+    wanted = {(project, node) for project in Project.objects.values_list("pk", flat=True) for node in nodes}
+    Route.objects.bulk_create(Route(project_id=project, node_id=node) for project, node in wanted - have)
 
 
 def make_node(slug: str = "oslo", *, heard: datetime | None = None, **fields: Any) -> Node:
@@ -61,6 +70,7 @@ def make_node(slug: str = "oslo", *, heard: datetime | None = None, **fields: An
             **fields,
         },
     )
+    _let_all_use_all()
     return node
 
 

@@ -21,6 +21,20 @@ AGENT_ROLE: Final = "agent"
 """What an agent is in its project. Not a role that a member can be given."""
 
 
+class Entry(StrEnum):
+    """By which way somebody came in, as far as the credential proves it; a user agent proves nothing.
+
+    ``web`` is a browser's session, ``cli`` the operator's socket, ``api`` a bearer token, whichever program holds it.
+    """
+
+    WEB = "web"
+    API = "api"
+    CLI = "cli"
+    MCP = "mcp"
+    FEISHU = "feishu"
+    TRIGGER = "trigger"
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """The token that an actor came with: the most that it may do with it, until when, and where (None: anywhere)."""
@@ -43,6 +57,8 @@ class Actor:
     address: str = ""
     user_agent: str = ""
     token: Held | None = None
+    entry: str = ""
+    """An ``Entry``; empty for what came by none of them, such as the system."""
 
     @property
     def sees_all(self) -> bool:

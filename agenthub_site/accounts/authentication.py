@@ -18,7 +18,7 @@ from rest_framework.request import Request
 
 from nodes.contract.errors import InvalidToken, Unauthenticated
 
-from .actors import AGENT_ROLE, Actor, ActorKind, Held
+from .actors import AGENT_ROLE, Actor, ActorKind, Entry, Held
 from .address import client_address
 from .errors import CsrfFailed
 from .models import Membership, Role, Token, User
@@ -29,12 +29,13 @@ OPERATOR_EXTENSION: Final = "agenthub.operator"
 """Set in a scope's extensions by the operator socket alone, after it has looked at the peer's process."""
 
 
-def actor_of(user: User, address: str = "", user_agent: str = "") -> Actor:
+def actor_of(user: User, address: str = "", user_agent: str = "", entry: str = "") -> Actor:
     """The person as an actor, with their roles. One query."""
     roles = dict(Membership.objects.filter(user=user).order_by().values_list("project_id", "role"))
     return Actor(
-        ActorKind.USER, str(user.pk), user.username, user.is_superuser, roles, address=address, user_agent=user_agent
-    )
+        ActorKind.USER, str(user.pk), user.username, user.is_superuser, roles, address=address,
+        user_agent=user_agent, entry=entry,
+    )  # fmt: skip
 
 
 def actor_of_token(token: Token, address: str = "", user_agent: str = "") -> Actor:
@@ -46,8 +47,9 @@ def actor_of_token(token: Token, address: str = "", user_agent: str = "") -> Act
         return Actor(
             ActorKind.AGENT, str(token.agent_id), token.agent_label, roles={token.project_id: AGENT_ROLE},
             address=address, user_agent=user_agent, token=held,
+            entry=Entry.API,
         )  # fmt: skip
-    actor = actor_of(token.user, address, user_agent)
+    actor = actor_of(token.user, address, user_agent, Entry.API)
     roles, is_root = actor.roles, actor.is_root
     if held.project_id:  # a root operator's is as good as an owner's there, and nowhere else
         role = Role.OWNER if is_root else roles.get(held.project_id)
@@ -66,11 +68,16 @@ def request_actor(request: HttpRequest | Request) -> Actor:
         if token is not None:
             actor = actor_of_token(token, *where)
         elif isinstance(user, User) and user.may_sign_in:
-            actor = actor_of(user, *where)
+            entry = _entry_of(request) if isinstance(request, Request) else Entry.WEB
+            actor = actor_of(user, *where, entry)
         else:
             raise Unauthenticated()
         plain._actor = actor  # type: ignore[attr-defined]
     return actor
+
+
+def _entry_of(request: Request) -> str:
+    return str(getattr(request.successful_authenticator, "entry", ""))
 
 
 def forget_actor(request: Request) -> None:
@@ -109,6 +116,8 @@ class TokenAuthentication(BaseAuthentication):
 class LocalOperatorAuthentication(BaseAuthentication):
     """Whoever came through the operator's socket in the home speaks for the first root operator."""
 
+    entry = Entry.CLI
+
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         scope: Mapping[str, Any] = getattr(request._request, "scope", {})
         operator = find_operator(scope)
@@ -117,6 +126,8 @@ class LocalOperatorAuthentication(BaseAuthentication):
 
 class SessionAuthentication(BaseAuthentication):
     """Django's session, with the CSRF token that a browser must then bring."""
+
+    entry = Entry.WEB
 
     def authenticate(self, request: Request) -> tuple[User, None] | None:
         user = getattr(request._request, "user", None)
@@ -190,8 +201,9 @@ def _actor_of_headers(
     secret = bearer_of(authorization)
     if secret is not None:
         return actor_of_token(find_token(secret), address, user_agent)
-    user = find_operator(scope) or _user_of_cookies(cookies)
-    return actor_of(user, address, user_agent) if user else None
+    operator = find_operator(scope)
+    user = operator or _user_of_cookies(cookies)
+    return actor_of(user, address, user_agent, Entry.CLI if operator else Entry.WEB) if user else None
 
 
 def _user_of_cookies(header: str) -> User | None:

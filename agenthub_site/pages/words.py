@@ -35,6 +35,10 @@ REASONS: Final[dict[Reason, Words]] = {
     Reason.CAPACITY: Words(
         "Waiting for a free place on its node.", "It starts by itself when another run there ends, or is cancelled."
     ),
+    Reason.ROUTE_MISSING: Words(
+        "Waiting for a route: its project may not use the node.",
+        "It starts by itself when a root operator adds the route; or give the agent another node.",
+    ),
     Reason.STARTING: Words("The node is starting the runtime.", "The first step shows below in a moment."),
     Reason.APPROVAL: Words(
         "Waiting for an approval.", "Answer the question in the timeline; without an answer in time it is no."
@@ -60,6 +64,9 @@ REASONS: Final[dict[Reason, Words]] = {
         "Cancelled before it was done.", "What the agent wrote so far is in its workspace; run it again to go on."
     ),
     Reason.REFUSED: Words("The run was refused.", "The message says why; change the agent and start it again."),
+    Reason.BUDGET_EXCEEDED: Words(
+        "Its budget was spent.", "It starts again in the next period, or when an owner raises the budget."
+    ),
     Reason.AGENT_EXITED: Words(
         "The agent's program ended with an error.",
         "Its last output is at the end of the timeline; start another run when that is mended.",

@@ -19,6 +19,7 @@ from nodes.runtimes.presets import PRESETS
 
 from ..models import Agent
 from .placing import follow_agent
+from .routing import require_route
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -36,7 +37,8 @@ class NameTaken(Conflict):
 
 @transaction.atomic
 def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
-    """Add an agent to a project. Raises ``Invalid`` (with ``fields``), ``NameTaken`` or ``PeerNotConfigured``.
+    """Add an agent to a project. Raises ``Invalid`` (with ``fields``), ``NameTaken``, ``RouteMissing`` or
+    ``PeerNotConfigured``.
 
     It names its ``node``, or by ``pool`` and ``node_labels`` which nodes fit.
     """
@@ -44,6 +46,7 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     agent = Agent(project=project, **_known(fields))
     _follow_preset(agent)
     _check(agent)
+    require_route(agent)
     if agent.node:
         require_peer(settings.CONFIG, agent.node)
     _save(agent, force_insert=True)
@@ -69,6 +72,8 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     if "preset" in whole:
         whole["runtime"] = _follow_preset(agent)
     _check(agent)
+    if agent.demand != ran_on:
+        require_route(agent)
     if agent.node and "node" in changes:
         require_peer(settings.CONFIG, agent.node)
     _save(agent, update_fields=[*whole, "updated_at"])

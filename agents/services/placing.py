@@ -4,7 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from functools import reduce
+from operator import or_
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
@@ -21,6 +23,8 @@ from nodes.contract.reasons import Reason
 from nodes.evidence import why_closed
 from nodes.models import Node
 from nodes.queries import registered_nodes
+from nodes.routes import tickets
+from nodes.routing import Ticket
 
 from ..models import Agent, Run
 from ..placement import NodeView, Wait, Waiting, fits, place
@@ -66,9 +70,9 @@ def lock_node(node_id: UUID) -> Node:
     return Node.objects.select_for_update(no_key=True).get(pk=node_id)
 
 
-def find_place(agent: Agent, run_id: UUID, now: datetime) -> Node | Wait:
+def find_place(agent: Agent, run_id: UUID, now: datetime, ticket: Ticket) -> Node | Wait:
     """A node for a new run, locked, with a place that nobody else waits for; or why the run has to wait."""
-    new = Waiting(run_id, agent.project_id, agent.demand)
+    new = Waiting(run_id, agent.project_id, replace(agent.demand, ticket=ticket))
     node_id = agent.node_id
     if node_id is None:
         decision = place([new], view_nodes(now))[run_id]
@@ -106,9 +110,12 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     taken: Counter[UUID] = Counter()
     placed: list[tuple[Run, StartRun]] = []
     unfit: dict[UUID, str] = {}
-    for run in _lock_queued(chosen):
+    queued = _lock_queued(chosen)
+    allowed = tickets((run.project_id, run.user_id, run.entry) for run in queued)
+    for run in queued:
         view = views.get(chosen[run.pk])
-        if view is None or taken[view.id] >= view.free or not fits(run.agent.demand, view):
+        demand = replace(run.agent.demand, ticket=allowed[run.project_id, run.user_id, run.entry])
+        if view is None or taken[view.id] >= view.free or not fits(demand, view):
             continue
         try:
             command = start_command(run)
@@ -154,13 +161,22 @@ def hand_over(started: Sequence[tuple[Run, StartRun]], now: datetime) -> None:
 _WHY: Final = {"reason": Reason.STARTING.value}
 
 
-def say_why(waits: Mapping[UUID, Wait]) -> None:
-    """Write down what the queued runs of each agent wait for. One statement for each different answer."""
-    agents: dict[Wait, list[UUID]] = defaultdict(list)
-    for agent_id, wait in waits.items():
-        agents[wait].append(agent_id)
-    for wait, ids in agents.items():
-        queued = Run.objects.filter(agent__in=ids, state=State.QUEUED)
+class Line(NamedTuple):
+    """Queued runs that may go to the same nodes: of one agent, by one person, come by one entry."""
+
+    agent: UUID
+    user: UUID | None
+    entry: str
+
+
+def say_why(waits: Mapping[Line, Wait]) -> None:
+    """Write down what the queued runs of each line wait for. One statement for each different answer."""
+    lines: dict[Wait, list[Line]] = defaultdict(list)
+    for line, wait in waits.items():
+        lines[wait].append(line)
+    for wait, told in lines.items():
+        whose = reduce(or_, (Q(agent=line.agent, user=line.user, entry=line.entry) for line in told))
+        queued = Run.objects.filter(whose, state=State.QUEUED)
         queued.exclude(reason=wait.reason, message=wait.message).update(reason=wait.reason, message=wait.message)
 
 
@@ -179,7 +195,7 @@ def _lock_queued(ids: Collection[UUID]) -> list[Run]:
 
 def _is_waited_for(view: NodeView) -> bool:
     """Whether a queued run may use the node: it comes first, and the scheduler sees to it."""
-    queued = Run.objects.filter(state=State.QUEUED, ended_at=None)
+    queued = Run.objects.filter(state=State.QUEUED, ended_at=None).exclude(reason=Reason.ROUTE_MISSING)
     if queued.filter(node=view.id).exists():
         return True
     waiting = Agent.objects.filter(Exists(queued.filter(agent=OuterRef("pk"), node=None)), node=None)

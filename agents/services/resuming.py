@@ -9,8 +9,10 @@ from audit.services import record
 from nodes.contract.commands import CancelRun
 from nodes.contract.reasons import Reason
 from nodes.models import Command
+from nodes.routes import tickets
 
 from ..models import Run
+from .routing import leads_somewhere
 
 RESUMED: Final = frozenset({Reason.NODE_REBOOTED, Reason.SUPERVISOR_LOST})
 """Endings that are nobody's wish and no fault of the agent's, and that the node itself has given."""
@@ -19,9 +21,9 @@ RESUMED: Final = frozenset({Reason.NODE_REBOOTED, Reason.SUPERVISOR_LOST})
 def resume_run(run: Run) -> Run | None:
     """Queue a run that begins anew with the prompt of one that ended so, if its agent wants that. Once.
 
-    Not for a run that somebody had cancelled, nor for a person who may start no runs there any more. It is placed as
-    any other run; runtimes load no earlier session yet, so it knows nothing of what was done. Inside the transaction
-    that ended ``run``.
+    Not for a run that somebody had cancelled, nor for a person who may start no runs there any more, or whom no route
+    lets use the node. It is placed as any other run; runtimes load no earlier session yet, so it knows nothing of what
+    was done. Inside the transaction that ended ``run``.
     """
     agent = run.agent
     if not agent.resume or agent.archived_at or run.resumes_id is not None:
@@ -30,11 +32,15 @@ def resume_run(run: Run) -> Run | None:
         return None
     if run.user is not None and not (run.user.is_active and may(actor_of(run.user), Can.START_RUN, run.project_id)):
         return None
+    passenger = (run.project_id, run.user_id, run.entry)
+    if not leads_somewhere(agent, tickets([passenger])[passenger]):
+        return None
     again = Run.objects.create(
         project_id=run.project_id,
         agent=agent,
         node_id=agent.node_id,
         user_id=run.user_id,
+        entry=run.entry,
         prompt=run.prompt,
         keep_open=run.keep_open,
         resumes=run,

@@ -26,6 +26,7 @@ from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run
 from .placing import find_place, hand_over, start_command
+from .routing import missing_route, ticket_of
 
 _INPUT_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
 
@@ -45,8 +46,8 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     """Queue a run, and hand it to a node at once if one can take it and nobody waits for it.
 
     Raises ``Invalid`` for an empty prompt, a command that should be kept open or an agent that no node could start,
-    ``PromptTooLarge``, ``WrongState`` for an archived agent, ``PeerNotConfigured`` for a node that this hub could
-    not dial.
+    ``PromptTooLarge``, ``WrongState`` for an archived agent, ``RouteMissing`` where whoever starts it may not use any
+    of the agent's nodes, ``PeerNotConfigured`` for a node that this hub could not dial.
     """
     require(by, Can.START_RUN, agent)
     prompt = _checked_prompt(prompt)
@@ -56,7 +57,9 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         problem = "A command takes its prompt once, at the start; it cannot be kept open."
         raise Invalid(problem, fields={"keep_open": [problem]})
     run_id, now = new_id(), timezone.now()
-    found = find_place(agent, run_id, now)
+    found = find_place(agent, run_id, now, ticket_of(agent, by))
+    if isinstance(found, Wait) and found.reason is Reason.ROUTE_MISSING:
+        raise missing_route(agent, by)
     node = found if isinstance(found, Node) else agent.node
     if node:
         require_peer(settings.CONFIG, node)
@@ -67,6 +70,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         agent=agent,
         node_id=agent.node_id,
         user_id=by.user_id,
+        entry=by.entry,
         reason=waits_for.reason,
         message=waits_for.message,
         prompt=prompt,

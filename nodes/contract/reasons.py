@@ -11,6 +11,7 @@ class Reason(StrEnum):
     NODE_CORDONED = "node_cordoned"
     NO_MATCHING_NODE = "no_matching_node"
     CAPACITY = "capacity"
+    ROUTE_MISSING = "route_missing"
     STARTING = "starting"
     APPROVAL = "approval"
     INPUT = "input"
@@ -23,6 +24,7 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     # Ended otherwise.
     REFUSED = "refused"
+    BUDGET_EXCEEDED = "budget_exceeded"
     AGENT_EXITED = "agent_exited"
     AGENT_KILLED = "agent_killed"
     OUT_OF_MEMORY = "out_of_memory"
