@@ -13,6 +13,7 @@ from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
 from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
+from nodes.routes_api import RouteViewSet
 
 router = SimpleRouter()
 router.register("agents", AgentViewSet, "agent")
@@ -21,6 +22,7 @@ router.register("audit", AuditViewSet, "audit")
 router.register("me", MeViewSet, "me")
 router.register("nodes", NodeViewSet, "node")
 router.register("projects", ProjectViewSet, "project")
+router.register("routes", RouteViewSet, "route")
 router.register("runs", RunViewSet, "run")
 router.register("secrets", SecretViewSet, "secret")
 router.register("tokens", TokenViewSet, "token")

@@ -37,6 +37,7 @@ work:
 
 access:
   token          create, list and revoke tokens
+  route          which nodes a project's runs may use
   secret         set, list and forget the hub's own secrets (agents': node secret)
   audit          read, export and verify the audit trail
 
@@ -69,6 +70,7 @@ examples:
 
 CLIENT = (
     "run", "runs", "logs", "input", "approve", "approvals", "cancel", "diff", "agents", "nodes", "token", "secret",
+    "route",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
@@ -13,13 +14,17 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.hub_admin import HubAdmin
+from agenthub_site.accounts.models import Project
 
 from .connection import try_connection
 from .evidence import health_of
 from .models import Node
+from .routes import allow_projects
+from .routes_admin import RouteAdmin  # noqa: F401 (registered by being imported)
 from .services import cordon_node, drain_node, edit_node, register_node, uncordon_node
 
 _EDITABLE = (
@@ -51,8 +56,17 @@ _COLOURS = {
 }  # fmt: skip
 
 
+class NodeForm(ModelForm):  # type: ignore[type-arg]  # the admin makes subclasses of it, which have no arguments
+    allow_projects = forms.ModelMultipleChoiceField(
+        Project.objects.all(), required=False, label="Projects that may use this node",
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        help_text="Each gets a route to it. Routes have a page of their own, with entries, roles and persons.",
+    )  # fmt: skip
+
+
 @admin.register(Node)
 class NodeAdmin(HubAdmin):
+    form = NodeForm
     field_names: ClassVar = {"id": "slug"}
     list_display = ("slug", "name", "state", "direction", "pool", "version", "capacity", "last_heard_at")
     list_filter = ("is_enabled", "is_cordoned", "direction", "pool")
@@ -62,7 +76,7 @@ class NodeAdmin(HubAdmin):
     actions_list = ("join",)
     actions_detail = ("look",)
     fieldsets = ((None, {"fields": ("slug", *_EDITABLE)}), ("What is known of it", {"fields": _KNOWN}))
-    add_fieldsets = ((None, {"fields": ("slug", *_EDITABLE)}),)
+    add_fieldsets = ((None, {"fields": ("slug", *_EDITABLE, "allow_projects")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
         nodes: QuerySet[Node] = super().get_queryset(request)
@@ -105,6 +119,7 @@ class NodeAdmin(HubAdmin):
             edit_node(Node.objects.get(pk=obj.pk), by=by, **{name: given[name] for name in form.changed_data})
             return
         obj.pk = register_node(by=by, slug=given["slug"], **{name: given[name] for name in _EDITABLE}).pk
+        allow_projects(Node.objects.get(pk=obj.pk), given["allow_projects"], by=by)
         obj.refresh_from_db()
 
     @admin.action(description="Cordon: take no new runs", permissions=["change"])

@@ -5,6 +5,7 @@ as its proof, and refusals are counted by address.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
@@ -41,6 +42,8 @@ from nodes.link.joining import (
 from .doors import hub_addresses
 from .leases import void_lease
 from .models import JoinToken, Node
+from .routes import allow_projects as allow_projects_on
+from .routes import find_projects
 from .services import wrong_with_id, wrong_with_target
 
 TOKEN_LIFE: Final = timedelta(hours=1)
@@ -130,12 +133,14 @@ class Renewed:
     proof: bytes
 
 
-def create_join_token(slug: str, by: Actor) -> MadeToken:
+def create_join_token(slug: str, by: Actor, allow_projects: Iterable[str] = ()) -> MadeToken:
     """A token for the node ``slug``, which is made if there is none. Root only. ``Invalid``, ``Conflict``.
 
-    For a node that joined before (or was revoked): whoever uses the token takes its place.
+    For a node that joined before (or was revoked): whoever uses the token takes its place. ``allow_projects`` (slugs)
+    may use the node from then on.
     """
     require(by, Can.MANAGE_NODES)
+    projects = find_projects(allow_projects)
     if why := wrong_with_id(slug):
         raise Invalid(f"A node cannot be called {slug!r:.140}: {why}", fields={"name": [why]})
     addresses = hub_addresses(settings.CONFIG)
@@ -153,6 +158,7 @@ def create_join_token(slug: str, by: Actor) -> MadeToken:
         if is_new:
             record(None, "node.created", by=by, of=("node", node.pk), node=node.pk, slug=slug)
         record(None, "join_token.created", by=by, of=("join_token", token.pk), node=node.pk, slug=slug)
+        allow_projects_on(node, projects, by=by)
     return MadeToken(token, TokenText(token.pk, secret, pki.fingerprint(authority.pem), addresses))
 
 

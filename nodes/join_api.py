@@ -31,6 +31,10 @@ def _pem() -> "Field[Any, Any, Any, Any]":
 
 class NewJoinTokenIn(In):
     name = serializers.CharField(max_length=200)
+    allow_projects = serializers.ListField(
+        child=serializers.SlugField(max_length=64), max_length=100, required=False,
+        help_text="Slugs of projects whose runs may use the node: each gets a route.",
+    )  # fmt: skip
 
 
 class JoinTokenOut(serializers.Serializer[Any]):
@@ -100,7 +104,8 @@ class JoinTokensView(APIView):
 
     @extend_schema(operation_id="nodes_join_tokens_create", request=NewJoinTokenIn, responses={201: JoinTokenOut})
     def post(self, request: Request) -> Response:
-        made = create_join_token(_read(request, NewJoinTokenIn)["name"], by=request_actor(request))
+        given = _read(request, NewJoinTokenIn)
+        made = create_join_token(given["name"], request_actor(request), given.get("allow_projects", ()))
         text, url = made.text.encode(), hub_url(settings.CONFIG)
         shown = JoinTokenOut(
             {

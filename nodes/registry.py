@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -22,6 +23,7 @@ from .evidence import health_of
 from .models import Node
 from .peering import Bootstrap
 from .queries import registered_nodes
+from .routes import allow_projects, find_projects, projects_by_node
 from .serializers import BootstrapOut, HealthOut, NewNodeIn, NodeIn, RegisteredNodeOut, TriedOut
 from .services import cordon_node, delete_node, drain_node, edit_node, register_node, uncordon_node
 
@@ -52,6 +54,7 @@ class NodeRegistry(HubViewSet):
         context = {
             "health": health_of(nodes, timezone.now()),
             "live_runs": self.count_live(node.pk for node in nodes),
+            "projects": projects_by_node(nodes),
         }
         return RegisteredNodeOut(nodes, many=True, context=context).data
 
@@ -66,9 +69,12 @@ class NodeRegistry(HubViewSet):
     def create(self, request: Request) -> Response:
         """Register a node. ``grpc_target`` is needed for the hub to dial, and null for a node that dials the hub."""
         given = self.read(NewNodeIn)
-        closing = _closing(given)
-        node = register_node(by=self.actor, slug=given.pop("id"), **given)
-        return self._answer(self._close(node, *closing), 201)
+        closing, projects = _closing(given), find_projects(given.pop("allow_projects", ()))
+        with transaction.atomic():
+            node = register_node(by=self.actor, slug=given.pop("id"), **given)
+            allow_projects(node, projects, by=self.actor)
+            node = self._close(node, *closing)
+        return self._answer(node, 201)
 
     @extend_schema(operation_id="agent_nodes_retrieve", responses=RegisteredNodeOut)
     def retrieve(self, request: Request, id: str) -> Response:
@@ -110,9 +116,12 @@ class NodeRegistry(HubViewSet):
         given = self.read(NodeIn, partial=True)
         if given.pop("id", slug) != slug:
             raise Invalid("A node's id stays.", fields={"id": ["It cannot be changed."]})
-        closing = _closing(given)
-        node = edit_node(self.get_object(), by=self.actor, **given)
-        return self._answer(self._close(node, *closing))
+        closing, projects = _closing(given), find_projects(given.pop("allow_projects", ()))
+        with transaction.atomic():
+            node = edit_node(self.get_object(), by=self.actor, **given)
+            allow_projects(node, projects, by=self.actor)
+            node = self._close(node, *closing)
+        return self._answer(node)
 
     def _close(self, node: Node, is_cordoned: bool | None, is_draining: bool | None) -> Node:
         """What is left out stays; a draining node is cordoned, so that ``is_cordoned`` false ends both."""

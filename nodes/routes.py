@@ -6,6 +6,7 @@ Only root writes them. They are read once for many questions: see ``nodes.routin
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -249,4 +250,35 @@ def route_missing(
         },
         command=shlex.join(command),
         fields={"node": [f"No route lets project {project.slug} use it{by}."]},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether somebody's run may go to a node, in words; by which routes, or what adds one."""
+
+    is_allowed: bool
+    because: str
+    routes: Sequence[Route]
+    command: str = ""
+
+
+def ask_route(project: Project, node: Node, whom: Actor, entry: str) -> Answer:
+    """What would be said to a run of ``whom``'s that came by ``entry``. Two queries at most."""
+    if node.is_local:
+        return Answer(True, "Every project may use the local node.", [])
+    asker = asker_of(replace(whom, entry=entry), project.pk)
+    rows = Route.objects.filter(project=project, is_enabled=True).select_related("project", "node", "user")
+    leading = [route for route in rows if may_use(Ticket(frozenset([rule_of(route)])), node)]
+    admitting = [route for route in leading if asker is None or rule_of(route).admits(asker)]
+    if admitting:
+        return Answer(True, f"A route to {admitting[0].leads_to} is for {admitting[0].is_for}.", admitting)
+    refusal = route_missing(project, node=node.slug, asker=asker if leading else None, who=whom.label)
+    return Answer(False, refusal.text, [], refusal.data["command"])
+
+
+def rule_of(route: Route) -> Rule:
+    return Rule(
+        route.node_id, route.pool, frozenset(route.labels.items()), frozenset(route.entries),
+        _RANKS.get(route.least_role, 0), route.user_id,
     )  # fmt: skip

@@ -117,6 +117,10 @@ class NodeIn(In):
     is_enabled = serializers.BooleanField(required=False)
     is_cordoned = serializers.BooleanField(required=False)
     is_draining = serializers.BooleanField(required=False)
+    allow_projects = serializers.ListField(
+        child=serializers.SlugField(max_length=64), max_length=100, required=False,
+        help_text="Slugs of projects whose runs may use the node: each gets a route that it has not yet.",
+    )  # fmt: skip
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         """Null is what the database has as an empty text."""
@@ -134,14 +138,22 @@ class RegisteredNodeOut(_Judged):
     live_runs = serializers.SerializerMethodField(
         help_text="Runs that the node holds; those that wait for it are not among them."
     )
+    projects = serializers.SerializerMethodField(
+        help_text="Slugs of the projects to which a route lets it be used; null for the local node: all of them."
+    )
 
     class Meta:
         model = Node
         fields = (
             "id", "uuid", "name", "direction", "is_joined", "grpc_target", "tls_server_name", "default_worktree_root",
             "labels", "pool", "capacity", "is_enabled", "is_cordoned", "is_draining", "live_runs", "state", "health",
-            "version", "connected_at", "last_heard_at", "created_at",
+            "projects", "version", "connected_at", "last_heard_at", "created_at",
         )  # fmt: skip
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField(), allow_null=True))
+    def get_projects(self, node: Node) -> list[str] | None:
+        found: list[str] = self.context["projects"][node.pk]
+        return None if node.is_local else found
 
     def get_grpc_target(self, node: Node) -> str | None:
         return node.grpc_target or None

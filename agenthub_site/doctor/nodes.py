@@ -85,6 +85,11 @@ def _check_node(case: Case, node: Json) -> Iterator[Finding]:
     yield _of_health(what, node, health, details)
     if node["is_cordoned"]:
         yield note(what, "cordoned: it takes no new runs.", "Open it again when it may.", "node_cordoned")
+    if node.get("projects") == []:
+        yield warning(
+            what, f"no project may use node {node['id']} yet: every agent on it is refused (route_missing).",
+            f"Let one: agenthub route add --project PROJECT --node {node['id']}", "route_missing",
+        )  # fmt: skip
     yield from _of_facts(what, node, details)
 
 

@@ -22,6 +22,7 @@ _UNAVAILABLE: Final = {
     "node_offline": "Bring the node back (`agenthub doctor {node}`), or give the agent another one.",
     "node_cordoned": "Uncordon the node when it may take work.",
     "no_matching_node": "No node has the pool, labels and runtime that the agent asks for: change it, or add a node.",
+    "route_missing": "Let the project use it: agenthub route add --project PROJECT --node {node}",
     "capacity": "Wait, raise the node's capacity, or give the agent another node.",
     "node_silent": "Bring the node back (`agenthub doctor {node}`): its runs go on there meanwhile.",
 }

@@ -63,6 +63,7 @@ class Walk:
     """To sign in with, as people do; empty where nobody told it."""
     tag: str = field(default_factory=lambda: secrets.token_hex(3))
     agents: list[str] = field(default_factory=list)
+    routes: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     token: Json = field(default_factory=dict)
     agent: str = ""
@@ -188,6 +189,7 @@ class Walk:
             if not workdir:
                 closed.append(node["slug"])
                 continue
+            self._let_use(node["slug"])
             agent = self._make_agent(f"-node{number}", node["slug"], workspace_mode="use_existing", workdir=workdir)
             run = self._start(agent, "@say hello from afar")
             events = self._follow(run)
@@ -207,6 +209,8 @@ class Walk:
                 self.hub.post(f"/api/v1/runs/{run}/cancel/")
         for agent in self.agents:
             self.hub.delete(f"/api/v1/agents/{agent}/")
+        for route in self.routes:
+            self.hub.delete(f"/api/v1/routes/{route}/")
         if self.token:
             self.hub.delete(f"/api/v1/tokens/{self.token['id']}/")
         ended = [self._ended(run) for run in self.runs]
@@ -231,6 +235,11 @@ class Walk:
             repository.parent.rmdir()
 
     # What the steps are made of.
+
+    def _let_use(self, node: str) -> None:
+        """The walk's project needs a route there; one that it has already stays when the walk is over."""
+        if not self.hub.get("/api/v1/routes/test/", project=PROJECT, node=node)["is_allowed"]:
+            self.routes.append(self.hub.post("/api/v1/routes/", {"project": PROJECT, "node": node})["id"])
 
     def _need(self, thing: object, what: str) -> None:
         if not thing:

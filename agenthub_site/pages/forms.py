@@ -18,6 +18,7 @@ from nodes.contract.limits import NODE_GONE_SECONDS, PROMPT_BYTES, STOP_AFTER_LE
 from nodes.evidence import health_of
 from nodes.models import Node
 from nodes.queries import visible_nodes
+from nodes.routes import usable_nodes
 from nodes.runtimes.presets import PRESETS
 
 
@@ -101,7 +102,8 @@ class AgentForm(StyledForm):
         required=False,
         empty_label="Any node of a pool, or with labels",
         label="Execution node",
-        help_text="The machine it runs on. Starting a run there is running code as that node's user.",
+        help_text="The machine it runs on, of those that a route lets the project use. Starting a run there is "
+        "running code as that node's user.",
     )
     pool = forms.CharField(
         max_length=64, required=False, label="Pool", help_text="Any node of this pool. Empty: the labels alone decide."
@@ -174,9 +176,11 @@ class AgentForm(StyledForm):
         super().__init__(*args, **kwargs)
         # The agent's own as well if it is disabled, so that saving does not choose another.
         offered = Q(is_enabled=True) | Q(pk=agent.node_id if agent else None)
-        nodes = visible_nodes(actor).filter(offered).order_by(F("last_heard_at").desc(nulls_last=True))
         projects = Project.objects.visible_to(actor)
         mine = [project.pk for project in projects if may(actor, Can.CREATE_AGENT, project.pk)]
+        usable = usable_nodes([agent.project_id] if agent else mine).values("pk")
+        routed = Q(pk__in=usable) | Q(pk=agent.node_id if agent else None)
+        nodes = visible_nodes(actor).filter(offered, routed).order_by(F("last_heard_at").desc(nulls_last=True))
         self.fields["project"].queryset = projects.filter(pk__in=mine)  # type: ignore[attr-defined]
         self.fields["node"].queryset = nodes  # type: ignore[attr-defined]
         if agent is None:
@@ -263,12 +267,19 @@ class StartRunForm(StyledForm):
 
 
 class JoinForm(StyledForm):
+    """With the projects, all of them, since only root operators join nodes."""
+
     name = forms.CharField(
         max_length=200,
         label="Node id",
         help_text="1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",
         widget=forms.TextInput(attrs={"autocapitalize": "none", "autocomplete": "off", "spellcheck": "false"}),
     )
+    projects = forms.ModelMultipleChoiceField(
+        Project.objects.all(), required=False, to_field_name="slug", label="Projects that may use this node",
+        widget=forms.SelectMultiple(attrs={"size": 5}),
+        help_text="Without a route no project may; routes can be added and removed later.",
+    )  # fmt: skip
 
 
 class ProjectForm(StyledForm):

@@ -149,7 +149,8 @@ def join(request: PageRequest) -> HttpResponse:
 
 def _made(form: JoinForm, by: Actor) -> dict[str, object]:
     try:
-        made = create_join_token(form.cleaned_data["name"], by=by)
+        projects = [project.slug for project in form.cleaned_data["projects"]]
+        made = create_join_token(form.cleaned_data["name"], by, projects)
     except HubError as error:
         show_in_form(form, error)
         return {}

@@ -287,6 +287,8 @@ def _project_page(request: PageRequest, found: Project, members: MemberForm) -> 
         "agents": with_live_runs(agents_here, "agent"),
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
         "member_form": members,
+        "routes": found.routes.select_related("node", "user").order_by("-is_enabled", "node__slug", "id"),
+        "may_route": may(request.actor, Can.MANAGE_ROUTES),
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
     }

@@ -465,6 +465,12 @@ def manage_secrets(client: Client, options: argparse.Namespace) -> Exit:
     return manage(client, options)
 
 
+def manage_routes(client: Client, options: argparse.Namespace) -> Exit:
+    from .route import manage_routes as manage  # it needs ours
+
+    return manage(client, options)
+
+
 # Finding things.
 
 
@@ -520,4 +526,5 @@ COMMANDS = {
     "nodes": list_nodes,
     "token": manage_tokens,
     "secret": manage_secrets,
+    "route": manage_routes,
 }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TOKEN_BYTES = 8192
 _EXAMPLES = """\
 examples:
-  agenthub node token gpu-01                      on the hub: prints the command to join
+  agenthub node token gpu-01 --allow-project web  on the hub: prints the command to join
   agenthub node join https://hub … --token ahj_…  on the machine: joins, and serves
   agenthub node revoke gpu-01 --yes               on the hub: ends its part at once
   agenthub node bootstrap-token                   on the hub's machine: for nodes by configuration
@@ -55,6 +55,10 @@ def _parser() -> Parser:
     words = parser.add_subparsers(dest="word", required=True, metavar="token|list|revoke|join|rotate|…")
     token = words.add_parser("token", help="on the hub: make a token with which one machine joins, once, in an hour")
     token.add_argument("name", help="what the node is called: A-Z a-z 0-9 . _ : -")
+    token.add_argument(
+        "--allow-project", action="append", default=[], metavar="P",
+        help="a project whose runs may use the node (again for another); without, only `agenthub route add` lets one",
+    )  # fmt: skip
     revoke = words.add_parser("revoke", help="on the hub: cut a node off at once; its certificates are void")
     revoke.add_argument("name", help="the node")
     revoke.add_argument("--yes", action="store_true", help="yes, end its link and its part")
@@ -83,7 +87,8 @@ def _parser() -> Parser:
 
 
 def _make_token(client: Client, options: argparse.Namespace) -> Exit:
-    made = client.post("/api/v1/nodes/join-tokens/", {"name": options.name})
+    allowed = {"allow_projects": options.allow_project} if options.allow_project else {}
+    made = client.post("/api/v1/nodes/join-tokens/", {"name": options.name} | allowed)
     if options.json:
         print(json.dumps(made, ensure_ascii=False))
         return Exit.OK
@@ -93,6 +98,9 @@ def _make_token(client: Client, options: argparse.Namespace) -> Exit:
         "It is shown once, and good once.",
         file=sys.stderr,
     )
+    if not options.allow_project:
+        add = f"agenthub route add --project PROJECT --node {shlex.quote(made['name'])}"
+        print(f"agenthub: a project may use it once a route says so: {clean(add)}", file=sys.stderr)
     if made["warning"]:
         print(f"agenthub: {clean(made['warning'])}", file=sys.stderr)
     return Exit.OK

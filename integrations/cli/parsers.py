@@ -189,6 +189,14 @@ def _secret() -> Parser:
     return parser
 
 
+def _route() -> Parser:
+    from .route import EXAMPLES, add_arguments
+
+    parser = _make("route", "Say which nodes the runs of a project may use. Without a route: the local one.", EXAMPLES)
+    add_arguments(parser)
+    return parser
+
+
 def _positive(text: str) -> int:
     return _number(text, 1)
 
@@ -222,6 +230,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "nodes": _nodes,
     "token": _token,
     "secret": _secret,
+    "route": _route,
 }
 
 

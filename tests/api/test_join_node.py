@@ -22,6 +22,7 @@ from django.db import connections
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts.models import Project
 from audit.models import AuditEvent
 from nodes import pki
 from nodes.authority import tend_certificates
@@ -37,7 +38,7 @@ from nodes.link.joining import (
     renewal_message,
     request_proof,
 )
-from nodes.models import JoinToken, Node
+from nodes.models import JoinToken, Node, Route
 from tests.api.clients import Api, refusal
 from tests.factories import make_node
 from tests.node.odd import of_no_known_key
@@ -525,3 +526,9 @@ def test_in_an_overlap_both_authorities_count(joined: Machine, as_root: Api, as_
     assert (ended["former"], ended["waiting"]) == ("", [])
     assert refusal(joined.renew()) == (403, "renewal_refused")  # its old certificate is of nobody now
     assert audited("authority.rotated") and audited("authority.retired")[0]["left_behind"] == []
+
+
+def test_a_token_lets_projects_use_the_node_that_joins(as_root: Api, project: Project) -> None:
+    made = as_root.post("/api/v1/nodes/join-tokens/", {"name": "gpu-07", "allow_projects": ["harbour"]}, format="json")
+    assert made.status_code == 201
+    assert [(route.project, route.leads_to) for route in Route.objects.all()] == [(project, "node:gpu-07")]

@@ -190,6 +190,7 @@ def test_what_was_read_can_be_put_back_by_the_fields_that_may_change(as_root: Ap
         "live_runs",
         "state",
         "health",
+        "projects",
         "version",
         "connected_at",
         "last_heard_at",

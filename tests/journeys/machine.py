@@ -88,7 +88,7 @@ def client_of(hub: Hub) -> Client:
 
 def command_of(hub: Hub, name: str) -> list[str]:
     """What `agenthub node token` prints to be run on the machine."""
-    printed = hub.cli("node", "token", name)
+    printed = hub.cli("node", "token", name, "--allow-project", "demo")
     assert printed.returncode == 0, printed.stderr
     words = shlex.split(printed.stdout)
     assert words[0] == "agenthub"

@@ -62,7 +62,7 @@ def test_the_two_files_make_a_node_that_runs_agents(hub: Hub, machine: Machine) 
     root = client_of(hub)
     body = {
         "id": "gpu-01", "name": "GPU Server 01", "grpc_target": f"https://{address}", "tls_server_name": NAME,
-        "default_worktree_root": str(machine.home / "worktrees"),
+        "default_worktree_root": str(machine.home / "worktrees"), "allow_projects": ["demo"],
     }  # fmt: skip
     assert root.post("/api/admin/agent-nodes", body)["grpc_target"] == f"https://{address}"
     eventually(lambda: is_online(hub, "gpu-01"), SECONDS)
