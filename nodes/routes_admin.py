@@ -26,6 +26,7 @@ class RouteForm(ModelForm):  # type: ignore[type-arg]  # the admin makes subclas
         widget=UnfoldAdminCheckboxSelectMultipleWidget, help_text="None: by every entry.",
     )  # fmt: skip
 
+
 @admin.register(Route)
 class RouteAdmin(HubAdmin):
     """Who may run on which nodes. Where a route leads stays; another one is added in its place."""
