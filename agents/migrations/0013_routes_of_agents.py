@@ -19,7 +19,7 @@ def keep_what_worked(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents", "0011_run_entry_and_reasons"),
+        ("agents", "0012_run_entry_and_reasons"),
         ("nodes", "0011_route"),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('agents', '0010_reason_isolation_and_secret'),
+        ('agents', '0011_policies'),
     ]
 
     operations = [
