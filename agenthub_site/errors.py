@@ -20,6 +20,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from agenthub_site.accounts.errors import CsrfFailed
+from agenthub_site.refused import note_request
 from nodes.contract.errors import (
     Forbidden,
     HubError,
@@ -72,6 +73,7 @@ def answer_rest(error: Exception, context: dict[str, Any]) -> Response | None:
     if refusal is None:
         return None
     set_rollback()
+    note_request(context["request"]._request, refusal)
     return Response(refusal.as_json(), status=refusal.http, headers=_headers(error, refusal))
 
 
@@ -136,6 +138,7 @@ def _headers(error: Exception, refusal: HubError) -> dict[str, str]:
 
 def answer(request: HttpRequest, refusal: HubError) -> HttpResponse:
     """A refusal as this request's reader expects it."""
+    note_request(request, refusal)
     response: HttpResponse
     if request.path.startswith(API_PREFIXES):
         response = JsonResponse(refusal.as_json(), status=refusal.http)

@@ -18,10 +18,12 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 import structlog
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from prometheus_client import Gauge
 
+from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.address import client_address
 from agenthub_site.accounts.admission import Caller, admit, credential_of
 from agenthub_site.engines import Receive, Scope, Send
@@ -30,7 +32,9 @@ from agenthub_site.logs import request_id_of
 from agenthub_site.metrics import REGISTRY, REQUEST_SECONDS
 from agenthub_site.origins import check_host, check_origin
 from agenthub_site.rates import Rates
+from agenthub_site.refused import count_scope
 from agents.events_app import list_events, stream_events
+from audit.refusals import refusals
 from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unauthenticated, Unavailable
 
 logger = structlog.get_logger(__name__)
@@ -138,6 +142,7 @@ async def serve(routes: list[Route], id_: str, scope: Scope, receive: Receive, s
             if refusal is None:
                 logger.exception("hot.failed", path=scope["path"])
                 refusal = HubError()
+            await note_scope(scope, headers, refusal, call.actor)
             await call.send_error(refusal)
         finally:
             call.note(routes[0])
@@ -153,6 +158,7 @@ class _Call:
         self._receive = receive
         self._send = send
         self._status = 0
+        self.actor: Actor | None = None
         self._began = time.perf_counter()
 
     async def answer(self, routes: list[Route], id_: str) -> None:
@@ -163,6 +169,7 @@ class _Call:
             raise MethodNotAllowed(allowed=sorted(route.method for route in routes))
         check_origin(scope, self._headers)
         caller = await identify(scope, self._headers)
+        self.actor = caller.actor
         secret, _, is_operator = credential_of(scope)
         if route.method != "GET" and not (secret or is_operator):
             raise Forbidden("This door is written to with a bearer token, not with a session.")
@@ -242,6 +249,12 @@ class _Call:
         if not route.is_stream or self._status != HTTPStatus.OK:
             seconds = time.perf_counter() - self._began
             REQUEST_SECONDS.labels(self._scope["method"], route.path, str(self._status)).observe(seconds)
+
+
+async def note_scope(scope: Scope, headers: Mapping[str, str], error: HubError, actor: Actor | None = None) -> None:
+    """Put a refusal in the trail, or count it there."""
+    if due := count_scope(scope, headers, error, actor):
+        await sync_to_async(refusals.write)(due)
 
 
 async def identify(scope: Scope, headers: Mapping[str, str]) -> Caller:

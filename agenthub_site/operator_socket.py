@@ -22,13 +22,13 @@ from uuid import UUID
 
 import structlog
 from asgiref.sync import sync_to_async
-from django.db import transaction
 
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import OPERATOR_EXTENSION
 from agenthub_site.engines import App
 from agenthub_site.unix_http import Connection
-from audit.services import record
+from audit.refusals import Refusal as AuditedRefusal
+from audit.refusals import as_who, refusals
 
 logger = structlog.get_logger(__name__)
 
@@ -237,14 +237,15 @@ def _peer_pidfd(connected: socket.socket) -> int:
 
 async def audit_refusal(refusal: Refusal) -> None:
     """Put it on the instance's trail, with the run it came from if it named one."""
-    await sync_to_async(_record)(refusal)
-
-
-def _record(refusal: Refusal) -> None:
     try:
         run = UUID(refusal.run_id)
     except ValueError:
         run = None
-    peer = refusal.peer
-    with transaction.atomic():
-        record(None, "operator.refused", by=SYSTEM, of=("process", peer.pid), run=run, uid=peer.uid, why=refusal.why)
+    due = refusals.count(
+        AuditedRefusal(
+            "operator.refused", as_who(SYSTEM), of=("account", str(refusal.peer.uid)), run=run,
+            code=refusal.why, door="operator socket",
+        )
+    )  # fmt: skip
+    if due:
+        await sync_to_async(refusals.write)(due)

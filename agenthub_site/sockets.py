@@ -7,7 +7,7 @@ from uuid import UUID
 import structlog
 
 from agenthub_site.engines import Receive, Scope, Send
-from agenthub_site.hot import counted, identify
+from agenthub_site.hot import counted, identify, note_scope
 from agenthub_site.logs import request_id_of
 from agenthub_site.origins import check_host, check_origin
 from agents.consumers import ProjectConsumer, RunConsumer
@@ -38,9 +38,11 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
                     scope["caller"] = await identify(scope, headers)
                 except HubError as error:
                     scope["refusal"] = error
+                    await note_scope(scope, headers, error)
                 await _CONSUMERS[kind](scope, receive, send)
         except HubError as error:
             logger.info("socket.refused", path=scope["path"], code=error.code)
+            await note_scope(scope, headers, error)
             await receive()
             await send({"type": "websocket.close", "code": _REFUSED})
 

@@ -33,6 +33,7 @@ STOP_SECONDS: Final = 9.0
 """All steps of stopping together; each has its own bound within it."""
 CONTROLPLANE_STOP_SECONDS: Final = 4.0
 OPERATOR_STOP_SECONDS: Final = 1.0
+REFUSALS_SECONDS: Final = 10.0
 BACKLOG: Final = 1024
 HIGHEST_PORT: Final = 65_535
 
@@ -147,6 +148,7 @@ class Web:
         self._application = asgi.application
         self._operator = OperatorSocket(config.operator_socket, asgi.dispatch, audit_refusal)
         self._stop_asked = asyncio.Event()
+        self._counting: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Start, serve until a signal, stop."""
@@ -164,6 +166,7 @@ class Web:
                 await self._controlplane.start()
             await self._operator.start()
             await self._engine.start(self._application, self._listener, self._tls)
+            self._counting = asyncio.create_task(_write_refusals(), name="refusals")
             self._announce()
             await self._stop_asked.wait()
         finally:
@@ -185,6 +188,9 @@ class Web:
         if self._controlplane:
             await _within(CONTROLPLANE_STOP_SECONDS, self._controlplane.stop(), "controlplane")
         await asyncio.gather(self._engine.stop(), self._operator.stop(OPERATOR_STOP_SECONDS))
+        if self._counting:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
         await bell.stop()
         with contextlib.suppress(FileNotFoundError):
             (self._config.home / "address").unlink()
@@ -200,6 +206,18 @@ class Web:
             with contextlib.suppress(OSError):  # whoever waited has left
                 os.write(self._ready_fd, f"{self.url}\n".encode())
                 os.close(self._ready_fd)
+
+
+async def _write_refusals() -> None:
+    """What was refused again and again is counted, and written when its minute is over; the last at the end."""
+    from audit.refusals import flush_in_thread
+
+    try:
+        while True:
+            await asyncio.sleep(REFUSALS_SECONDS)
+            await asyncio.to_thread(flush_in_thread)
+    finally:
+        await asyncio.to_thread(flush_in_thread, force=True)
 
 
 def _make_controlplane(config: Config) -> "Controlplane":

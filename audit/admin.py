@@ -12,8 +12,16 @@ from .models import AuditEvent
 @admin.register(AuditEvent)
 class AuditEventAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ("at", "name", "actor", "object", "address", "belongs_to")
-    list_filter = ("name", "actor_kind", "object_kind")
-    search_fields = ("name", "actor_label", "=actor_id", "=object_id", "=project", "=run", "=node", "=approval")
+    list_filter = (("at", admin.DateFieldListFilter), "name", "actor_kind", "object_kind")
+    search_fields = (
+        "name",
+        "actor_label",
+        "data",
+        *(
+            f"={name}"
+            for name in ("actor_id", "object_id", "project", "run", "node", "approval", "artifact", "address")
+        ),
+    )
     ordering = ("-id",)
     show_full_result_count = False
     list_per_page = 100

@@ -332,6 +332,7 @@ def _as_actor(node: Node, address: str) -> Actor:
 
 def _note_refusal(token: JoinToken, refusal: HubError, address: str) -> None:
     """Whoever it was, it is not known to be the node."""
+    refusal.is_noted = True
     with transaction.atomic():
         record(
             None, "join_token.refused", by=replace(SYSTEM, address=address), of=("join_token", token.pk),
@@ -341,6 +342,7 @@ def _note_refusal(token: JoinToken, refusal: HubError, address: str) -> None:
 
 def _note_refused_node(identity: pki.NodeIdentity, refusal: HubError, address: str, *, asked_for: UUID) -> None:
     """Once in a while for each node and reason: it may come again every few minutes, for as long as it lives."""
+    refusal.is_noted = True
     try:
         is_new = cache.add(f"refused:{identity.uri}:{refusal.code}:{asked_for}", 1, SAID_AGAIN_SECONDS)
     except _CACHE_AWAY:  # rather twice than never

@@ -33,6 +33,7 @@ from django.test import TransactionTestCase  # noqa: E402
 from pytest_django import DjangoDbBlocker  # noqa: E402
 
 from audit.protection import protect, unprotect  # noqa: E402
+from audit.refusals import Refusals, refusals  # noqa: E402
 from tests.cast import *  # noqa: E402, F403
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
@@ -44,6 +45,12 @@ def home() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _refusals_are_counted_anew() -> None:
+    """What one test was refused is not left out of the next one's trail."""
+    vars(refusals).update(vars(Refusals()))
 
 
 @pytest.fixture(scope="session", autouse=True)

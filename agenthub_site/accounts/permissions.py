@@ -118,7 +118,9 @@ def require(actor: Actor, capability: Can, thing: InProject | UUID | None = None
         raise NotFound()
     if not actor.is_within_scope(capability):
         raise OutOfScope(capability=capability.value)
-    raise Forbidden(capability=capability.value)
+    refusal = Forbidden(capability=capability.value)
+    refusal.project = project_id
+    raise refusal
 
 
 def require_self_or(actor: Actor, capability: Can, user_id: UUID, project_id: UUID | None = None) -> None:

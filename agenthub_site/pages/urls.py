@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import nodes, tokens, views
+from . import nodes, tokens, trail, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -19,6 +19,7 @@ urlpatterns = [
     path("projects/", views.projects, name="projects"),
     path("projects/new/", views.new_project, name="new_project"),
     path("projects/<slug:slug>/", views.project, name="project"),
+    path("projects/<slug:slug>/audit/", trail.trail, name="trail"),
     path("projects/<slug:slug>/members/", views.add_member, name="add_member"),
     path("projects/<slug:slug>/members/<uuid:membership_id>/remove/", views.remove_member, name="remove_member"),
     path("nodes/", nodes.nodes, name="nodes"),

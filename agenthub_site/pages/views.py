@@ -93,6 +93,7 @@ def run(request: PageRequest, run_id: UUID) -> HttpResponse:
         "run": found,
         "may_answer": may(request.actor, Can.ANSWER_APPROVAL, found.project_id),
         "may_steer": may(request.actor, Can.SEND_INPUT, found.project_id),
+        "may_audit": may(request.actor, Can.VIEW_AUDIT, found.project_id),
         "reasons": words.table(),
     }
     return render(request, "pages/runs/header.html" if request.htmx else "pages/runs/run.html", context)
@@ -291,6 +292,7 @@ def _project_page(request: PageRequest, found: Project, members: MemberForm) -> 
         "may_route": may(request.actor, Can.MANAGE_ROUTES),
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
+        "may_audit": may(request.actor, Can.VIEW_AUDIT, found.pk),
     }
     return render(request, "pages/projects/project.html", context, status=400 if members.errors else 200)
 

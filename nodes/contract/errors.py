@@ -1,6 +1,7 @@
 """The one tree of errors. Every door translates it once; programs test ``code``, people read the message."""
 
 from typing import Any, ClassVar
+from uuid import UUID
 
 
 class HubError(Exception):
@@ -15,6 +16,10 @@ class HubError(Exception):
     http: ClassVar[int] = 500
     grpc: ClassVar[str] = "INTERNAL"
     message: ClassVar[str] = "Something went wrong on our side; the log has the details."
+    project: UUID | None = None
+    """Whose trail is to tell of it. Told to nobody else."""
+    is_noted: bool = False
+    """It is in the trail already, said better than the door could."""
 
     def __init__(self, message: str | None = None, **data: Any) -> None:
         self.text = message or self.message

@@ -24,6 +24,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "link": [{}],
     "fleet": [{}, {"database": "postgresql"}, {"nodes": "1000"}],
     "place": [{}, {"database": "postgresql"}],
+    "audit": [{}, {"database": "postgresql"}],
 }
 """Each benchmark with the settings it is run under."""
 

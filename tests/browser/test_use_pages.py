@@ -20,6 +20,7 @@ PAGES = [
     "/agents/new/",
     "/projects/",
     "/projects/demo/",
+    "/projects/demo/audit/",
     "/nodes/",
     "/nodes/local/",
     "/nodes/join/",
