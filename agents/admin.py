@@ -39,6 +39,7 @@ class AgentAdmin(HubAdmin):
         ("Where it runs: a node, or what a node must have", {"fields": ("node", "pool", "node_labels")}),
         ("Runtime", {"fields": ("runtime", "preset", "command", "model", "environment")}),
         ("Workspace", {"fields": ("workspace_mode", "workdir", "worktree_repo", "worktree_ref")}),
+        ("Isolation", {"fields": ("isolation", "network")}),
         ("Bounds", {"fields": ("approval_seconds", "turn_seconds")}),
         ("When a node is cut off", {"fields": ("lost_after_seconds", "stop_after_seconds", "resume")}),
         ("Times", {"fields": ("created_at", "updated_at", "archived_at")}),

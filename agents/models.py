@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Final, Self, TypeVar
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from nodes.contract.limits import (
 from nodes.contract.reasons import Reason
 from nodes.models import Node
 
+from .isolation import Level, Network, demanded_of
 from .placement import Demand
 from .states import ENDED, ON_NODE, State
 
@@ -84,6 +86,8 @@ class Agent(models.Model):
         validators=[MinValueValidator(STOP_AFTER_LEAST_SECONDS), MaxValueValidator(NODE_GONE_SECONDS)],
     )
     resume = models.BooleanField(default=False)
+    isolation = models.CharField(max_length=16, choices=Level.choices, default=Level.NONE)
+    network = models.CharField(max_length=16, choices=Network.choices, default=Network.SHARED)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     archived_at = models.DateTimeField(null=True, blank=True)
@@ -108,7 +112,16 @@ class Agent(models.Model):
 
     @property
     def demand(self) -> Demand:
-        """Where its runs may go."""
+        """Where its runs may go. Asks for its project."""
+        return replace(self._place, isolation=demanded_of(self))
+
+    @property
+    def demanded_isolation(self) -> str:
+        """What its runs have at the least. Asks for its project."""
+        return demanded_of(self)
+
+    @property
+    def _place(self) -> Demand:
         if self.node_id is not None:
             return Demand(node=self.node_id)
         brings_its_own = self.runtime != self.Runtime.ACP or self.command
@@ -119,7 +132,7 @@ class Agent(models.Model):
     @property
     def runs_on(self) -> str:
         """``node:gpu-01``, or ``any node of pool gpu with arch=arm64``."""
-        return f"node:{self.node.slug}" if self.node else f"any node {self.demand}"
+        return f"node:{self.node.slug}" if self.node else f"any node {self._place}"
 
 
 class Run(models.Model):

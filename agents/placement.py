@@ -34,6 +34,7 @@ class Demand:
     """The runtime's preset, if the node has to bring it. Not looked at where a node is named: that one says so."""
     ticket: Ticket | None = None
     """Which of them whoever started the run may use; None if that is not asked."""
+    isolation: str = "none"
 
     def __str__(self) -> str:
         """``pool gpu with arch=arm64``, for a demand that names no node."""
@@ -64,6 +65,8 @@ class NodeView:
     """Why it takes no runs, however many places it has."""
     lacks: frozenset[str] = frozenset()
     """Presets that the node says are not installed, or not signed in."""
+    isolations: frozenset[str] = frozenset({"none"})
+    """What it can give."""
     live: Mapping[UUID, int] = field(default_factory=dict)
 
     @property
@@ -82,7 +85,7 @@ class Wait:
 
 def fits(demand: Demand, node: NodeView) -> bool:
     """Whether the run may go to this node at all, full or not."""
-    return _would_fit(demand, node) and may_go(demand, node)
+    return _would_fit(demand, node) and may_go(demand, node) and demand.isolation in node.isolations
 
 
 def may_go(demand: Demand, node: NodeView) -> bool:
@@ -236,9 +239,11 @@ def _is_of(demand: Demand, node: NodeView) -> bool:
 
 def _why_none_fits(demand: Demand, sites: Sequence[_Site]) -> tuple[Reason, str]:
     views = [site.view for site in sites]
-    if away := [view for view in views if _would_fit(demand, view)]:
-        where = away[0].name if demand.node is not None else f"any of {len(away)} nodes {demand}"
-        return Reason.ROUTE_MISSING, f"none lets {demand.ticket.who if demand.ticket else 'it'} use {where}"
+    if able := [view for view in views if _would_fit(demand, view)]:
+        where = able[0].name if demand.node is not None else f"any of {len(able)} nodes {demand}"
+        if not any(may_go(demand, view) for view in able):
+            return Reason.ROUTE_MISSING, f"none lets {demand.ticket.who if demand.ticket else 'it'} use {where}"
+        return Reason.ISOLATION_UNAVAILABLE, f"isolation {demand.isolation} is not to be had on {where}"
     if demand.node is not None:
         return Reason.NODE_OFFLINE, "it is no longer registered"
     if any(_is_of(demand, view) for view in views):

@@ -30,6 +30,11 @@ _REMEMBERED: Final = 1_000
 """So many places that were given away are looked at to see which project was served longest ago."""
 
 
+_ASKED_FOR: Final = (
+    "project__required_isolation", "node", "pool", "node_labels", "runtime", "preset", "command", "isolation",
+)  # fmt: skip
+
+
 def tick(now: datetime) -> int:
     """Place what can be placed, fairly; say of the rest what it waits for. Returns how many were placed.
 
@@ -39,8 +44,7 @@ def tick(now: datetime) -> int:
     said = _said()
     if not said:
         return 0
-    columns = ("project", "node", "pool", "node_labels", "runtime", "preset", "command")
-    agents = Agent.objects.only(*columns).in_bulk({line.agent for line in said})
+    agents = Agent.objects.select_related("project").only(*_ASKED_FOR).in_bulk({line.agent for line in said})
     demands = _demands(said, agents)
     nodes = view_nodes(now)
     free = min(_AT_ONCE, sum(node.free for node in nodes))

@@ -9,6 +9,7 @@ from agenthub_site.accounts.permissions import Can, may
 from agenthub_site.accounts.rest import In
 from nodes.contract.limits import NODE_GONE_SECONDS, STOP_AFTER_LEAST_SECONDS
 
+from .isolation import Level, Network
 from .models import Agent, Approval, Run
 from .queries import waiting_for
 from .states import State
@@ -61,6 +62,10 @@ class AgentIn(In):
     resume = serializers.BooleanField(
         required=False, help_text="Start a run anew, once, if it ended because its node or its supervisor died."
     )
+    isolation = serializers.ChoiceField(
+        choices=Level.choices, required=False, help_text="At the least; its project or the hub may demand more."
+    )
+    network = serializers.ChoiceField(choices=Network.choices, required=False, help_text="None needs isolation.")
 
     def validate_environment(self, environment: dict[str, str]) -> dict[str, str]:
         if len(environment) > 100:
@@ -88,7 +93,7 @@ class AgentOut(serializers.ModelSerializer[Agent]):
             "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
             "runs_on", "runtime", "preset", "command", "model", "environment", "workspace_mode", "workdir",
             "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds", "lost_after_seconds",
-            "stop_after_seconds", "resume", "created_at", "updated_at", "archived_at",
+            "stop_after_seconds", "resume", "isolation", "network", "created_at", "updated_at", "archived_at",
         )  # fmt: skip
 
     def get_environment(self, agent: Agent) -> dict[str, str]:

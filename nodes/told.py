@@ -32,6 +32,7 @@ def told_in(hello: pb.Hello) -> dict[str, Any]:
             "capacity": hello.capacity,
             "worktree_modes": [_text(mode, _LABEL) for mode in hello.worktree_modes[:_MOST]],
             "cpus": hello.cpus,
+            "isolations": [_text(level, _LABEL) for level in hello.isolations[:_MOST]],
             "trust": hello.trust.hex()[:_LABEL],
             "versions": {
                 _text(name, _LABEL): _text(version, _LABEL) for name, version in sorted(hello.versions.items())[:_MOST]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
 
 from nodes.contract.ids import new_id
+from nodes.contract.isolation import LEVELS
 
 from .actors import Actor, ActorKind
 
@@ -51,6 +52,9 @@ class Role(models.TextChoices):
     VIEWER = "viewer"
 
 
+ISOLATIONS: Final = [(level, level) for level in LEVELS]
+
+
 class ProjectQuerySet(models.QuerySet["Project"]):
     def visible_to(self, actor: Actor) -> Self:
         """Root and the system see all; a member, an agent or a service account its own projects."""
@@ -64,6 +68,9 @@ class Project(models.Model):
     slug = models.SlugField(max_length=64, unique=True)
     name = models.CharField(max_length=128)
     description = models.TextField(blank=True, max_length=4_000)
+    required_isolation = models.CharField(
+        max_length=16, choices=ISOLATIONS, default="none", help_text="No run in the project has less."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="projects"

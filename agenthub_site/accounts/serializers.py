@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from .actors import Actor, Held
-from .models import Membership, Project, Role, Token, User
+from .models import ISOLATIONS, Membership, Project, Role, Token, User
 from .rest import In
 
 
@@ -19,6 +19,9 @@ class ProjectIn(In):
 class ProjectChangesIn(In):
     name = serializers.CharField(max_length=128, required=False)
     description = serializers.CharField(max_length=4_000, allow_blank=True, required=False)
+    required_isolation = serializers.ChoiceField(
+        choices=ISOLATIONS, required=False, help_text="No run in the project has less."
+    )
 
 
 class ProjectOut(serializers.ModelSerializer[Project]):
@@ -26,7 +29,7 @@ class ProjectOut(serializers.ModelSerializer[Project]):
 
     class Meta:
         model = Project
-        fields = ("id", "slug", "name", "description", "role", "created_at")
+        fields = ("id", "slug", "name", "description", "required_isolation", "role", "created_at")
 
     def get_role(self, project: Project) -> str | None:
         actor: Actor = self.context["view"].actor

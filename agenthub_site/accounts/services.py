@@ -16,7 +16,7 @@ from .sessions import end_sessions
 from .tokens import revoke_tokens_of
 
 EDITABLE_USER_FIELDS = frozenset({"username", "email", "is_active", "is_superuser"})
-EDITABLE_PROJECT_FIELDS = frozenset({"name", "description"})
+EDITABLE_PROJECT_FIELDS = frozenset({"name", "description", "required_isolation"})
 
 
 def create_user(
@@ -111,8 +111,10 @@ def create_project(slug: str, name: str, by: Actor, description: str = "") -> Pr
 
 
 def edit_project(project: Project, *, by: Actor, **changes: Any) -> Project:
-    """Change name or description; the slug stays, since paths on nodes are made of it."""
+    """Change name, description or what is demanded of runs; the slug stays, since paths on nodes are made of it."""
     require(by, Can.EDIT_PROJECT, project.pk)
+    if "required_isolation" in changes:
+        require(by, Can.EDIT_POLICY, project.pk)
     unknown = changes.keys() - EDITABLE_PROJECT_FIELDS
     if unknown:
         raise Invalid(fields={field: ["This cannot be changed."] for field in sorted(unknown)})

@@ -83,3 +83,14 @@ def check_live_runs(case: Case) -> Iterator[Finding]:
 def existing(path: Path) -> Path:
     """The path, or the nearest directory above it that exists."""
     return next(each for each in (path, *path.parents) if each.exists())
+
+
+def check_isolation(case: Case) -> Iterator[Finding]:
+    """Whether agents can be masked here: tried, really."""
+    from nodes.server.sandbox import why_not
+
+    if why := why_not():
+        what, _, fix = why.partition(". ")
+        yield note("isolation", f"agents cannot be masked here: {what}.", fix, "isolation_unavailable")
+    else:
+        yield ok("isolation", "agents can be masked (bubblewrap works)")

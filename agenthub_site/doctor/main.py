@@ -16,7 +16,7 @@ from . import home, hub, machine, nodes, runs, smoke, this_node
 from .findings import MARKS, Case, Check, Finding, Level
 
 MACHINE: tuple[Check, ...] = (machine.check_python, home.check_config, home.check_home, home.check_certificates)
-PROGRAMS: tuple[Check, ...] = (machine.check_git, machine.check_runtimes, machine.check_disk)
+PROGRAMS: tuple[Check, ...] = (machine.check_git, machine.check_runtimes, machine.check_isolation, machine.check_disk)
 HUB: tuple[Check, ...] = (
     hub.check_hub, hub.check_access, hub.check_web_door, hub.check_worker, hub.check_link_door,
     nodes.check_nodes, runs.check_waiting, runs.check_silent, runs.check_starts, machine.check_live_runs,

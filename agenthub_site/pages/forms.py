@@ -11,6 +11,7 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project, Role, User
 from agenthub_site.accounts.permissions import Can, may
+from agents.isolation import Level, Network
 from agents.models import Agent, Run, VisibleQuerySet
 from agents.states import LIVE, State
 from nodes.contract.errors import NotFound
@@ -165,10 +166,16 @@ class AgentForm(StyledForm):
         label="Start a run anew if its node died",
         help_text="Once, from its prompt: after a restart of the machine, or when the run's supervisor was killed.",
     )
+    isolation = forms.ChoiceField(
+        choices=Level.choices, label="Isolation", help_text="At the least: its project or the hub may demand more."
+    )
+    network = forms.ChoiceField(
+        choices=Network.choices, label="Network", help_text="None needs isolation, and leaves no way to a model."
+    )
     SETTINGS: ClassVar = (
         "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
         "workdir", "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
-        "lost_after_seconds", "stop_after_seconds", "resume",
+        "lost_after_seconds", "stop_after_seconds", "resume", "isolation", "network",
     )  # fmt: skip
 
     def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:
@@ -208,6 +215,8 @@ class AgentForm(StyledForm):
         values = {name: self.cleaned_data[name] for name in self.SETTINGS}
         if values["node"]:
             values |= {"pool": "", "node_labels": {}}
+        if values["isolation"] == Level.NONE:  # the field is not shown then
+            values["network"] = Network.SHARED
         return {**values, "preset": ""} if values["runtime"] == Agent.Runtime.COMMAND else values
 
 

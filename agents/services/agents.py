@@ -17,6 +17,7 @@ from nodes.labels import MOST_ASKED_FOR, wrong_with_labels, wrong_with_pool
 from nodes.peering import require_peer
 from nodes.runtimes.presets import PRESETS
 
+from ..isolation import Level, Network, require_isolation
 from ..models import Agent
 from .placing import follow_agent
 from .routing import require_route
@@ -26,7 +27,7 @@ _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _EDITABLE: Final = frozenset({
     "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "environment",
     "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
-    "lost_after_seconds", "stop_after_seconds", "resume",
+    "lost_after_seconds", "stop_after_seconds", "resume", "isolation", "network",
 })  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     _follow_preset(agent)
     _check(agent)
     require_route(agent)
+    require_isolation(agent)
     if agent.node:
         require_peer(settings.CONFIG, agent.node)
     _save(agent, force_insert=True)
@@ -74,6 +76,8 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     _check(agent)
     if agent.demand != ran_on:
         require_route(agent)
+    if changes.keys() & {"node", "isolation"}:
+        require_isolation(agent)
     if agent.node and "node" in changes:
         require_peer(settings.CONFIG, agent.node)
     _save(agent, update_fields=[*whole, "updated_at"])
@@ -135,6 +139,8 @@ def _check(agent: Agent) -> None:
     if not _NAME.fullmatch(agent.name or ""):
         problems["name"] = ["Use letters, digits, '.', '_' and '-', starting with a letter or digit; 64 at most."]
     problems |= _place_problems(agent) | _runtime_problems(agent) | _workspace_problems(agent)
+    if agent.network == Network.NONE and agent.isolation == Level.NONE:
+        problems["network"] = ["An agent can be kept from the network only if it is isolated: choose masked."]
     if problems:
         raise Invalid(
             "The agent does not fit: " + "; ".join(f"{k}: {v[0]}" for k, v in problems.items()), fields=problems

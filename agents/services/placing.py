@@ -26,6 +26,7 @@ from nodes.queries import registered_nodes
 from nodes.routes import tickets
 from nodes.routing import Ticket
 
+from ..isolation import demanded_of, given_by
 from ..models import Agent, Run
 from ..placement import NodeView, Wait, Waiting, fits, place
 from ..queries import live_runs_of_nodes
@@ -53,12 +54,16 @@ def agents_without_nodes(since: datetime) -> list[UUID]:
     A node counts as long as it is enabled and was heard since, or was removed since.
     """
     old = Run.objects.filter(state=State.QUEUED, agent=OuterRef("pk"), node=None, created_at__lte=since)
-    waiting = list(Agent.objects.filter(Exists(old), node=None)[:_MOST_DEMANDS])
+    waiting = list(Agent.objects.filter(Exists(old), node=None).select_related("project")[:_MOST_DEMANDS])
     if not waiting:
         return []
     there = Node.objects.filter(Q(is_enabled=True, last_heard_at__gt=since) | Q(removed_at__gt=since))
     views = [_view(node, {}, since) for node in there.only(*_LOOKED_AT)]
-    return [agent.pk for agent in waiting if not any(fits(replace(agent.demand, preset=""), view) for view in views)]
+    return [
+        agent.pk
+        for agent in waiting
+        if not any(fits(replace(agent.demand, preset="", isolation="none"), view) for view in views)
+    ]
 
 
 def lock_node(node_id: UUID) -> Node:
@@ -189,7 +194,9 @@ def follow_agent(agent: Agent) -> int:
 def _lock_queued(ids: Collection[UUID]) -> list[Run]:
     """Oldest first. One that is being cancelled at this moment is left for the next look."""
     can_skip = bool(transaction.get_connection().features.has_select_for_update_skip_locked)
-    queued = Run.objects.filter(pk__in=ids, state=State.QUEUED).select_related("agent", "project").order_by("pk")
+    queued = (
+        Run.objects.filter(pk__in=ids, state=State.QUEUED).select_related("agent__project", "project").order_by("pk")
+    )
     return list(queued.select_for_update(of=("self",), no_key=True, skip_locked=can_skip))
 
 
@@ -198,7 +205,8 @@ def _is_waited_for(view: NodeView) -> bool:
     queued = Run.objects.filter(state=State.QUEUED, ended_at=None).exclude(reason=Reason.ROUTE_MISSING)
     if queued.filter(node=view.id).exists():
         return True
-    waiting = Agent.objects.filter(Exists(queued.filter(agent=OuterRef("pk"), node=None)), node=None)
+    unbound = Agent.objects.filter(Exists(queued.filter(agent=OuterRef("pk"), node=None)), node=None)
+    waiting = unbound.select_related("project")
     return any(fits(agent.demand, view) for agent in waiting.filter(pool__in=("", view.pool))[:_MOST_DEMANDS])
 
 
@@ -211,6 +219,7 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
         labels=frozenset(node.labels.items()),
         closed=why_closed(node, now),
         lacks=frozenset(told["preset"] for told in node.runtimes if not (told["found"] and told["logged_in"])),
+        isolations=given_by(node),
         live=live,
     )
 
@@ -249,6 +258,8 @@ def _start_command(run: Run) -> StartRun:
                 "ref": agent.worktree_ref or "HEAD",
             }
         ),
+        isolation=demanded_of(agent),
+        network=agent.network,
         prompt=run.prompt,
         input_id=str(run.pk),
         keep_open=run.keep_open,

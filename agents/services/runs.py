@@ -20,6 +20,7 @@ from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from nodes.peering import require_peer
 
+from ..isolation import require_isolation
 from ..models import Agent, Run
 from ..placement import Wait
 from ..states import ON_NODE, State
@@ -47,7 +48,8 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
 
     Raises ``Invalid`` for an empty prompt, a command that should be kept open or an agent that no node could start,
     ``PromptTooLarge``, ``WrongState`` for an archived agent, ``RouteMissing`` where whoever starts it may not use any
-    of the agent's nodes, ``PeerNotConfigured`` for a node that this hub could not dial.
+    of the agent's nodes, ``PeerNotConfigured`` for a node that this hub could not dial, ``IsolationUnavailable`` for
+    one that cannot isolate the run as is demanded.
     """
     require(by, Can.START_RUN, agent)
     prompt = _checked_prompt(prompt)
@@ -56,6 +58,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     if keep_open and agent.runtime != Agent.Runtime.ACP:
         problem = "A command takes its prompt once, at the start; it cannot be kept open."
         raise Invalid(problem, fields={"keep_open": [problem]})
+    require_isolation(agent)
     run_id, now = new_id(), timezone.now()
     found = find_place(agent, run_id, now, ticket_of(agent, by))
     if isinstance(found, Wait) and found.reason is Reason.ROUTE_MISSING:

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .events import Who
+from .isolation import Isolation, Network
 from .limits import APPROVAL_SECONDS
 from .policy import Policy
 
@@ -50,9 +51,9 @@ class StartRun(Body):
     runtime: RuntimeSpec
     workspace: Workspace
     policy: Policy = Policy()
-    isolation: Literal["none", "masked", "user"] = "none"
+    isolation: Isolation = "none"
     """At the least. A node that does not know this field is not sent a run that demands more than ``none``."""
-    network: Literal["shared", "none"] = "shared"
+    network: Network = "shared"
     prompt: str
     input_id: str
     keep_open: bool = False

@@ -30,6 +30,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import ConfigError
+from .isolation import Isolation
 
 ENV_PREFIX = "AGENTHUB_"
 DEFAULT_HOME = "~/.agenthub"
@@ -255,7 +256,7 @@ class NodeConfig(Section):
 class IsolationConfig(Section):
     """How agents are kept from what is not their own."""
 
-    minimum: Literal["none", "masked", "user"] = "none"
+    minimum: Isolation = "none"
     """The hub's: no run of any agent has less."""
     hidden: Directories = []
     readable: Directories = []

@@ -67,7 +67,7 @@ class Goodbye(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch", "worktree_modes", "cpus", "versions", "instance", "oldest_protocol", "trust")
+    __slots__ = ("protocol", "node_id", "version", "boot_id", "capacity", "labels", "allowed_roots", "runtimes", "runs", "clock_us", "git_version", "epoch", "worktree_modes", "cpus", "versions", "instance", "oldest_protocol", "trust", "isolations")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class Hello(_message.Message):
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
+    ISOLATIONS_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     node_id: str
     version: str
@@ -118,7 +119,8 @@ class Hello(_message.Message):
     instance: str
     oldest_protocol: int
     trust: bytes
-    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ..., worktree_modes: _Optional[_Iterable[str]] = ..., cpus: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., instance: _Optional[str] = ..., oldest_protocol: _Optional[int] = ..., trust: _Optional[bytes] = ...) -> None: ...
+    isolations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., node_id: _Optional[str] = ..., version: _Optional[str] = ..., boot_id: _Optional[str] = ..., capacity: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., allowed_roots: _Optional[_Iterable[str]] = ..., runtimes: _Optional[_Iterable[_Union[Runtime, _Mapping]]] = ..., runs: _Optional[_Iterable[_Union[HeldRun, _Mapping]]] = ..., clock_us: _Optional[int] = ..., git_version: _Optional[str] = ..., epoch: _Optional[int] = ..., worktree_modes: _Optional[_Iterable[str]] = ..., cpus: _Optional[int] = ..., versions: _Optional[_Mapping[str, str]] = ..., instance: _Optional[str] = ..., oldest_protocol: _Optional[int] = ..., trust: _Optional[bytes] = ..., isolations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Runtime(_message.Message):
     __slots__ = ("preset", "version", "found", "logged_in", "detail")

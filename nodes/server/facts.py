@@ -22,6 +22,7 @@ from nodes.runtimes.probe import Found, ask_version, find_runtimes, probe
 from . import proc
 from .environment import base_environment
 from .joining import trust_of
+from .sandbox import why_not
 
 logger = structlog.get_logger(__name__)
 
@@ -39,16 +40,18 @@ class Facts:
         self._node_id = node_id
         self._runtimes: list[Found] = find_runtimes()
         self._git = ""
+        self._isolations: list[str] = []
         self._version = _software_version()
         self._looked = asyncio.Event()
         self._instance = secrets.token_hex(16)
 
     async def refresh(self) -> bool:
         """Look again; whether anything is different."""
+        isolations = [] if await asyncio.to_thread(why_not) else ["masked"]
         runtimes = await probe()
         git, _ = await asyncio.to_thread(ask_version, ("git", "--version"), base_environment(os.environ), GIT_SECONDS)
-        is_new = (runtimes, git) != (self._runtimes, self._git)
-        self._runtimes, self._git = runtimes, git
+        is_new = (runtimes, git, isolations) != (self._runtimes, self._git, self._isolations)
+        self._runtimes, self._git, self._isolations = runtimes, git, isolations
         self._looked.set()
         return is_new
 
@@ -88,6 +91,7 @@ class Facts:
             cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 0,
             versions={"python": platform.python_version(), "os": f"{platform.system()} {platform.release()}"},
             trust=trust_of(self._config.pki_dir),
+            isolations=self._isolations,
         )
 
     @property

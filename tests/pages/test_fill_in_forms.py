@@ -24,7 +24,7 @@ def settings_of_an_agent(project: Project, oslo: Node) -> dict[str, Any]:
     return {
         "project": project.pk, "name": "painter", "node": oslo.pk, "runtime": "acp", "preset": "scripted",
         "workspace_mode": "create_worktree", "worktree_repo": "/srv/harbour", "worktree_ref": "HEAD",
-        "approval_seconds": "600", "lost_after_seconds": "60",
+        "approval_seconds": "600", "lost_after_seconds": "60", "isolation": "none", "network": "shared",
     }  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""Which isolation a run has at the least, and whether a node can give it."""
+
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import models
+
+from nodes.contract.errors import Conflict
+from nodes.contract.isolation import Isolation, strongest
+from nodes.models import Node
+
+if TYPE_CHECKING:
+    from .models import Agent
+
+NONE: Final = frozenset({"none"})
+
+
+class Level(models.TextChoices):
+    NONE = "none", "None: what the node's user can do, it can"
+    MASKED = "masked", "Masked: the hub's files, other runs and home directories are out of reach"
+    USER = "user", "Another OS user"
+
+
+class Network(models.TextChoices):
+    SHARED = "shared", "The node's"
+    NONE = "none", "None"
+
+
+class IsolationUnavailable(Conflict):
+    """A node cannot isolate runs as the agent, its project or the hub demands."""
+
+    code, grpc = "isolation_unavailable", "FAILED_PRECONDITION"
+
+
+def demanded_of(agent: "Agent") -> Isolation:
+    """By the agent itself, its project, and the hub's settings: the most counts."""
+    return strongest(agent.isolation, agent.project.required_isolation, settings.CONFIG.isolation.minimum)
+
+
+def given_by(node: Node) -> frozenset[str]:
+    """Levels that the node says it can give; an older one says nothing, and gives none."""
+    return NONE | frozenset(node.facts.get("isolations", ()))
+
+
+def require_isolation(agent: "Agent") -> None:
+    """``IsolationUnavailable`` if the agent is bound to a node that cannot give what is demanded of its runs.
+
+    A node that has never said what it can is not refused; its runs wait until it does.
+    """
+    node = agent.node
+    if node is None or not node.facts:
+        return
+    level = demanded_of(agent)
+    if level not in given_by(node):
+        why = " as its project or the hub demands" if level != agent.isolation else ""
+        raise IsolationUnavailable(
+            f"The node {node.slug} cannot run {agent.name} with isolation {level!r}{why}. Run `agenthub doctor` on it: "
+            "it says what is missing; or choose another node.",
+            isolation=level,
+            node=node.slug,
+        )
