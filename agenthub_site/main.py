@@ -39,6 +39,7 @@ access:
   token          create, list and revoke tokens
   route          which nodes a project's runs may use
   secret         set, list and forget the hub's own secrets (agents': node secret)
+  policy         try out what a policy says to a command, a path or a host
   audit          read, export and verify the audit trail
 
 nodes:
@@ -128,6 +129,12 @@ def _audit(arguments: list[str], where: Where) -> int:
     return main(arguments, where)
 
 
+def _policy(arguments: list[str], where: Where) -> int:
+    from integrations.cli.policy import main
+
+    return main(arguments, where)
+
+
 def _manage(arguments: list[str], where: Where) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenthub_site.settings")
     from django.core.management import execute_from_command_line
@@ -145,6 +152,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
     "worker": _worker,
     "node": _node,
     "audit": _audit,
+    "policy": _policy,
     "manage": _manage,
 }
 

@@ -95,9 +95,10 @@ def path_matches(pattern: str, path: str, inside: str, *, broad: bool) -> bool:
     """``path`` is absolute and resolved, ``inside`` the same within the workspace ("" if it is outside of it).
 
     ``/etc/**`` and the like are absolute; a pattern without a slash is a file's name, at any depth; any other is
-    relative to the workspace. What restricts matches a name outside of the workspace too, and what lies below.
+    relative to the workspace, and ``./name`` is that one file. What restricts matches a name outside of the workspace
+    too, and what lies below.
     """
-    pattern = pattern.removeprefix("./")
+    is_here, pattern = pattern.startswith("./"), pattern.removeprefix("./")
     if pattern.endswith("/"):
         pattern += "**"
     if broad and pattern.endswith("/**"):
@@ -106,7 +107,7 @@ def path_matches(pattern: str, path: str, inside: str, *, broad: bool) -> bool:
         return broad and _path(f"**/{pattern[2:]}", True).fullmatch(path) is not None
     if pattern.startswith("/"):
         return _path(pattern, broad).fullmatch(path) is not None
-    if "/" not in pattern:
+    if "/" not in pattern and not is_here:
         pattern = f"**/{pattern}"
     if inside and _path(pattern, broad).fullmatch(inside):
         return True

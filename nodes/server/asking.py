@@ -12,10 +12,11 @@ from typing import Literal
 from nodes.contract.commands import DecideApproval, StartRun
 from nodes.contract.events import ApprovalRequested, ApprovalResolved, Payload, PolicyDecided
 from nodes.contract.ids import new_id
+from nodes.contract.judged import judged
 from nodes.contract.policy import Action, Decision, Policy, Verdict
 from nodes.contract.runtime import Answer, Question
 
-from .standing import StandingPolicy, judged
+from .standing import StandingPolicy
 
 OPEN_QUESTIONS = 100
 """At once at most; an agent that asks more is answered no."""

@@ -6,12 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nodes.contract.events import JudgedAction
 from nodes.contract.policy import Action, Decision, Policy
-
-SHOWN_ACTIONS = 20
-SHOWN_CHARS = 1_000
-"""Of an action's command and path, within an event."""
 
 
 class StandingPolicy:
@@ -36,25 +31,3 @@ class StandingPolicy:
 
     def _with(self, grants: tuple[object, ...]) -> Policy:
         return self._policy.model_copy(update={"grants": grants})
-
-
-def judged(decision: Decision) -> list[JudgedAction]:
-    """The actions of a request for an event, the gravest verdicts first, as many as fit."""
-    order = {"deny": 0, "ask": 1, "allow": 2}
-    rulings = sorted(decision.rulings, key=lambda ruling: order[ruling.verdict.value])
-    return [
-        JudgedAction(
-            kind=ruling.action.kind.value,
-            tool=ruling.action.tool[:SHOWN_CHARS],
-            command=ruling.action.command[:SHOWN_CHARS],
-            path=(ruling.action.inside or ruling.action.path)[:SHOWN_CHARS],
-            host=ruling.action.host[:SHOWN_CHARS],
-            is_opaque=ruling.action.is_opaque,
-            verdict=ruling.verdict.value,
-            level=ruling.level,
-            rule=ruling.rule,
-            grant=ruling.grant,
-            is_strict=ruling.is_strict,
-        )
-        for ruling in rulings[:SHOWN_ACTIONS]
-    ]

@@ -25,6 +25,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "fleet": [{}, {"database": "postgresql"}, {"nodes": "1000"}],
     "place": [{}, {"database": "postgresql"}],
     "audit": [{}, {"database": "postgresql"}],
+    "policy": [{}],
 }
 """Each benchmark with the settings it is run under."""
 
