@@ -1,0 +1,242 @@
+"""Every door of the hub, and to whom it opens. A door that is not here fails the suite.
+
+To classify one, add its key, as the failing test prints it, to ``DOORS``:
+
+- ``Door(Can.X)``: what ``permissions.py`` says of X. If roles have it, the door is a project's: members without it get
+  403, everybody else 404. If only root has it, all others get 403.
+- ``Door(SIGNED_IN)``: whoever is somebody; what it lists is what they may see. ``scope`` is what a token needs besides.
+- ``Door(OWN)``: the owner's own (``world["owner"]``); root may as well, unless ``root=False``; others get 404.
+- ``Door(ONESELF)``: whoever has a session, about their own account and nobody else's.
+- ``Door(PUBLIC)``: everybody. ``Door(MACHINE)``: refuses all who bring no proof of their own in the body.
+
+``body`` is sent by all; texts of it such as ``{agent}``, and the names in the path, are filled in from the world that
+is asked about (``world.py``), one's own or a foreign one. ``ok`` is what those get who are let in, if it is not 2xx or
+3xx. ``refused`` is what all others get who are signed in, if it is neither 403 nor 404: 400 where a form offers only
+what one may choose.
+Registry pages (``/admin/``) need no line: they are root's, and each is tried.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from agenthub_site.accounts.permissions import Can
+
+
+class To(StrEnum):
+    PUBLIC = "public"
+    SIGNED_IN = "signed in"
+    OWN = "own"
+    MACHINE = "machine"
+    ONESELF = "oneself"
+
+
+PUBLIC, SIGNED_IN, OWN, MACHINE, ONESELF = To
+
+
+@dataclass(frozen=True)
+class Door:
+    to: Can | To
+    body: Mapping[str, Any] | None = None
+    query: str = ""
+    ok: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+    scope: Can | None = None
+    root: bool = True
+    never: frozenset[str] = field(default_factory=frozenset)
+    """Roles that are refused (403) although the table gives them the capability."""
+
+
+NEW_AGENT = {"project": "{slug}", "name": "new", "node": "oslo", "preset": "scripted", "worktree_repo": "/srv/quay"}
+NEW_NODE = {"id": "gpu-01", "grpc_target": "https://gpu-01.example.org:50051"}
+NODES = Can.MANAGE_NODES
+PKI = (200, 201, 500)
+"""Tests of who may come in have no certificates."""
+AGENT_FORM = {
+    "project": "{project}", "name": "new", "node": "{node}", "runtime": "acp", "preset": "scripted",
+    "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
+    "lost_after_seconds": "300", "isolation": "none", "network": "shared",
+}  # fmt: skip
+"""What a page's form sends."""
+
+REST = {
+    "GET /api/schema/": Door(PUBLIC),
+    "GET /api/docs/": Door(PUBLIC),
+    "GET /api/v1/agents/": Door(SIGNED_IN),
+    "POST /api/v1/agents/": Door(Can.CREATE_AGENT, NEW_AGENT),
+    "GET /api/v1/agents/{pk}/": Door(Can.VIEW),
+    "PATCH /api/v1/agents/{pk}/": Door(Can.EDIT_AGENT, {"description": "Mends nets."}),
+    "DELETE /api/v1/agents/{pk}/": Door(Can.EDIT_AGENT),
+    "GET /api/v1/approvals/": Door(SIGNED_IN),
+    "GET /api/v1/approvals/{pk}/": Door(Can.VIEW),
+    "GET /api/v1/audit/": Door(SIGNED_IN),
+    "GET /api/v1/audit/{pk}/": Door(Can.VIEW_AUDIT, refused=(404,)),
+    "GET /api/v1/audit/checkpoint": Door(Can.VIEW_AUDIT, query="?project={slug}", ok=(404,)),
+    "GET /api/v1/audit/export": Door(Can.VIEW_AUDIT, query="?project={slug}"),
+    "GET /api/v1/me/": Door(SIGNED_IN),
+    "GET /api/v1/nodes/": Door(SIGNED_IN),
+    "GET /api/v1/nodes/{pk}/": Door(SIGNED_IN),
+    "POST /api/v1/nodes/enroll": Door(MACHINE),
+    "POST /api/v1/nodes/renew": Door(MACHINE),
+    "GET /api/v1/nodes/authority/": Door(NODES, ok=PKI),
+    "POST /api/v1/nodes/authority/rotate/": Door(NODES, ok=PKI),
+    "POST /api/v1/nodes/authority/retire/": Door(NODES, ok=PKI),
+    "POST /api/v1/nodes/join-tokens/": Door(NODES, {"name": "gpu-02"}, ok=PKI),
+    "POST /api/v1/nodes/{pk}/revoke/": Door(NODES),
+    "GET /api/v1/projects/": Door(SIGNED_IN),
+    "POST /api/v1/projects/": Door(Can.CREATE_PROJECT, {"slug": "jetty", "name": "Jetty"}),
+    "GET /api/v1/projects/{pk}/": Door(Can.VIEW),
+    "PATCH /api/v1/projects/{pk}/": Door(Can.EDIT_PROJECT, {"name": "East"}),
+    "GET /api/v1/projects/{pk}/members/": Door(Can.VIEW),
+    "POST /api/v1/projects/{pk}/members/": Door(Can.MANAGE_MEMBERS, {"user": "{outsider}", "role": "viewer"}),
+    "DELETE /api/v1/projects/{pk}/members/{user}/": Door(Can.MANAGE_MEMBERS),
+    "GET /api/v1/routes/": Door(SIGNED_IN),
+    "POST /api/v1/routes/": Door(Can.MANAGE_ROUTES, {"project": "{slug}", "pool": "gpu"}),
+    "GET /api/v1/routes/test/": Door(Can.VIEW, query="?project={slug}&node=oslo"),
+    "GET /api/v1/routes/{pk}/": Door(Can.VIEW),
+    "PATCH /api/v1/routes/{pk}/": Door(Can.MANAGE_ROUTES, {"note": "x"}),
+    "DELETE /api/v1/routes/{pk}/": Door(Can.MANAGE_ROUTES, refused=(403, 404)),
+    "GET /api/v1/runs/": Door(SIGNED_IN),
+    "POST /api/v1/runs/": Door(Can.START_RUN, {"agent": "{agent}", "prompt": "Go."}),
+    "GET /api/v1/runs/{pk}/": Door(Can.VIEW),
+    "GET /api/v1/runs/{pk}/artifacts/": Door(Can.VIEW),
+    "GET /api/v1/runs/{pk}/artifacts/{digest}/": Door(Can.VIEW),
+    "POST /api/v1/runs/{pk}/cancel/": Door(Can.CANCEL_RUN),
+    "POST /api/v1/runs/{pk}/approvals/{approval}/decide/": Door(
+        Can.ANSWER_APPROVAL, {"option_id": "yes"}, never=frozenset({"agent"})
+    ),
+    "GET /api/v1/runs/{pk}/diff/": Door(Can.VIEW),
+    "POST /api/v1/runs/{pk}/input/": Door(Can.SEND_INPUT, {"text": "More."}),
+    "GET /api/v1/secrets/": Door(Can.MANAGE_SECRETS),
+    "POST /api/v1/secrets/rotate-key/": Door(Can.MANAGE_SECRETS, ok=(200, 500)),
+    "PUT /api/v1/secrets/{name}/": Door(Can.MANAGE_SECRETS, {"value": "s3cret"}),
+    "DELETE /api/v1/secrets/{name}/": Door(Can.MANAGE_SECRETS, ok=(204, 404)),
+    "GET /api/v1/tokens/": Door(SIGNED_IN),
+    "POST /api/v1/tokens/": Door(SIGNED_IN, {"name": "ci"}, scope=Can.MANAGE_TOKENS, never=frozenset({"agent"})),
+    "GET /api/v1/tokens/{pk}/": Door(OWN),
+    "DELETE /api/v1/tokens/{pk}/": Door(OWN, scope=Can.MANAGE_TOKENS),
+    "GET /api/admin/agent-nodes": Door(NODES),
+    "POST /api/admin/agent-nodes": Door(NODES, NEW_NODE, ok=(201, 400)),
+    "GET /api/admin/agent-nodes/bootstrap": Door(NODES),
+    "GET /api/admin/agent-nodes/{id}": Door(NODES),
+    "PUT /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo"}),
+    "PATCH /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo"}),
+    "DELETE /api/admin/agent-nodes/{id}": Door(NODES, ok=(409,)),
+    "GET /api/admin/agent-nodes/{id}/health": Door(NODES),
+    "POST /api/admin/agent-nodes/{id}/test-connection": Door(NODES),
+}
+PAGES = {
+    "GET /healthz": Door(PUBLIC),
+    "GET /readyz": Door(PUBLIC, ok=(200, 503)),
+    "GET /metrics": Door(PUBLIC),
+    "GET /": Door(PUBLIC),
+    "POST /": Door(PUBLIC),
+    "GET /login/": Door(PUBLIC),
+    "POST /login/": Door(PUBLIC, {"username": "nobody", "password": "x"}),
+    "POST /logout/": Door(PUBLIC),
+    "GET /runs/": Door(SIGNED_IN),
+    "GET /runs/new/": Door(SIGNED_IN),
+    "POST /runs/new/": Door(Can.START_RUN, {"agent": "{agent}", "prompt": "Go."}, refused=(400,)),
+    "GET /runs/{run_id}/": Door(Can.VIEW),
+    "POST /runs/{run_id}/cancel/": Door(Can.CANCEL_RUN),
+    "GET /approvals/": Door(SIGNED_IN),
+    "GET /approvals/badge/": Door(SIGNED_IN),
+    "POST /approvals/{approval_id}/decide/": Door(Can.ANSWER_APPROVAL, {"option_id": "yes"}),
+    "GET /agents/": Door(SIGNED_IN),
+    "GET /agents/new/": Door(SIGNED_IN),
+    "POST /agents/new/": Door(Can.CREATE_AGENT, AGENT_FORM, refused=(400,)),
+    "GET /agents/{agent_id}/": Door(Can.VIEW),
+    "GET /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT),
+    "POST /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT, AGENT_FORM),
+    "POST /agents/{agent_id}/archive/": Door(Can.EDIT_AGENT),
+    "GET /projects/": Door(SIGNED_IN),
+    "GET /projects/new/": Door(Can.CREATE_PROJECT),
+    "POST /projects/new/": Door(Can.CREATE_PROJECT, {"slug": "jetty", "name": "Jetty"}),
+    "GET /projects/{slug}/": Door(Can.VIEW),
+    "GET /projects/{slug}/audit/": Door(Can.VIEW_AUDIT),
+    "POST /projects/{slug}/members/": Door(Can.MANAGE_MEMBERS, {"username": "{outsider}", "role": "viewer"}),
+    "POST /projects/{slug}/members/{membership_id}/remove/": Door(Can.MANAGE_MEMBERS),
+    "GET /nodes/": Door(SIGNED_IN),
+    "GET /nodes/join/": Door(NODES),
+    "POST /nodes/join/": Door(NODES, {"name": "gpu-02"}, ok=(200, 400)),
+    "GET /nodes/{node_id}/": Door(SIGNED_IN),
+    "POST /nodes/{node_id}/test/": Door(NODES),
+    "GET /nodes/{node_id}/revoke/": Door(NODES),
+    "POST /nodes/{node_id}/revoke/": Door(NODES, {"name": "oslo"}),
+    "POST /nodes/{node_id}/{verb}/": Door(NODES),
+    "GET /nodes/{slug}/": Door(SIGNED_IN),
+    "GET /tokens/": Door(SIGNED_IN),
+    "POST /tokens/": Door(SIGNED_IN, {"name": "ci", "days": "30", "scope": "run"}),
+    "POST /tokens/{token_id}/revoke/": Door(OWN, root=False),
+}
+LIVE = {
+    "GET /api/v1/runs/{id}/events": Door(Can.VIEW),
+    "GET /api/v1/runs/{id}/events/stream": Door(Can.VIEW),
+    "WS /ws/runs/{id}/": Door(Can.VIEW),
+    "WS /ws/projects/{id}/": Door(Can.VIEW),
+}
+ACCOUNT = dict.fromkeys(
+    (
+        "DELETE /account/passkeys/{pk}/remove/",
+        "GET /account/",
+        "GET /account/app/",
+        "GET /account/app/remove/",
+        "GET /account/codes/",
+        "GET /account/codes/download/",
+        "GET /account/codes/new/",
+        "GET /account/confirm/",
+        "GET /account/confirm/code/",
+        "GET /account/confirm/passkey/",
+        "GET /account/passkeys/",
+        "GET /account/passkeys/add/",
+        "GET /account/passkeys/{pk}/",
+        "GET /account/passkeys/{pk}/remove/",
+        "GET /account/password/",
+        "GET /account/sessions/",
+        "GET /oidc/link/",
+        "GET /oidc/link/confirm/",
+        "POST /account/app/",
+        "POST /account/app/remove/",
+        "POST /account/codes/new/",
+        "POST /account/confirm/",
+        "POST /account/confirm/code/",
+        "POST /account/confirm/passkey/",
+        "POST /account/passkeys/add/",
+        "POST /account/passkeys/{pk}/",
+        "POST /account/passkeys/{pk}/remove/",
+        "POST /account/password/",
+        "POST /account/sessions/end/",
+        "POST /account/sessions/{session_id}/end/",
+        "POST /oidc/link/confirm/",
+        "POST /oidc/unlink/",
+    ),
+    Door(ONESELF),
+)
+SIGNING_IN = dict.fromkeys(
+    (
+        "GET /login/passkey/",
+        "GET /login/second/",
+        "GET /login/set-up/",
+        "GET /oidc/authenticate/",
+        "GET /oidc/callback/",
+        "POST /login/passkey/",
+        "POST /login/second/",
+        "POST /login/set-up/",
+        "POST /oidc/backchannel-logout",
+    ),
+    Door(PUBLIC, ok=tuple(range(200, 500))),
+)
+PAGES |= ACCOUNT | SIGNING_IN
+DOORS: dict[str, Door] = {**REST, **PAGES, **LIVE}
+
+GRPC = {
+    "/agenthub.node.v1.HubLink/Connect": "a node, by its certificate or the shared secret: tests/nodes/",
+    "/agenthub.node.v1.NodeLink/Connect": "the hub, by its certificate or the shared secret: tests/link/, tests/node/",
+}
+"""gRPC has no roles: its callers are machines. Each method, who may call it, and where that is tested."""
+
+ADMIN_FOR_ALL = {
+    "/admin/login/", "/admin/logout/", "/admin/jsi18n/", "/admin/{url}",
+}  # fmt: skip
+"""What of the registry shows itself to whoever signs in."""
