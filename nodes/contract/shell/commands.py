@@ -23,6 +23,8 @@ _VERSIONS = ({"--version"}, {"-V"}, {"-v"}, {"version"}, {"-version"}, {"--help"
 _HAVE_VERSIONS = known.names(
     "java javac rustc gcc g++ clang make cmake tsc ruff black mypy pytest eslint prettier git gofmt swift kotlin"
 )
+_NUMBERED = re.compile(r"^(python|pypy|pip|ruby|perl|php|lua|node)-?\d[\d.]*$")
+"""Several versions of one program."""
 _DEVICE = re.compile(r"/dev/(?:null|std(?:in|out|err)|tty|zero|u?random|fd/\d+)")
 _SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)")
 _NO_FILES = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
@@ -53,7 +55,7 @@ class Run:
     @property
     def name(self) -> str:
         base = self.words[0].text.replace("\\", "/").rsplit("/", 1)[-1].lower()
-        return base.removesuffix(".exe").removesuffix(".cmd")
+        return _NUMBERED.sub(r"\1", base.removesuffix(".exe").removesuffix(".cmd"))
 
     @property
     def is_literal(self) -> bool:
@@ -63,7 +65,9 @@ class Run:
     def is_trusted(self) -> bool:
         """Whether it is the program of that name, rather than one that lies in the workspace."""
         first = self.words[0].text
-        return first == self.name or (first.startswith(_SAFE_BINS) and first.rsplit("/", 1)[-1] == self.name)
+        base = first.rsplit("/", 1)[-1]
+        is_itself = _NUMBERED.sub(r"\1", base) == self.name
+        return is_itself and (first == base or (first.startswith(_SAFE_BINS) and first.count("..") == 0))
 
 
 class Commands:
@@ -228,8 +232,23 @@ class Commands:
             programs.reader(self, run)
         elif name in known.WRITERS:
             programs.writer(self, run)
+        elif name.startswith("git-"):
+            programs.git(self, replace(run, words=(Word("git"), Word(name[4:]), *run.rest), is_grave=True))
         else:
             self.emit(run, ActionKind.SHELL)
+            self.visit(run)
+
+    def visit(self, run: Run) -> None:
+        """Addresses among the arguments of a program that we do not know."""
+        for text in run.texts[1:]:
+            for url in HOST.findall(text)[:20]:
+                host, is_sure = host_of(url)
+                if host and not url.lower().startswith("file:"):
+                    self.emit(run, ActionKind.NETWORK, host=host, is_opaque=not is_sure)
+        if run.name in known.CLIENTS:
+            for option, value in zip(run.texts[1:], run.texts[2:], strict=False):
+                if option in ("-h", "--host") and not value.startswith("-"):
+                    self.emit(run, ActionKind.NETWORK, host=value.lower())
 
     def change_directory(self, run: Run, after: str) -> None:
         words = [word for word in run.rest if not word.text.startswith("-")]

@@ -121,7 +121,7 @@ QUIET_WRAPPERS = frozenset({"command", "builtin", "nohup", "time", "nice", "ioni
 
 SHELLS = names("sh bash zsh dash ksh mksh ash rbash yash fish")
 INTERPRETERS: Mapping[str, str] = {
-    **dict.fromkeys(("python", "python2", "python3", "pypy", "pypy3", "ipython"), "-c"),
+    **dict.fromkeys(("python", "pypy", "ipython", "py"), "-c"),
     **dict.fromkeys(("node", "nodejs"), "-e -p --eval --print"),
     "perl": "-e -E -n -p -i",
     "ruby": "-e",
@@ -409,6 +409,8 @@ NETWORK = names(
     "websocat grpcurl ab wrk hey vegeta k6 youtube-dl yt-dlp drill arp-scan ncftp curlie"
 )
 """Programs whose purpose is to reach somebody."""
+CLIENTS = names("mysql mariadb psql pg_dump pg_restore redis-cli valkey-cli mongo mongosh mongodump cqlsh influx")
+"""Their option ``-h`` names a host."""
 HOST_FIRST = names(
     "ssh ping ping6 host whois traceroute tracepath mtr telnet nc ncat netcat ftp tftp sftp nmap mosh lftp dig "
     "nslookup "

@@ -65,7 +65,7 @@ def program(commands: Commands, run: Run, spec: Program) -> None:
         inner = replace(run, words=run.words[ran:], is_grave=True, depth=run.depth + 1)
         commands.run(inner) if inner.words else commands.emit(run, ActionKind.SHELL)
         return
-    if name in ("pdm", "uv") and words[:2] == ["tool", "run"]:
+    if (name in ("pdm", "uv") and words[:2] == ["tool", "run"]) or (name == "pipx" and words[:1] == ["run"]):
         package_runner(commands, replace(run, words=run.words[texts.index("run") :]), is_remote=True)
         return
     kind = phrase(spec, words) or spec.default
@@ -100,6 +100,8 @@ def subcommands(run: Run, spec: Program) -> tuple[list[str], bool]:
     while at < len(run.words):
         text = run.texts[at]
         at += 1
+        if text.startswith("+") and not words:
+            continue  # cargo's toolchain
         if text.startswith("-"):
             if text in values:
                 at += 1
@@ -145,6 +147,8 @@ def by_options(run: Run, spec: Program, words: list[str], kind: ActionKind) -> A
         is_published = any(spec.phrases.get(task) is publish for task in tasks)
         return publish if is_published or any(word.rsplit(":", 1)[-1].startswith("publish") for word in words) else kind
     elif name in ("npm", "pnpm", "yarn", "bun") and kind is ActionKind.SHELL:
+        if words and len(words[0]) > 2 and ("publish".startswith(words[0]) or "unpublish".startswith(words[0])):
+            return publish  # it takes abbreviations
         is_bare = name in ("yarn", "yarnpkg") and not words
         return ActionKind.NETWORK if is_bare else kind
     elif name in ("vercel", "now", "surge") and "--prod" in texts:
@@ -224,6 +228,7 @@ def reach(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for each
         ):
             hosts.append((text.rsplit("@", 1)[-1].lower().rstrip("."), True))
             if name in ("ssh", "mosh", "sftp"):
+                commands.suspect(squeezed(" ".join(texts)), run.exact)
                 break
     for word in run.rest:
         if name in ("dig", "drill") and word.text.startswith("@"):

@@ -17,7 +17,10 @@ from .scanning import squeezed
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run
 
-__all__ = ["BUILTINS", "SPECIAL", "interpreter", "program", "reach", "reader", "run_shell", "wrapper", "writer"]
+__all__ = ["BUILTINS", "SPECIAL", "git", "interpreter", "program", "reach", "reader", "run_shell", "wrapper", "writer"]
+
+
+_INPUT = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 
 
 def options_end(run: Run, values: str, leading: int = 0) -> int:
@@ -180,7 +183,7 @@ def run_shell(commands: Commands, run: Run) -> None:
             at += 1
         else:
             break
-    if "-s" in run.texts[1:at] or at >= len(run.words) or run.texts[at] == "-":
+    if "-s" in run.texts[1:at] or at >= len(run.words) or _INPUT.fullmatch(run.texts[at]):
         code_from_input(commands, run)
         return
     commands.emit(run, ActionKind.SHELL)
@@ -199,12 +202,16 @@ def interpreter(commands: Commands, run: Run) -> None:
     """Code within the command line, or from standard input, is not read: only searched."""
     options = known.INTERPRETERS[run.name].split()
     short = "".join(option[1] for option in options if re.fullmatch(r"-\w", option))
-    is_python = run.name.startswith(("python", "pypy"))
+    is_python = run.name in ("python", "pypy", "py")
     at = 1
     while at < len(run.words):
         here = run.texts[at]
         if is_python and (here == "-m" or re.fullmatch(r"-[bBdEiIOPqsSuvx]*m", here)):
             module(commands, run, at + 1)
+            return
+        if is_python and (attached := re.fullmatch(r"-[bBdEiIOPqsSuvx]*m(\w[\w.]*)", here)):
+            words = (*run.words[:at], Word(attached[1]), *run.words[at + 1 :])
+            module(commands, replace(run, words=words), at)
             return
         is_cluster = short and re.fullmatch(rf"-[A-Za-z0-9]*[{re.escape(short)}].*", here, re.DOTALL) and here[1] != "-"
         if is_cluster or here.split("=", 1)[0] in options or here.startswith("+"):
@@ -234,6 +241,7 @@ def interpreter(commands: Commands, run: Run) -> None:
         return
     is_unknown = (is_code and (run.is_fed or not run.words[1:])) or (speaks and (run.is_fed or is_code))
     commands.emit(run, ActionKind.SHELL, is_opaque=is_unknown or any(word.commands for word in run.words))
+    commands.visit(run)
     for code in run.fed:
         commands.suspect(squeezed(code), run.exact)
     if any(word.commands for word in run.words):
@@ -291,6 +299,9 @@ def declare(commands: Commands, run: Run) -> None:
 
 
 def source(commands: Commands, run: Run) -> None:
+    if any(_INPUT.fullmatch(text) for text in run.texts[1:]):
+        code_from_input(commands, run)
+        return
     commands.emit(run, ActionKind.SHELL, is_opaque=any(word.commands for word in run.words))
     commands.suspect(squeezed(run.exact), run.exact) if any(word.commands for word in run.words) else None
 
@@ -327,7 +338,7 @@ SPECIAL: dict[str, Handler] = {
     **dict.fromkeys(("make", "gmake"), make),
     **dict.fromkeys(
         ("tmux", "screen", "at", "batch", "nix-shell", "direnv", "op", "script", "sshpass", "expect", "vim", "vi",
-         "nvim", "ex", "emacs", "man", "rpm", "cmd", "start", "xdg-open", "open", "magic-wormhole", "autoexpect"),
+         "nvim", "ex", "emacs", "man", "crontab", "rpm", "cmd", "xdg-open", "open", "magic-wormhole", "autoexpect"),
         keyed,
     ),
     **FILES,
