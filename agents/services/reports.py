@@ -7,6 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM
+from audit.services import record
 from nodes.contract.events import (
     ApprovalRequested,
     ApprovalResolved,
@@ -73,6 +74,11 @@ def _started(run: Run, started: RunStarted) -> None:
         move_run(run, State.RUNNING, by=SYSTEM, reason=Reason.NONE, **facts)
     else:  # it was cancelled while it started: it stays on its way out
         Run.objects.filter(pk=run.pk).update(**facts)
+    if started.secrets:
+        record(
+            run.project_id, "secret.used", by=SYSTEM, of=("run", run.pk), run=run.pk, node=run.node_id,
+            names=started.secrets[:100],
+        )  # fmt: skip
 
 
 def _state_changed(run: Run, change: StateChanged) -> None:

@@ -16,6 +16,9 @@ from .exits import MEANINGS, Exit
 from .node_authority import HELP as ROTATE_CA_HELP
 from .node_authority import add_arguments as add_authority_arguments
 from .node_authority import rotate_authority
+from .node_secret import HELP as SECRET_HELP
+from .node_secret import add_arguments as add_secret_arguments
+from .node_secret import manage_node_secrets
 from .parsers import Parser
 from .render import clean
 from .where import Where, short
@@ -78,6 +81,7 @@ def _parser() -> Parser:
         "bootstrap-token", help="on the hub's machine: print the token of nodes by configuration"
     )
     forget = words.add_parser("forget-hub", help="on a node by configuration: accept another hub")
+    add_secret_arguments(words.add_parser("secret", help=SECRET_HELP))
     for each in (token, revoke, join, rotate, authority, listing, bootstrap, forget):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
     return parser
@@ -140,6 +144,8 @@ def _on_machine(options: argparse.Namespace, where: Where) -> int:
         where = replace(where, home=Path(home))
     try:
         return MACHINE_WORDS[options.word](options, where)
+    except Wrong as error:
+        return fail(options, shape(error.code, str(error)), error.exit_code)
     except HubError as error:
         code = str(error.data.get("code") or error.code)
         return fail(options, shape(code, error.text), _exit_of(error))
@@ -235,4 +241,5 @@ MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {
     "rotate": _rotate,
     "bootstrap-token": _print_bootstrap_token,
     "forget-hub": _forget_hub,
+    "secret": manage_node_secrets,
 }

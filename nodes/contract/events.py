@@ -62,6 +62,7 @@ class RunStarted(Payload):
     base_commit: str = ""
     branch: str = ""
     isolation: Literal["none", "masked", "user"] = "none"
+    secrets: list[str] = []
     session_id: str = ""
     phases: StartPhases | None = None
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from nodes.contract.commands import StartRun
 from nodes.contract.events import Payload
@@ -15,6 +16,7 @@ from nodes.runtimes.presets import PRESETS
 
 from .asking import Questions
 from .environment import agent_environment, masked_environment
+from .node_secrets import PREFIX, filled_in
 from .process import READ_BYTES, Process
 from .recorder import Recorder
 from .redaction import secret_values
@@ -37,6 +39,7 @@ class RunHost:
         questions: Questions,
         on_sound: Callable[[], None],
         *,
+        secrets: Mapping[str, str] = MappingProxyType({}),
         isolate: Callable[[Sequence[str], Mapping[str, str]], Sandbox | None] = lambda _command, _environment: None,
     ) -> None:
         self._spec = spec
@@ -45,6 +48,7 @@ class RunHost:
         self._questions = questions
         self._on_sound = on_sound
         self._isolate = isolate
+        self._secrets = secrets
         self._early: list[Callable[[], None]] | None = []
         self._stderr: asyncio.Task[None] | None = None
         self.process: Process | None = None
@@ -62,7 +66,7 @@ class RunHost:
         if self.process is not None:
             raise RuntimeError("A run has one process, and it was started already.")
         preset = PRESETS.get(self._spec.runtime.preset)
-        own = self._spec.runtime.environment if environment is None else environment
+        own = filled_in(self._spec.runtime.environment if environment is None else environment, self._secrets)
         secret_names = preset.secret_names if preset else ()
         variables = agent_environment(self._spec.run, own, secret_names)
         began = time.monotonic()
@@ -123,4 +127,5 @@ def known_secrets(spec: StartRun) -> set[str]:
     """Values that must not leave this node: those the agent was given, and the node's own."""
     preset = PRESETS.get(spec.runtime.preset)
     named = {os.environ[name] for name in (preset.secret_names if preset else ()) if name in os.environ}
-    return named | secret_values(spec.runtime.environment.items()) | secret_values(os.environ.items())
+    given = [(name, text) for name, text in spec.runtime.environment.items() if not text.startswith(PREFIX)]
+    return named | secret_values(given) | secret_values(os.environ.items())

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 from nodes.contract.events import Payload
 
@@ -22,6 +22,8 @@ SECRET: Final = "[secret]"  # noqa: S105
 PATH: Final = "[path]"
 MIN_SECRET_CHARS: Final = 6
 """Known values shorter than this are words like any other, and are left alone."""
+LEAST_BASE64: Final = 8
+"""Of base64 in the midst of other base64: fewer characters are too often there by chance."""
 PEM_CHARS: Final = 64 * 1024
 """A private key without an end is swallowed this far."""
 SLICE_CHARS: Final = 64 * 1024
@@ -298,7 +300,7 @@ def secret_values(environment: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """A secret as it is, and as it stands in JSON, in a URL, and in base64."""
+    """A secret as it is, and as it stands in JSON, in a URL, in hex, and in base64 wherever in a text it begins."""
     raw = secret.encode("utf-8", "surrogateescape")
     clean = _BAD.sub("\ufffd", secret)
     forms = {
@@ -307,8 +309,18 @@ def _forms_of(secret: str) -> set[str]:
         json.dumps(clean)[1:-1],
         json.dumps(clean, ensure_ascii=False)[1:-1],
         quote(raw, safe=""),
+        quote(raw),
+        quote_plus(raw),
+        raw.hex(),
+        raw.hex().upper(),
     }
+    for before in range(3):
+        # What of it does not depend on its neighbours: they share a character with it at either end.
+        encoded = base64.b64encode(b"\0" * before + raw).decode("ascii")
+        inner = encoded[(0, 2, 3)[before] : (before + len(raw)) // 3 * 4]
+        forms |= {inner, inner.replace("+", "-").replace("/", "_")} if len(inner) >= LEAST_BASE64 else set()
     forms.add(base64.b64encode(raw).decode("ascii").rstrip("="))
+    forms.add(base64.urlsafe_b64encode(raw).decode("ascii").rstrip("="))
     return {form for form in forms if len(form) >= MIN_SECRET_CHARS}
 
 

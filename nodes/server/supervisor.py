@@ -34,6 +34,7 @@ from .endings import Ending, Exit, disconnected, failed, payloads, timed_out
 from .environment import base_environment
 from .host import RunHost, known_secrets
 from .memory import oom_kills
+from .node_secrets import NodeSecrets
 from .paths import OutsideSafePaths, SafePaths
 from .proc import RUN_MARKER
 from .process import reap_orphans
@@ -126,6 +127,7 @@ class Supervisor:
         self._full_timer: asyncio.TimerHandle | None = None
         self._reap_timer: asyncio.TimerHandle | None = None
         self._prepared: Prepared | None = None
+        self._secrets: dict[str, str] = {}
         self._host: RunHost | None = None
         self._runtime: Runtime | None = None
         self._info = RuntimeInfo()
@@ -200,9 +202,18 @@ class Supervisor:
         prepared = time.monotonic()
         workspace = self._prepared.path
         same = [path for path in configured_paths(self._spec.workspace) if Path(path).resolve() == workspace]
-        self._recorder.redactor = Redactor(known_secrets(self._spec), workspace, configured=same)
+        kept = NodeSecrets(self._dir.path.parent.parent / "secrets")
+        self._secrets = kept.resolve(self._spec.runtime.environment, self._spec.project_slug)
+        known = known_secrets(self._spec) | set(self._secrets.values())
+        self._recorder.redactor = Redactor(known, workspace, configured=same)
         self._host = RunHost(
-            self._spec, workspace, self._recorder, self._questions, self._silence.touch, isolate=self._isolate
+            self._spec,
+            workspace,
+            self._recorder,
+            self._questions,
+            self._silence.touch,
+            secrets=self._secrets,
+            isolate=self._isolate,
         )
         self._runtime = _adapter(self._spec.runtime.kind)
         try:
@@ -232,6 +243,7 @@ class Supervisor:
                 base_commit=prepared.base_commit,
                 branch=prepared.branch,
                 isolation=self._spec.isolation,
+                secrets=sorted(self._secrets),
                 session_id=info.session_id,
                 phases=phases,
             )
