@@ -68,6 +68,7 @@ test-browser: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS) -m browser --tb=native tests/browser/test_watch_run.py $(ARGS)
 
 pages: $(VENV)/.installed-dev
+	tests/browser/provider/install.sh
 	$(BIN)/pytest -n $(WORKERS) -m browser --tb=native --ignore=tests/browser/test_watch_run.py tests/browser $(ARGS)
 
 test-postgres: $(VENV)/.installed-dev

@@ -24,6 +24,7 @@ from . import (
     services,
 )
 from .hub_admin import HubAdmin, ReadOnlyAdmin
+from .mfa.removal import remove_factors
 from .models import Membership, Project, Token, User
 from .tokens import revoke_token
 
@@ -62,6 +63,13 @@ class UserAdmin(_DjangoUserAdmin, HubAdmin):  # type: ignore[misc]
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("username", "email", "is_superuser", "password1", "password2")}),
     )
+
+    actions = ("remove_factors",)
+
+    @admin.action(description="Remove second factors, end sessions", permissions=["change"])
+    def remove_factors(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        removed = sum(remove_factors(user, by=self.actor(request)) for user in users)
+        self.message_user(request, f"{removed} factors are removed. Their owners sign in with their password alone.")
 
     def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
         by, given = self.actor(request), form.cleaned_data

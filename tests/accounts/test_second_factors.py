@@ -11,8 +11,12 @@ from django.conf import settings
 from django.core.cache import cache
 from django.test import Client
 
+from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts.authentication import actor_of
+from agenthub_site.accounts.mfa.removal import remove_factors
 from agenthub_site.accounts.models import User
 from audit.models import AuditEvent
+from nodes.contract.errors import Forbidden
 from tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -146,6 +150,16 @@ def test_the_last_factor_of_who_must_have_one_stays(
     assert names()[-2:] == ["user.mfa_removed", "user.mfa_removed"], "and the recovery codes with it"
 
 
+def test_root_takes_away_what_was_lost(dora: User, visitor: Client) -> None:
+    sign_in(visitor)
+    add_app(visitor)
+    with pytest.raises(Forbidden):
+        remove_factors(dora, by=actor_of(dora))
+    assert remove_factors(dora, by=SYSTEM) == 2
+    assert visitor.get("/account/").status_code == 302, "whoever has the device is out as well"
+    assert sign_in(visitor)["Location"] == "/account/"
+
+
 def test_the_admin_is_entered_by_the_same_door(dora: User, visitor: Client) -> None:
     User.objects.update(is_superuser=True, is_staff=True)
     assert visitor.get("/admin/login/?next=/admin/")["Location"] == "/login/?next=%2Fadmin%2F"
@@ -164,3 +178,16 @@ def test_who_has_no_password_here_makes_no_other_way_in(dora: User, visitor: Cli
 @pytest.fixture(autouse=True)
 def _no_attempts_yet(db: None) -> None:
     cache.clear()
+
+
+@pytest.mark.parametrize("path", [
+    "/account/", "/account/password/", "/account/sessions/", "/account/confirm/", "/account/app/",
+    "/account/passkeys/add/",
+])  # fmt: skip
+def test_every_page_of_ones_account_is_there(dora: User, visitor: Client, path: str) -> None:
+    sign_in(visitor)
+    confirm(visitor)
+    page = visitor.get(path)
+    assert page.status_code == 200 and b"<h1>" in page.content
+    if path == "/account/confirm/":
+        assert b'name="password"' in page.content

@@ -7,7 +7,9 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 
+from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.models import Token, User
+from agenthub_site.accounts.services import edit_user
 from agents.models import Run
 from agents.services.events import append_event
 from agents.states import State
@@ -15,7 +17,7 @@ from agents.stream import tails
 from audit.models import AuditEvent
 from audit.services import record
 from nodes.contract.events import StateChanged
-from tests.factories import make_run
+from tests.factories import make_root, make_run
 
 
 def start_another_run() -> str:
@@ -24,7 +26,9 @@ def start_another_run() -> str:
 
 
 def deactivate(username: str) -> None:
-    User.objects.filter(username=username).update(is_active=False)
+    """As root does."""
+    make_root()
+    edit_user(User.objects.get(username=username), by=SYSTEM, is_active=False)
 
 
 def revoke_tokens(username: str) -> None:
@@ -33,8 +37,6 @@ def revoke_tokens(username: str) -> None:
 
 def note(project: str, name: str) -> int:
     """An entry of the project's audit trail."""
-    from agenthub_site.accounts.actors import SYSTEM
-
     with transaction.atomic():
         return record(UUID(project), name, by=SYSTEM, of=("run", "1"))
 

@@ -113,16 +113,25 @@ async def test_nothing_sent_over_tcp_makes_an_operator(daphne_hub: HubProcess, h
 async def test_open_readers_end_when_the_person_is_deactivated(
     own_daphne_hub: HubProcess, http: httpx.AsyncClient
 ) -> None:
+    """Those by a token, and those of a page; and neither credential is any good after it."""
     path = f"/ws/projects/{own_daphne_hub.known['project']}/"
+    cookie = f"agenthub_session={own_daphne_hub.ask('open_session', username='alice')}"
+    own: dict[str, Any] = {"Cookie": cookie, "Origin": own_daphne_hub.url}
     async with (
         sse(http, own_daphne_hub.run, own_daphne_hub.alice) as frames,
         ws(own_daphne_hub.address, path, own_daphne_hub.alice) as socket,
+        ws(own_daphne_hub.address, path, None, headers=own) as page,
         asyncio.timeout(15),
     ):
         assert (await anext(frames))[0] == "state"
-        assert (await ws_frame(socket))[0] == "heartbeat"
+        for one in (socket, page):
+            assert (await ws_frame(one))[0] == "heartbeat"
         own_daphne_hub.ask("deactivate", username="alice")
         assert await anext(frames) == ("refused", await error_frame(socket))
+        assert (await error_frame(page))["error"]["code"] == "unauthenticated"
+    url = f"/api/v1/runs/{own_daphne_hub.run}/events"
+    assert code_of(await http.get(url, headers=bearer(own_daphne_hub.alice))) == (401, "invalid_token")
+    assert code_of(await http.get(url, headers={"Cookie": cookie})) == (401, "unauthenticated")
 
 
 async def error_frame(socket: Any) -> dict[str, Any]:
