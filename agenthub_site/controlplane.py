@@ -18,6 +18,7 @@ from django.utils import timezone
 from agents import reconciler, scheduler
 from agents.ingest import Ingest
 from agents.models import Run
+from agents.services.policies import expire_grants
 from agents.states import ON_NODE
 from audit.sealer import Sealer
 from nodes.contract.config import Config
@@ -44,6 +45,7 @@ _NODES_SECONDS: Final = 2.0
 _SCHEDULER_SECONDS: Final = 1.0
 _RECONCILER_SECONDS: Final = 5.0
 _SEALER_SECONDS: Final = 1.0
+_GRANTS_SECONDS: Final = 5.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -82,6 +84,7 @@ class Controlplane:
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
+            asyncio.create_task(self._loop("grants", expire_grants, _GRANTS_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 

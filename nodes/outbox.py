@@ -5,7 +5,7 @@ node is asked again, and answers a repeat as it answered before.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -49,6 +49,24 @@ def queue_first_commands(commands: Iterable[tuple[UUID, UUID, Body]]) -> None:
     ]
     Command.objects.bulk_create(rows)
     for node_id in {row.node_id for row in rows}:
+        transaction.on_commit(partial(bell.poke, f"node:{node_id}"))
+
+
+def replace_unsent(commands: Sequence[tuple[UUID, UUID, Body]]) -> None:
+    """Write commands (node, run, body) of one kind behind all others of their runs, in the caller's transaction, which
+    has locked the runs. Those of the kind that were not sent yet are withdrawn: the newer one says it all.
+    """
+    if not commands:
+        return
+    runs, kind = [run for _, run, _ in commands], commands[0][2].KIND
+    unsent = Command.objects.filter(run__in=runs, kind=kind, state=Command.State.PENDING, first_sent_at=None)
+    unsent.update(state=Command.State.WITHDRAWN, code="replaced", answered_at=timezone.now(), body="")
+    last = dict(Command.objects.filter(run__in=runs).order_by().values_list("run").annotate(last=Max("number")))
+    Command.objects.bulk_create(
+        Command(node_id=node_id, run=run, number=last.get(run, 0) + 1, kind=kind, body=body.model_dump_json())
+        for node_id, run, body in commands
+    )
+    for node_id in {node_id for node_id, _, _ in commands}:
         transaction.on_commit(partial(bell.poke, f"node:{node_id}"))
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import SYSTEM
 from audit.services import record
 from nodes import outbox
-from nodes.contract.commands import DecideApproval, SendInput, StartRun
+from nodes.contract.commands import DecideApproval, SendInput, SetPolicy, StartRun
 from nodes.contract.events import StateChanged
 from nodes.contract.reasons import Reason
 from nodes.models import Command
@@ -79,6 +79,9 @@ def _say_refused(command: Command) -> None:
         _say(run, f"The input {command.key} was not taken: {why}")
     elif command.kind == DecideApproval.KIND:
         _void_decision(run, command)
+    elif command.kind == SetPolicy.KIND and command.code == "unknown_command":
+        record(run.project_id, "run.policy_refused", by=SYSTEM, of=("run", run.pk), run=run.pk, node=run.node_id)
+        _say(run, "The policy has changed, and this run goes on by the one it was started with: its node is too old.")
 
 
 def _void_decision(run: Run, command: Command) -> None:

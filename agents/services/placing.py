@@ -31,8 +31,10 @@ from ..models import Agent, Run
 from ..placement import NodeView, Wait, Waiting, fits, place
 from ..queries import live_runs_of_nodes
 from ..states import State
+from .compiling import Terms, terms_of
 from .events import append_event
 from .moves import lock_run, move_run
+from .policies import share_policy
 
 _MOST_DEMANDS: Final = 1_000
 _LOOKED_AT: Final = (
@@ -108,6 +110,7 @@ def place_runs(chosen: Mapping[UUID, UUID], now: datetime) -> int:
 
 def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict[UUID, str]]:
     """How many were placed, and what is wrong with those that never can be."""
+    share_policy()
     locked = Node.objects.select_for_update(no_key=True).filter(pk__in=set(chosen.values())).order_by("pk")
     nodes = list(locked)
     live = live_runs_of_nodes(node.pk for node in nodes)
@@ -117,13 +120,14 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     unfit: dict[UUID, str] = {}
     queued = _lock_queued(chosen)
     allowed = tickets((run.project_id, run.user_id, run.entry) for run in queued)
+    terms = terms_of(run.agent for run in queued)
     for run in queued:
         view = views.get(chosen[run.pk])
         demand = replace(run.agent.demand, ticket=allowed[run.project_id, run.user_id, run.entry])
         if view is None or taken[view.id] >= view.free or not fits(demand, view):
             continue
         try:
-            command = start_command(run)
+            command = start_command(run, terms[run.agent_id])
         except Invalid as error:
             unfit[run.pk] = error.text
             continue
@@ -224,17 +228,17 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
     )
 
 
-def start_command(run: Run) -> StartRun:
+def start_command(run: Run, terms: Terms | None = None) -> StartRun:
     """What a node is told to start. ``Invalid`` if the agent is set up in a way that no node takes."""
     try:
-        return _start_command(run)
+        return _start_command(run, terms or terms_of([run.agent])[run.agent_id])
     except ValidationError as error:
         problems = {".".join(map(str, each["loc"])): [each["msg"]] for each in error.errors(include_input=False)}
         said = "; ".join(f"{name}: {words[0]}" for name, words in problems.items())
         raise Invalid(f"The agent {run.agent.name} cannot be started: {said}.", fields=problems) from error
 
 
-def _start_command(run: Run) -> StartRun:
+def _start_command(run: Run, terms: Terms) -> StartRun:
     agent = run.agent
     return StartRun(
         run=str(run.pk),
@@ -263,7 +267,8 @@ def _start_command(run: Run) -> StartRun:
         prompt=run.prompt,
         input_id=str(run.pk),
         keep_open=run.keep_open,
-        approval_seconds=agent.approval_seconds,
+        policy=terms.policy,
+        approval_seconds=terms.review.expires_seconds,
         turn_seconds=agent.turn_seconds,
         stop_after_seconds=agent.stop_after_seconds,
     )

@@ -13,6 +13,7 @@ from nodes.contract.events import (
     ApprovalResolved,
     DiffReady,
     Payload,
+    PolicyDecided,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -25,6 +26,7 @@ from ..models import Run
 from ..states import LIVE, State, sources
 from .approvals import open_approval, resolve_approval
 from .moves import move_run
+from .policies import note_use
 from .resuming import RESUMED, resume_run
 
 _TIMEOUTS: Final = frozenset({Reason.TURN_TIMEOUT, Reason.START_TIMEOUT})
@@ -108,6 +110,12 @@ def _diff_ready(run: Run, diff: DiffReady) -> None:
     Run.objects.filter(pk=run.pk).update(diff=diff.model_dump(mode="json"))
 
 
+def _policy_decided(run: Run, decided: PolicyDecided) -> None:
+    used = {action.grant for action in decided.actions if action.grant}
+    if used:
+        note_use(used, run.project_id, timezone.now())
+
+
 _HANDLERS: Final[dict[type[Payload], Callable[[Run, Any], None]]] = {
     RunStarted: _started,
     StateChanged: _state_changed,
@@ -117,4 +125,5 @@ _HANDLERS: Final[dict[type[Payload], Callable[[Run, Any], None]]] = {
     DiffReady: _diff_ready,
     ApprovalRequested: open_approval,
     ApprovalResolved: resolve_approval,
+    PolicyDecided: _policy_decided,
 }

@@ -11,7 +11,7 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes import outbox
-from nodes.contract.commands import CancelRun, SendInput, StartRun
+from nodes.contract.commands import CancelRun, SendInput, SetPolicy, StartRun
 from nodes.contract.errors import Conflict, Invalid, TooLarge, WrongState
 from nodes.contract.events import RunCancelled, StateChanged
 from nodes.contract.ids import new_id
@@ -27,6 +27,7 @@ from ..states import ON_NODE, State
 from .events import append_event
 from .moves import lock_run, move_run
 from .placing import find_place, hand_over, start_command
+from .policies import share_policy
 from .routing import missing_route, ticket_of
 
 _INPUT_ID: Final = re.compile(r"[\w.\-]{1,64}", re.ASCII)
@@ -60,6 +61,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         raise Invalid(problem, fields={"keep_open": [problem]})
     require_isolation(agent)
     run_id, now = new_id(), timezone.now()
+    share_policy()
     found = find_place(agent, run_id, now, ticket_of(agent, by))
     if isinstance(found, Wait) and found.reason is Reason.ROUTE_MISSING:
         raise missing_route(agent, by)
@@ -98,6 +100,7 @@ def cancel_run(run: Run, *, by: Actor) -> Run:
     if run.state in (State.CANCELLED, State.STOPPING) or outbox.is_pending(run.pk, CancelRun.KIND):
         return run
     if run.state == State.QUEUED or (run.state == State.STARTING and outbox.withdraw_unsent(run.pk, StartRun.KIND)):
+        outbox.withdraw_unsent(run.pk, SetPolicy.KIND)
         move_run(run, State.CANCELLED, by=by, reason=Reason.CANCELLED)
         append_event(run, RunCancelled(message=f"Cancelled by {by.label or by.kind} before it was started."))
     else:

@@ -397,6 +397,7 @@ SYNCED = frozenset({*ENDINGS, ApprovalRequested.TYPE, ApprovalResolved.TYPE, Tur
 """The spool is fsynced before a record of these types is forwarded."""
 
 STATEFUL = frozenset({
-    *ENDINGS, RunStarted.TYPE, StateChanged.TYPE, ApprovalRequested.TYPE, ApprovalResolved.TYPE, DiffReady.TYPE,
+    *ENDINGS, RunStarted.TYPE, StateChanged.TYPE, ApprovalRequested.TYPE, ApprovalResolved.TYPE, PolicyDecided.TYPE,
+    DiffReady.TYPE,
 })  # fmt: skip
 """Types that change more than the stream: the hub reads these, and stores the rest unread."""

@@ -3,7 +3,7 @@ from django.db import IntegrityError, transaction
 
 from agents.models import Agent, Run
 from agents.rules import PolicyReview
-from agents.services.policies import PEOPLE_AFTER_SECONDS, review_of
+from agents.services.compiling import PEOPLE_AFTER_SECONDS, review_of
 from tests.factories import make_agent, make_project
 
 
