@@ -136,7 +136,7 @@ class AgentForm(StyledForm):
     environment = EnvironmentField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}),
-        help_text="NAME=value, one a line. No secrets here: those belong on the node.",
+        help_text="NAME=value, one a line. A secret is kept on the node, and named here: TOKEN=secret:NAME.",
     )
     approval_seconds = forms.FloatField(
         min_value=1, max_value=86_400, label="An approval waits (seconds)", help_text="Then the answer is no."
