@@ -10,6 +10,7 @@ from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
 from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
+from agents.usage.api import BudgetViewSet, UsageViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
 from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
@@ -22,6 +23,8 @@ router.register("audit", AuditViewSet, "audit")
 router.register("me", MeViewSet, "me")
 router.register("nodes", NodeViewSet, "node")
 router.register("projects", ProjectViewSet, "project")
+router.register("budgets", BudgetViewSet, "budget")
+router.register("usage", UsageViewSet, "usage")
 router.register("routes", RouteViewSet, "route")
 router.register("runs", RunViewSet, "run")
 router.register("secrets", SecretViewSet, "secret")

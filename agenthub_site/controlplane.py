@@ -20,6 +20,7 @@ from agents.ingest import Ingest
 from agents.models import Run
 from agents.services.policies import expire_grants
 from agents.states import ON_NODE
+from agents.usage import stopping
 from audit.sealer import Sealer
 from nodes.contract.config import Config
 from nodes.contract.limits import SILENT_SECONDS
@@ -82,6 +83,7 @@ class Controlplane:
             asyncio.create_task(certificates.keep(), name="certificates"),
             asyncio.create_task(self._keep_links(), name="links"),
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
+            asyncio.create_task(self._loop("budgets", stopping.tick, _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", expire_grants, _GRANTS_SECONDS)),

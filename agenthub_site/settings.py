@@ -49,6 +49,7 @@ INSTALLED_APPS = [
     "audit",
     "nodes",
     "agents",
+    "agents.usage",
 ]
 
 MIDDLEWARE = [

@@ -18,11 +18,12 @@ from uuid import UUID
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, connections, transaction
+from django.utils import timezone
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from nodes.contract.errors import Conflict
-from nodes.contract.events import ENDINGS, PAYLOADS, STATEFUL, GapFound, Payload, ValidationFailed
+from nodes.contract.events import ENDINGS, PAYLOADS, STATEFUL, GapFound, Payload, Usage, ValidationFailed
 from nodes.contract.ids import now_us
 from nodes.contract.limits import BATCH_RECORDS, EXCERPT_CHARS
 from nodes.contract.record import BadFrame, Record, decode, frames
@@ -35,6 +36,8 @@ from .services.losses import note_turned_away, reopening
 from .services.moves import reopen_run
 from .services.reports import apply_report, why_unfit
 from .states import ENDED
+from .usage.services import note_usage
+from .usage.telling import Told, read_usage
 
 logger = structlog.get_logger(__name__)
 
@@ -190,6 +193,8 @@ class _Progress:
     turned_away: int = 0
     events: list[NewEvent] = field(default_factory=list)
     reports: list[Payload] = field(default_factory=list)
+    usage: Told | None = None
+    """The last of what it told of its tokens and cost."""
 
 
 def commit_batches(batches: Sequence[Batch]) -> None:
@@ -214,6 +219,7 @@ def commit_batches(batches: Sequence[Batch]) -> None:
         if added:
             insert_events([event for p in added for event in p.events])
             _write_counters(added)
+            note_usage({p.run_id: p.usage for p in added if p.usage}, timezone.now())
         if added or turned_away:
             _apply_reports([*added, *(p for p in turned_away if not p.events)])
     for p in turned_away:
@@ -293,6 +299,8 @@ def _add_record(progress: _Progress, record: Record, recorded: int) -> None:
     elif report:
         progress.reports.append(report)
         progress.is_ended = record.type in ENDINGS
+    elif record.type == Usage.TYPE and (told := read_usage(record.payload)):
+        progress.usage = progress.usage.raised_by(told) if progress.usage else told
     _append(progress, record, recorded)
 
 

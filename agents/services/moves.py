@@ -1,6 +1,6 @@
 """How a run changes state: compare, set, look at the count."""
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from django.utils import timezone
@@ -12,6 +12,9 @@ from nodes.contract.reasons import Reason
 
 from ..models import Approval, Run
 from ..states import ENDED, State, sources
+
+KEPT: Final = frozenset({Reason.BUDGET_EXCEEDED})
+"""Reasons for stopping a run that stay its reason once it is cancelled."""
 
 
 def lock_run(run_id: UUID) -> Run:
@@ -40,7 +43,7 @@ def move_run(run: Run, to: State, *, by: Actor, reason: Reason, message: str = "
         return True
     if run.state != to:
         raise WrongState(f"The run is {run.state}, so it cannot become {to}.", state=run.state)
-    if to not in ENDED and run.reason != reason:
+    if to not in ENDED and run.reason != reason and run.reason not in KEPT:
         Run.objects.filter(pk=run.pk, state=to).update(reason=reason, message=message[:500])
         run.reason, run.message = reason, message[:500]
     return False

@@ -25,7 +25,7 @@ from nodes.contract.reasons import Reason
 from ..models import Run
 from ..states import LIVE, State, sources
 from .approvals import open_approval, resolve_approval
-from .moves import move_run
+from .moves import KEPT, move_run
 from .policies import note_use
 from .resuming import RESUMED, resume_run
 
@@ -103,7 +103,8 @@ def _failed(run: Run, ending: RunFailed) -> None:
 
 def _cancelled(run: Run, ending: RunCancelled) -> None:
     columns = {"exit_code": _small(ending.exit_code), "signal": _small(ending.signal)}
-    move_run(run, State.CANCELLED, by=SYSTEM, reason=Reason.CANCELLED, message=ending.message, **columns)
+    reason = Reason(run.reason) if run.reason in KEPT else Reason.CANCELLED
+    move_run(run, State.CANCELLED, by=SYSTEM, reason=reason, message=ending.message, **columns)
 
 
 def _diff_ready(run: Run, diff: DiffReady) -> None:

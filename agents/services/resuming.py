@@ -12,6 +12,7 @@ from nodes.models import Command
 from nodes.routes import tickets
 
 from ..models import Run
+from ..usage.budgets import BudgetExceeded, require_budget
 from .routing import leads_somewhere
 
 RESUMED: Final = frozenset({Reason.NODE_REBOOTED, Reason.SUPERVISOR_LOST})
@@ -34,6 +35,10 @@ def resume_run(run: Run) -> Run | None:
         return None
     passenger = (run.project_id, run.user_id, run.entry)
     if not leads_somewhere(agent, tickets([passenger])[passenger]):
+        return None
+    try:
+        require_budget(agent, run.user_id)
+    except BudgetExceeded:
         return None
     again = Run.objects.create(
         project_id=run.project_id,

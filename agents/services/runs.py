@@ -24,8 +24,9 @@ from ..isolation import require_isolation
 from ..models import Agent, Run
 from ..placement import Wait
 from ..states import ON_NODE, State
+from ..usage.budgets import require_budget
 from .events import append_event
-from .moves import lock_run, move_run
+from .moves import KEPT, lock_run, move_run
 from .placing import find_place, hand_over, start_command
 from .policies import share_policy
 from .routing import missing_route, ticket_of
@@ -61,6 +62,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
         raise Invalid(problem, fields={"keep_open": [problem]})
     require_isolation(agent)
     run_id, now = new_id(), timezone.now()
+    require_budget(agent, by.user_id, now)
     share_policy()
     found = find_place(agent, run_id, now, ticket_of(agent, by))
     if isinstance(found, Wait) and found.reason is Reason.ROUTE_MISSING:
@@ -90,7 +92,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
 
 
 @transaction.atomic
-def cancel_run(run: Run, *, by: Actor) -> Run:
+def cancel_run(run: Run, *, by: Actor, reason: Reason = Reason.CANCEL_REQUESTED) -> Run:
     """End a run: at once while no node has heard of it, otherwise by asking its node. Cancelling twice is one cancel.
 
     If the node stays silent, the reconciler ends the run. Raises ``WrongState`` for a run that ended otherwise.
@@ -101,11 +103,11 @@ def cancel_run(run: Run, *, by: Actor) -> Run:
         return run
     if run.state == State.QUEUED or (run.state == State.STARTING and outbox.withdraw_unsent(run.pk, StartRun.KIND)):
         outbox.withdraw_unsent(run.pk, SetPolicy.KIND)
-        move_run(run, State.CANCELLED, by=by, reason=Reason.CANCELLED)
+        move_run(run, State.CANCELLED, by=by, reason=reason if reason in KEPT else Reason.CANCELLED)
         append_event(run, RunCancelled(message=f"Cancelled by {by.label or by.kind} before it was started."))
     else:
-        move_run(run, State.STOPPING, by=by, reason=Reason.CANCEL_REQUESTED)
-        append_event(run, StateChanged(state=State.STOPPING, reason=Reason.CANCEL_REQUESTED, by=by.as_who()))
+        move_run(run, State.STOPPING, by=by, reason=reason)
+        append_event(run, StateChanged(state=State.STOPPING, reason=reason, by=by.as_who()))
         outbox.queue_command(run.placed_node_id, CancelRun(run=str(run.pk), by=by.as_who()), run=run.pk)
     return run
 

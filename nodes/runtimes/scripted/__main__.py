@@ -66,7 +66,7 @@ class Agent:
             turn.stop_reason = "cancelled"
         except OSError as error:
             raise RpcError(INTERNAL_ERROR, f"{error.filename}: {error.strerror}") from error
-        return {"stopReason": turn.stop_reason}
+        return {"stopReason": turn.stop_reason} | ({"usage": turn.usage} if turn.usage else {})
 
 
 def main() -> None:

@@ -150,9 +150,17 @@ def events(turn: Turn, argument: str) -> None:
 
 @directive
 def usage(turn: Turn, argument: str) -> None:
-    """``@usage 1200``: so many tokens in use, of 200,000."""
+    """``@usage 1200``: so many tokens in use, of 200,000, and what they cost."""
     used = int(number(argument, 1200))
     turn.update("usage_update", used=used, size=200_000, cost={"amount": used / 100_000, "currency": "USD"})
+
+
+@directive
+def tokens(turn: Turn, argument: str) -> None:
+    """``@tokens 900 300``: the turn's answer says so many tokens in and out, and no cost."""
+    words = argument.split()
+    read, written = (int(number(" ".join(words[place : place + 1]), 100)) for place in (0, 1))
+    turn.usage = {"inputTokens": read, "outputTokens": written, "totalTokens": read + written}
 
 
 # Acting and asking.

@@ -36,6 +36,7 @@ class Turn:
     pace: float = 1.0
     asks: bool = True
     stop_reason: str = "end_turn"
+    usage: dict[str, int] | None = None
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the turn is cancelled."""
