@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from agenthub_site.accounts.api import find_user
 from agenthub_site.accounts.idempotency import idempotent
 from agenthub_site.accounts.models import Project, User
-from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.rest import HubViewSet, In
 from nodes.contract.errors import Invalid, NotFound
 
@@ -95,7 +95,7 @@ class UsageViewSet(HubViewSet):
                 raise NotFound(f"There is no project {slug!r} that you may see.")
             require(self.actor, Can.VIEW_USAGE, project.pk)
             projects = projects.filter(pk=project.pk)
-        ids = list(projects.values_list("pk", flat=True))
+        ids = [pk for pk in projects.values_list("pk", flat=True) if may(self.actor, Can.VIEW_USAGE, pk)]
         if by == "run":
             return self._runs(ids, since, until)
         rows = DayUsage.objects.filter(project_id__in=ids, day__gte=since, day__lte=until)
@@ -175,7 +175,11 @@ class BudgetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet
     filter_backends = ()
 
     def get_queryset(self) -> QuerySet[Budget]:
+        """An agent sees its project, and not what that may cost."""
         budgets: QuerySet[Budget] = Budget.objects.visible_to(self.actor)
+        if not self.actor.sees_all:
+            unseen = [pk for pk in self.actor.project_ids if not may(self.actor, Can.VIEW_USAGE, pk)]
+            budgets = budgets.exclude(project_id__in=unseen)
         return budgets.select_related("project", "agent", "user")
 
     @extend_schema(request=BudgetIn, responses={201: BudgetOut})

@@ -471,6 +471,18 @@ def manage_routes(client: Client, options: argparse.Namespace) -> Exit:
     return manage(client, options)
 
 
+def show_usage(client: Client, options: argparse.Namespace) -> Exit:
+    from .usage import show_usage as show  # it needs ours
+
+    return show(client, options)
+
+
+def manage_budgets(client: Client, options: argparse.Namespace) -> Exit:
+    from .usage import manage_budgets as manage  # it needs ours
+
+    return manage(client, options)
+
+
 # Finding things.
 
 
@@ -527,4 +539,6 @@ COMMANDS = {
     "token": manage_tokens,
     "secret": manage_secrets,
     "route": manage_routes,
+    "usage": show_usage,
+    "budget": manage_budgets,
 }

@@ -197,6 +197,26 @@ def _route() -> Parser:
     return parser
 
 
+def _usage() -> Parser:
+    from .usage import add_usage_arguments
+
+    parser = _make("usage", "Say what runs used and cost, as their runtimes tell it.", "  agenthub usage --by agent")
+    add_usage_arguments(parser)
+    return parser
+
+
+def _budget() -> Parser:
+    from .usage import add_budget_arguments
+
+    parser = _make(
+        "budget",
+        "Say how much may be used in a day or a month.",
+        "  agenthub budget set 50 --currency USD --project web\n  agenthub budget list",
+    )
+    add_budget_arguments(parser)
+    return parser
+
+
 def _positive(text: str) -> int:
     return _number(text, 1)
 
@@ -231,6 +251,8 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "token": _token,
     "secret": _secret,
     "route": _route,
+    "usage": _usage,
+    "budget": _budget,
 }
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils import timezone
+
 from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
 from agenthub_site.accounts.models import Membership, Project, Role, Token, User
 from agenthub_site.accounts.permissions import ROLES
@@ -10,6 +12,7 @@ from agenthub_site.accounts.scopes import capabilities_of
 from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
 from agents.states import State
+from agents.usage.models import Budget, RunUsage
 from audit.models import AuditEvent
 from audit.services import record
 from nodes.contract.events import PAYLOADS, BlobRef, DiffReady, FileChange
@@ -95,6 +98,8 @@ def make_world(slug: str, canary: str) -> World:
         prompt=canary, message=canary, workspace=f"/w/{canary}", last_seq=1,
         diff=diff.model_dump(mode="json"),
     )  # fmt: skip
+    budget = Budget.objects.create(project=project, unit="tokens", amount=10**12, created_by=canary)
+    RunUsage.objects.create(run=run, project_id=project.pk, total_tokens=7, model=canary, updated_at=timezone.now())
     now = now_us()
     assert "run.output" in PAYLOADS
     payload = f'{{"stream":"stdout","text":"{canary}"}}'
@@ -114,7 +119,8 @@ def make_world(slug: str, canary: str) -> World:
         "members/user": people["mate"].pk, "membership_id": members["mate"].pk, "artifacts": DIGEST,
         "tokens": token.pk, "token": token.pk, "user": people["mate"].pk, "username": people["mate"].username,
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
-        "nodes/slug": "oslo", "routes": route.pk, "audit/pk": event.pk, "passkeys/pk": 1, "session_id": 1,
+        "nodes/slug": "oslo", "routes": route.pk, "budgets": budget.pk, "audit/pk": event.pk,
+        "passkeys/pk": 1, "session_id": 1,
         "agent-nodes": "oslo", "verb": "cordon", "secrets/name": "webhook.canary",
     }  # fmt: skip
     return World(project, things, people)
