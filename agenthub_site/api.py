@@ -9,7 +9,8 @@ import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imp
 from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
 from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
-from agents.api import AgentViewSet, ApprovalViewSet, RunViewSet
+from agents.api import AgentViewSet, RunViewSet
+from agents.approvals_api import ApprovalViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView

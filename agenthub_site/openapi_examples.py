@@ -45,6 +45,10 @@ REQUESTS: Final[dict[str, dict[str, dict[str, Any]]]] = {
         "one of the runtime's options": {"option_id": "yes"},
         "none of them": {"outcome": "cancelled"},
     },
+    "approvals_decide_create": {
+        "allow each, this once": {"approvals": [_APPROVAL_ID], "answer": "allow_once"},
+        "say no to each": {"approvals": [_APPROVAL_ID], "answer": "reject"},
+    },
     "secrets_update": {"the identity provider's": {"value": "what it gave you"}},
     "tokens_create": {"for ninety days": {"name": "laptop", "expires_at": "2099-02-19T00:00:00Z"}},
 }
@@ -81,7 +85,15 @@ RUN: Final[dict[str, Any]] = {
 APPROVAL: Final[dict[str, Any]] = {
     "id": _APPROVAL_ID,
     "project": _PROJECT_ID,
+    "project_slug": "harbour",
     "run": _RUN_ID,
+    "agent": _AGENT_ID,
+    "agent_name": "demo",
+    "node_slug": "local",
+    "asked_for": "alice",
+    "offered": {"roles": ["reviewer"], "agent": None, "agent_name": None, "people_at": None},
+    "may_answer": True,
+    "seconds_left": 591.3,
     "state": "pending",
     "kind": "shell",
     "title": "make test",
@@ -107,6 +119,8 @@ DECIDED: Final[dict[str, Any]] = {
     "outcome": "selected",
     "option_id": "yes",
     "decided_by": {"kind": "user", "id": "7", "label": "alice"},
+    "may_answer": False,
+    "seconds_left": 0.0,
     "decided_at": "2026-11-21T06:20:04.512000Z",
     "content": [],
 }
@@ -131,6 +145,13 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "runs_input_create": {"input_id": "mine-7"},
     "approvals_list": {"next": None, "previous": None, "results": [APPROVAL]},
     "runs_approvals_decide_create": DECIDED,
+    "approvals_decide_create": {
+        "results": [
+            {"approval": _APPROVAL_ID, "status": 200, "state": "decided", "option_id": "yes", "error": None},
+        ],
+        "decided": 1,
+        "refused": 0,
+    },
     "run_events": {"results": [EVENT], "next": 7, "last_seq": 31, "state": "waiting"},
 }
 """Answers, one each."""

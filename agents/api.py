@@ -1,4 +1,4 @@
-"""REST: agents, runs and approvals."""
+"""REST: agents and runs."""
 
 from typing import Any
 from uuid import UUID
@@ -26,14 +26,13 @@ from nodes.models import Node
 from nodes.queries import visible_nodes
 
 from .downloads import Bytes, as_download
-from .filters import AgentFilter, ApprovalFilter, RunFilter
-from .models import Agent, Approval, Run
-from .queries import artifacts_of, diff_of, find_agent, find_blob
+from .filters import AgentFilter, RunFilter
+from .models import Agent, Run
+from .queries import artifacts_of, diff_of, find_agent, find_blob, shown_approvals
 from .serializers import (
     AgentIn,
     AgentOut,
     ApprovalOut,
-    ApprovalRowOut,
     ArtifactsOut,
     BlankIn,
     DecideIn,
@@ -200,30 +199,16 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
     def decide(self, request: Request, pk: str, approval: str) -> Response:
         """Answer an approval with one of its options, or cancel it. The first answer wins; later ones get 409."""
         given = self.read(DecideIn)
-        asked = Approval.objects.visible_to(self.actor).filter(run=self.get_object(), pk=as_uuid(approval))
-        found = asked.select_related("run").first()
+        shown = shown_approvals(self.actor).filter(run=self.get_object(), pk=as_uuid(approval))
+        found = shown.first()
         if found is None:
             raise NotFound()
-        decided = decide_approval(found, by=self.actor, **given)
-        return Response(ApprovalOut(decided).data)
+        decide_approval(found, by=self.actor, **given)
+        return Response(ApprovalOut(found).data)
 
     def _answer(self, run: Run, status: int = 200) -> Response:
         """The run as it is now: services return it without what lists and details count on."""
         return Response(RunOut(self.get_queryset().get(pk=run.pk)).data, status=status)
-
-
-class ApprovalViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
-    """Questions before an action. They are answered at ``runs/{run}/approvals/{id}/decide/``."""
-
-    queryset = Approval.objects.none()
-    filterset_class = ApprovalFilter
-
-    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return ApprovalRowOut if self.action == "list" else ApprovalOut
-
-    def get_queryset(self) -> QuerySet[Approval]:
-        approvals: QuerySet[Approval] = Approval.objects.visible_to(self.actor)
-        return approvals
 
 
 def with_summaries(runs: QuerySet[Run]) -> QuerySet[Run]:

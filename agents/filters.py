@@ -4,7 +4,10 @@ from typing import Any
 from uuid import UUID
 
 import django_filters as filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from agenthub_site.accounts.authentication import request_actor
 
 from .models import Agent, Approval, Run
 from .states import ENDED, LIVE, State
@@ -64,12 +67,30 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]
 
 
 class ApprovalFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(choices=Approval.State.choices)
+    state = filters.MultipleChoiceFilter(
+        choices=[("open", "open"), *Approval.State.choices], method="by_state", label="`open`: an answer still counts."
+    )
+    mine = filters.BooleanFilter(method="by_mine", label="Those that you may answer, or may not.")
     run = filters.UUIDFilter(field_name="run_id")
+    kind = filters.CharFilter(field_name="kind", label="read, write, shell, network, publish or other.")
+    agent = filters.CharFilter(method="by_agent", label="An agent's name or id.")
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
 
+    by_agent = by_id_or("run__agent__name", "run__agent_id")
     by_project = by_id_or("project__slug", "project_id")
 
     class Meta:
         model = Approval
-        fields = ("state", "run", "project")
+        fields = ("state", "mine", "run", "kind", "agent", "project")
+
+    def by_state(self, rows: QuerySet[Approval], _name: str, states: list[str]) -> QuerySet[Approval]:
+        if not states:
+            return rows
+        wanted = Q(state__in=[state for state in states if state != "open"])
+        if "open" in states:
+            wanted |= Q(state=Approval.State.PENDING, expires_at__gt=timezone.now())
+        return rows.filter(wanted)
+
+    def by_mine(self, rows: QuerySet[Approval], _name: str, value: bool) -> QuerySet[Approval]:
+        mine = Approval.objects.offered_to(request_actor(self.request), timezone.now())
+        return rows.filter(pk__in=mine.values("pk")) if value else rows.exclude(pk__in=mine.values("pk"))

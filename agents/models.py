@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import ClassVar, Final, Self, TypeVar
 from uuid import UUID
 
@@ -10,8 +11,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from agenthub_site.accounts.actors import Actor
-from agenthub_site.accounts.models import Project, User
+from agenthub_site.accounts.actors import Actor, ActorKind
+from agenthub_site.accounts.models import Project, Role, User
+from agenthub_site.accounts.permissions import CAPABILITIES, Can
 from nodes.contract.errors import WrongState
 from nodes.contract.events import ArtifactReady
 from nodes.contract.ids import new_id
@@ -256,8 +258,45 @@ class RunEvent(models.Model):
         ordering = ("run", "seq")
 
 
+class ApprovalQuerySet(VisibleQuerySet["Approval"]):
+    """Questions before actions, and whom they are put to."""
+
+    def waiting(self, now: datetime) -> Self:
+        """Those that an answer still counts for."""
+        return self.filter(state=Approval.State.PENDING, expires_at__gt=now)
+
+    def offered_to(self, actor: Actor, now: datetime) -> Self:
+        """Those that ``actor`` may answer at ``now``, whatever their state: the one rule, for lists and the service.
+
+        A reviewing agent is asked before people, who are asked from ``people_at`` on, and of people those with the
+        roles that the policy names. Owners and root operators, who could change that policy, may always answer.
+        No agent answers for itself.
+        """
+        if not actor.is_within_scope(Can.ANSWER_APPROVAL):
+            return self.none()
+        if actor.sees_all:
+            return self
+        if actor.kind is ActorKind.AGENT:
+            mine = self.filter(project_id__in=actor.project_ids, offered_agent_id=actor.id)
+            return mine.exclude(run__agent_id=actor.id)
+        offered = Q(pk=None)
+        for role in set(actor.roles.values()):
+            if Can.ANSWER_APPROVAL not in CAPABILITIES.get(role, ()):
+                continue
+            here = Q(project_id__in=[project for project, held in actor.roles.items() if held == role])
+            if role != Role.OWNER:
+                here &= Q(people_at=None) | Q(people_at__lte=now)
+                here &= Q(offered_roles="") | Q(offered_roles__contains=f" {role} ")
+            offered |= here
+        return self.filter(offered)
+
+
 class Approval(models.Model):
-    """A question before an action, and its one answer. *Decided* and *applied* are two facts."""
+    """A question before an action, and its one answer. *Decided* and *applied* are two facts.
+
+    ``offered_roles`` has a space around each word (empty: every role that may answer); until ``people_at`` the
+    question is with ``offered_agent`` alone.
+    """
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -280,12 +319,15 @@ class Approval(models.Model):
     decided_by_kind = models.CharField(max_length=16, blank=True)
     decided_by_id = models.CharField(max_length=64, blank=True)
     decided_by_label = models.CharField(max_length=150, blank=True)
+    offered_roles = models.CharField(max_length=100, blank=True, default="")
+    offered_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    people_at = models.DateTimeField(null=True, blank=True)
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)
 
-    objects: ClassVar = VisibleQuerySet["Approval"].as_manager()
+    objects: ClassVar = ApprovalQuerySet.as_manager()
 
     class Meta:
         indexes = [
@@ -293,11 +335,22 @@ class Approval(models.Model):
                 fields=["project", "id"], condition=Q(state__in=["pending", "decided"]), name="open_approvals"
             ),
             models.Index(fields=["run", "state"]),
+            models.Index(fields=["expires_at"], condition=Q(state="pending"), name="approvals_that_expire"),
         ]
         ordering = ("id",)
 
     def __str__(self) -> str:
         return self.title
+
+    @property
+    def asks_roles(self) -> list[str]:
+        """The roles that are asked; empty: all that may answer."""
+        return self.offered_roles.split()
+
+    @property
+    def option(self) -> dict[str, str]:
+        """The runtime's option that was chosen; empty if none was."""
+        return next((each for each in self.request["options"] if each["option_id"] == self.option_id), {})
 
 
 class Blob(models.Model):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Exists, OuterRef, QuerySet
+from django.utils import timezone
 from pydantic import ValidationError
 
 from agenthub_site.accounts.actors import Actor
@@ -14,7 +15,7 @@ from nodes.contract.errors import Invalid, NotFound
 from nodes.contract.events import ArtifactReady
 from nodes.contract.reasons import Reason
 
-from .models import Agent, Run
+from .models import Agent, Approval, ApprovalQuerySet, Run
 from .states import ON_NODE, State
 
 MOST_ARTIFACTS: Final = 1_000
@@ -48,6 +49,24 @@ def live_runs_of_nodes(nodes: Iterable[UUID] | None = None) -> dict[UUID, Counte
 def count_on_nodes(nodes: Iterable[UUID]) -> dict[UUID, int]:
     """How many runs each of these nodes holds."""
     return {pk: live.total() for pk, live in live_runs_of_nodes(nodes).items()}
+
+
+def shown_approvals(actor: Actor) -> ApprovalQuerySet:
+    """The approvals that ``actor`` sees with what lists show of each, and whether it ``is_offered`` to them.
+
+    Neither the run's prompt nor its diff: both may be long.
+    """
+    mine = Approval.objects.filter(pk=OuterRef("pk")).offered_to(actor, timezone.now())
+    rows: ApprovalQuerySet = Approval.objects.visible_to(actor)
+    rows = rows.select_related("project", "run__agent", "run__node", "run__user", "offered_agent")
+    return rows.defer("run__prompt", "run__diff").annotate(is_offered=Exists(mine))
+
+
+def open_approvals(actor: Actor) -> ApprovalQuerySet:
+    """Those that wait for an answer which ``actor`` may give now, oldest first."""
+    now = timezone.now()
+    waiting: ApprovalQuerySet = Approval.objects.visible_to(actor).waiting(now)
+    return waiting.offered_to(actor, now)
 
 
 class AmbiguousAgent(Invalid):

@@ -28,6 +28,7 @@ from .services.losses import (
     say_unreached,
 )
 from .services.placing import agents_without_nodes
+from .services.questions import expire_approvals
 from .states import ENDED, ON_NODE, State
 
 _AT_ONCE: Final = 500
@@ -40,9 +41,10 @@ def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
 
     A run that was handed to a node which fell silent before it answered says that it waits for that.
     Those of a revoked node are lost at once: nobody waits for it. A hub that began to listen at ``listening_since``
-    was deaf before: it gives every node the grace to come back.
+    was deaf before: it gives every node the grace to come back. Questions and commands that are overdue expire.
     """
     expire_commands(now)
+    expire_approvals(now)
     lost = _lose(now, listening_since)
     _say_who_is_away(now, listening_since)
     if listening_since and now - listening_since < _GRACE:

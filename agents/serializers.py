@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -12,6 +13,7 @@ from nodes.contract.limits import NODE_GONE_SECONDS, STOP_AFTER_LEAST_SECONDS
 from .isolation import Level, Network
 from .models import Agent, Approval, Run
 from .queries import waiting_for
+from .services.approvals import MOST_AT_ONCE
 from .states import State
 
 MASK = "•••"
@@ -223,6 +225,38 @@ class DecideIn(In):
     outcome = serializers.ChoiceField(choices=["cancelled"], required=False)
 
 
+class DecideManyIn(In):
+    """One kind of answer for many questions: each gets its own option of that kind, never a lasting one."""
+
+    approvals = serializers.ListField(child=serializers.UUIDField(), min_length=1, max_length=MOST_AT_ONCE)
+    answer = serializers.ChoiceField(choices=["allow_once", "reject"])
+
+
+class DecidedOut(serializers.Serializer[Any]):
+    """What became of one answer: ``status`` is what it would have had by itself."""
+
+    approval = serializers.UUIDField()
+    status = serializers.IntegerField(help_text="As of HTTP: 200, 403, 404, 409 …")
+    state = serializers.CharField(allow_null=True)
+    option_id = serializers.CharField(allow_null=True)
+    error = serializers.JSONField(allow_null=True, help_text="code, message and data of the refusal.")
+
+
+class DecidedManyOut(serializers.Serializer[Any]):
+    """In the order asked for."""
+
+    results = DecidedOut(many=True)
+    decided = serializers.IntegerField()
+    refused = serializers.IntegerField()
+
+
+class OfferedOut(serializers.Serializer[Any]):
+    roles = serializers.ListField(child=serializers.CharField(), help_text="Empty: every role that may answer.")
+    agent = serializers.UUIDField(allow_null=True, help_text="The agent that is asked first.")
+    agent_name = serializers.CharField(allow_null=True)
+    people_at = serializers.DateTimeField(allow_null=True, help_text="From when on people are asked; null: at once.")
+
+
 class OptionOut(serializers.Serializer[Any]):
     option_id = serializers.CharField()
     name = serializers.CharField()
@@ -236,10 +270,23 @@ class ActorOut(serializers.Serializer[Any]):
 
 
 class ApprovalRowOut(serializers.ModelSerializer[Approval]):
-    """An approval as lists have it: without the content of the change it asks about."""
+    """An approval as lists have it: without the content of the change it asks about.
+
+    *Decided* (``decided_at``, ``decided_by``) and *applied* (``state`` applied, ``resolved_at``) are two facts.
+    """
 
     project = serializers.UUIDField(source="project_id")
+    project_slug = serializers.CharField(source="project.slug")
     run = serializers.UUIDField(source="run_id")
+    agent = serializers.UUIDField(source="run.agent_id")
+    agent_name = serializers.CharField(source="run.agent.name")
+    node_slug = serializers.CharField(source="run.node.slug", default=None, allow_null=True)
+    asked_for = serializers.CharField(
+        source="run.user.username", default=None, allow_null=True, help_text="Who started the run."
+    )
+    offered = serializers.SerializerMethodField()
+    may_answer = serializers.SerializerMethodField(help_text="Whether an answer of yours would be taken now.")
+    seconds_left = serializers.SerializerMethodField(help_text="By the hub's clock; 0 where no answer counts any more.")
     options = OptionOut(many=True, source="request.options")
     command = serializers.CharField(source="request.command", default="")
     paths = serializers.ListField(child=serializers.CharField(), source="request.paths", default=list)
@@ -249,9 +296,29 @@ class ApprovalRowOut(serializers.ModelSerializer[Approval]):
     class Meta:
         model = Approval
         fields: tuple[str, ...] = (
-            "id", "project", "run", "state", "kind", "title", "command", "paths", "tool_call_id", "options", "outcome",
+            "id", "project", "project_slug", "run", "agent", "agent_name", "node_slug", "asked_for", "state", "kind",
+            "title", "command", "paths", "tool_call_id", "options", "offered", "may_answer", "seconds_left", "outcome",
             "option_id", "decided_by", "requested_at", "expires_at", "decided_at", "resolved_at", "action_hash",
         )  # fmt: skip
+
+    @extend_schema_field(OfferedOut)
+    def get_offered(self, approval: Approval) -> dict[str, Any]:
+        agent = approval.offered_agent
+        return OfferedOut({
+            "roles": approval.asks_roles, "agent": agent.pk if agent else None,
+            "agent_name": agent.name if agent else None, "people_at": approval.people_at,
+        }).data  # fmt: skip
+
+    def get_may_answer(self, approval: Any) -> bool:
+        return bool(approval.is_offered and self._seconds_left(approval) > 0)
+
+    def get_seconds_left(self, approval: Approval) -> float:
+        return round(self._seconds_left(approval), 1)
+
+    def _seconds_left(self, approval: Approval) -> float:
+        if approval.state != Approval.State.PENDING:
+            return 0.0
+        return max(0.0, (approval.expires_at - timezone.now()).total_seconds())
 
     @extend_schema_field(ActorOut(allow_null=True))
     def get_decided_by(self, approval: Approval) -> dict[str, str] | None:

@@ -3,21 +3,11 @@
 from typing import Any
 
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
-from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import request_actor
 from agenthub_site.accounts.models import User
-from agents.models import Approval, VisibleQuerySet
-
-
-def open_approvals(actor: Actor) -> VisibleQuerySet[Approval]:
-    """Questions that still wait for an answer, oldest first."""
-    waiting: VisibleQuerySet[Approval] = Approval.objects.visible_to(actor).filter(
-        state=Approval.State.PENDING, expires_at__gt=timezone.now()
-    )
-    return waiting
+from agents.queries import open_approvals
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:

@@ -13,13 +13,13 @@ from agenthub_site.accounts import services as accounts
 from agenthub_site.accounts.models import Membership, Project
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.models import Agent, Approval, Run, VisibleQuerySet
+from agents.queries import open_approvals
 from agents.services.agents import archive_agent, create_agent, edit_agent
 from agents.services.approvals import decide_approval
 from agents.services.runs import cancel_run, start_run
 from nodes.contract.errors import HubError
 
 from . import words
-from .context import open_approvals
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm
 from .questions import Card

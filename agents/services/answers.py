@@ -15,6 +15,7 @@ from nodes.contract.reasons import Reason
 from nodes.models import Command
 
 from ..models import Approval, Run
+from .approval_bell import ring_for_approvals
 from .events import append_event
 from .losses import fail_run, lose_run
 from .moves import lock_run
@@ -97,6 +98,7 @@ def _void_decision(run: Run, command: Command) -> None:
         run.project_id, f"approval.{state}", by=SYSTEM, of=("approval", approval.pk), run=run.pk, approval=approval.pk,
         node=run.node_id, code=command.code,
     )  # fmt: skip
+    ring_for_approvals()
     _say(run, f"The answer to “{approval.title}” was not taken: {command.message or command.code}")
 
 

@@ -1,22 +1,27 @@
-"""Approvals: opened and resolved by the node's records, decided here. *Decided* and *applied* are two facts."""
+"""Approvals are decided here: one answer each, bound to one action, from those whom the question is put to."""
 
-from datetime import timedelta
+from datetime import datetime
+from typing import Final, Literal
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes import outbox
 from nodes.contract.commands import DecideApproval
-from nodes.contract.errors import Conflict, Forbidden, Invalid
-from nodes.contract.events import ApprovalDecided, ApprovalRequested, ApprovalResolved
+from nodes.contract.errors import Conflict, Forbidden, HubError, Invalid, NotFound
+from nodes.contract.events import ApprovalDecided
 
-from ..models import Approval, Run
+from ..models import Approval
+from .approval_bell import ring_for_approvals
 from .events import append_event
 from .moves import lock_run
+
+MOST_AT_ONCE: Final = 200
+BulkAnswer = Literal["allow_once", "reject"]
 
 
 class AlreadyDecided(Conflict):
@@ -29,22 +34,33 @@ class ApprovalExpired(Conflict):
     message = "This approval has expired; the agent was told no."
 
 
+class NotOffered(Forbidden):
+    code = "not_offered"
+    message = "This question is put to others."
+
+
+class NotYetOffered(Forbidden):
+    code = "not_yet_offered"
+    message = "This question is with a reviewing agent first."
+
+
 @transaction.atomic
 def decide_approval(
     approval: Approval, *, by: Actor, option_id: str | None = None, outcome: str | None = None
 ) -> Approval:
     """Answer with one of the runtime's options, or with the outcome ``cancelled``; never both.
 
-    One answer wins: ``AlreadyDecided`` names the winner in ``data``. The answer is sent to the node,
-    bound to the hash of the exact action.
+    One answer wins: ``AlreadyDecided`` names the winner in ``data``. Whom it is not put to, or not yet, gets
+    ``NotOffered`` or ``NotYetOffered``. The answer is sent to the node, bound to the hash of the exact action.
     """
     require(by, Can.ANSWER_APPROVAL, approval)
-    if by.kind is ActorKind.AGENT:
-        raise Forbidden("An agent answers only what is offered to it.")
     option_id = _chosen(approval, option_id, outcome)
     run = lock_run(approval.run_id)
     now = timezone.now()
-    won = Approval.objects.filter(pk=approval.pk, state=Approval.State.PENDING, expires_at__gt=now).update(
+    asked = Approval.objects.filter(pk=approval.pk)
+    if not asked.offered_to(by, now).exists():
+        raise _not_asked(approval, by, now)
+    won = asked.waiting(now).update(
         state=Approval.State.DECIDED,
         outcome="selected" if option_id else "cancelled",
         option_id=option_id,
@@ -73,7 +89,59 @@ def decide_approval(
             "approval_id": str(approval.pk), "outcome": approval.outcome, "option_id": option_id, "by": by.as_who(),
         }),
     )  # fmt: skip
+    ring_for_approvals()
     return approval
+
+
+def decide_approvals(ids: list[UUID], answer: BulkAnswer, *, by: Actor) -> list[Approval | HubError]:
+    """Give many questions the same kind of answer, each with its own option of that kind; what became of each.
+
+    Each is a transaction of its own, and a refusal stops none behind it. *Always* is not to be had here. Where no
+    option says no, cancelling does. One's own same answer, sent twice, is told as given.
+    """
+    if not 0 < len(ids) <= MOST_AT_ONCE:
+        raise Invalid(f"Answer from 1 to {MOST_AT_ONCE} approvals at once.", limit=MOST_AT_ONCE)
+    seen = {approval.pk: approval for approval in Approval.objects.visible_to(by).filter(pk__in=ids)}
+    return [_decide_one(seen.get(pk), answer, by) for pk in ids]
+
+
+def _decide_one(approval: Approval | None, answer: BulkAnswer, by: Actor) -> Approval | HubError:
+    try:
+        if approval is None:
+            raise NotFound("There is no such approval that you may see.")
+        option_id = _option_of_kind(approval, answer)
+        try:
+            return decide_approval(approval, by=by, option_id=option_id, outcome=None if option_id else "cancelled")
+        except AlreadyDecided:
+            is_mine = (approval.decided_by_kind, approval.decided_by_id) == (by.kind, by.id)
+            if is_mine and approval.option_id == (option_id or ""):
+                return approval
+            raise
+    except HubError as error:
+        return error
+
+
+def _option_of_kind(approval: Approval, answer: BulkAnswer) -> str | None:
+    """The option that does this once. None: cancel, where the runtime offers no way to say no just now."""
+    kind = "allow_once" if answer == "allow_once" else "reject_once"
+    for option in approval.request["options"]:
+        if option["kind"] == kind:
+            return str(option["option_id"])
+    if answer == "allow_once":
+        raise Invalid("This question has no answer that allows it once; answer it by itself.", kind=kind)
+    return None
+
+
+def _not_asked(approval: Approval, by: Actor, now: datetime) -> Forbidden:
+    """Why the question is not put to somebody whose role may answer."""
+    if by.kind is ActorKind.AGENT:
+        return NotOffered("An agent answers only what is offered to it, and never for a run of its own.")
+    asked = {"roles": approval.asks_roles}
+    if approval.people_at is not None and approval.people_at > now:
+        at = approval.people_at.isoformat().replace("+00:00", "Z")
+        agent = approval.offered_agent.name if approval.offered_agent else "the reviewing agent"
+        return NotYetOffered(f"This question is with {agent} first; people are asked from {at} on.", at=at, **asked)
+    return NotOffered(f"The policy puts this question to: {', '.join(approval.asks_roles)}.", **asked)
 
 
 def _chosen(approval: Approval, option_id: str | None, outcome: str | None) -> str:
@@ -109,38 +177,3 @@ def _decision(approval: Approval) -> DecideApproval:
             "option_id": approval.option_id,
         }
     )
-
-
-def open_approval(run: Run, requested: ApprovalRequested) -> None:
-    """A supervisor asks. Inside the transaction that stores its record."""
-    now = timezone.now()
-    approval, is_new = Approval.objects.get_or_create(
-        pk=UUID(requested.approval_id),
-        defaults={
-            "project_id": run.project_id,
-            "run": run,
-            "kind": requested.kind,
-            "title": requested.title[:500],
-            "request": requested.model_dump(mode="json"),
-            "action_hash": requested.action_hash,
-            "requested_at": now,
-            "expires_at": now + timedelta(seconds=requested.expires_in_seconds),
-        },
-    )
-    if is_new:
-        record(
-            run.project_id, "approval.requested", by=SYSTEM, of=("approval", approval.pk), run=run.pk,
-            approval=approval.pk, node=run.node_id, kind=requested.kind,
-        )  # fmt: skip
-
-
-def resolve_approval(run: Run, resolved: ApprovalResolved) -> None:
-    """A supervisor says what became of its question. Inside the transaction that stores its record."""
-    changed = run.approvals.filter(
-        pk=UUID(resolved.approval_id), state__in=[Approval.State.PENDING, Approval.State.DECIDED]
-    ).update(state=resolved.result, resolved_at=timezone.now())
-    if changed:
-        record(
-            run.project_id, f"approval.{resolved.result}", by=SYSTEM, of=("approval", resolved.approval_id),
-            run=run.pk, approval=UUID(resolved.approval_id), outcome=resolved.outcome, option=resolved.option_id,
-        )  # fmt: skip

@@ -12,6 +12,7 @@ from nodes.contract.reasons import Reason
 
 from ..models import Approval, Run
 from ..states import ENDED, State, sources
+from .approval_bell import ring_for_approvals
 
 KEPT: Final = frozenset({Reason.BUDGET_EXCEEDED})
 """Reasons for stopping a run that stay its reason once it is cancelled."""
@@ -63,9 +64,11 @@ def reopen_run(run: Run) -> None:
     closed = run.approvals.filter(state=Approval.State.SUPERSEDED, resolved_at__gte=presumed_at)
     closed.filter(decided_at=None).update(state=Approval.State.PENDING, resolved_at=None)
     closed.exclude(decided_at=None).update(state=Approval.State.DECIDED, resolved_at=None)
+    ring_for_approvals()
     record(run.project_id, "run.reopened", by=SYSTEM, of=("run", run.pk), run=run.pk, node=run.node_id)
 
 
 def _close_approvals(run: Run) -> None:
     open_states = [Approval.State.PENDING, Approval.State.DECIDED]
-    run.approvals.filter(state__in=open_states).update(state=Approval.State.SUPERSEDED, resolved_at=timezone.now())
+    if run.approvals.filter(state__in=open_states).update(state=Approval.State.SUPERSEDED, resolved_at=timezone.now()):
+        ring_for_approvals()

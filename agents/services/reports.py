@@ -24,9 +24,9 @@ from nodes.contract.reasons import Reason
 
 from ..models import Run
 from ..states import LIVE, State, sources
-from .approvals import open_approval, resolve_approval
 from .moves import KEPT, move_run
 from .policies import note_use
+from .questions import open_approval, resolve_approval
 from .resuming import RESUMED, resume_run
 
 _TIMEOUTS: Final = frozenset({Reason.TURN_TIMEOUT, Reason.START_TIMEOUT})

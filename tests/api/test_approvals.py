@@ -105,3 +105,36 @@ def test_a_list_takes_the_same_queries_however_long(
     as_bob.get("/api/v1/approvals/")
     with django_assert_num_queries(3):  # token, roles, approvals
         assert len(as_bob.get("/api/v1/approvals/").json()["results"]) == 6
+
+
+def test_what_waits_for_me_is_one_list_over_all_projects(as_bob: Api, approval: Approval) -> None:
+    make_approval(approval.run, offered_roles=" maintainer ")
+    make_approval(approval.run, expires_at=timezone.now())
+    make_approval(approval.run, state=Approval.State.APPLIED)
+    (mine,) = as_bob.get("/api/v1/approvals/?state=open&mine=true").json()["results"]
+    assert (mine["id"], mine["may_answer"], mine["agent_name"], mine["asked_for"]) == (
+        str(approval.pk), True, "demo", "alice",
+    )  # fmt: skip
+    assert 590 < mine["seconds_left"] <= 600
+    (others,) = as_bob.get("/api/v1/approvals/?state=open&mine=false").json()["results"]
+    assert (others["may_answer"], others["offered"]["roles"]) == (False, ["maintainer"])
+
+
+@pytest.mark.parametrize(("query", "count"), [("kind=shell", 1), ("kind=read", 0), ("agent=demo", 1), ("agent=x", 0)])
+def test_approvals_are_narrowed_by_kind_and_agent(as_bob: Api, approval: Approval, query: str, count: int) -> None:
+    assert len(as_bob.get(f"/api/v1/approvals/?{query}").json()["results"]) == count
+
+
+def test_many_are_answered_at_once_and_each_is_told(as_bob: Api, approval: Approval) -> None:
+    lost = "0199a1b2-0000-7000-8000-0000000000a1"
+    response = as_bob.post("/api/v1/approvals/decide/", {"approvals": [lost, str(approval.pk)], "answer": "reject"})
+    assert response.status_code == 207
+    body = response.json()
+    assert [(each["status"], each["state"]) for each in body["results"]] == [(404, None), (200, "decided")]
+    assert (body["results"][0]["error"]["code"], body["decided"], body["refused"]) == ("not_found", 1, 1)
+
+
+@pytest.mark.parametrize("body", [{"approvals": []}, {"approvals": ["x"]}, {"answer": "allow_always"}, {}])
+def test_a_bulk_answer_that_is_none_is_refused(as_bob: Api, approval: Approval, body: Any) -> None:
+    full = {"approvals": [str(approval.pk)], "answer": "reject", **body} if body else {}
+    assert refusal(as_bob.post("/api/v1/approvals/decide/", full)) == (400, "invalid")
