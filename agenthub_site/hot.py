@@ -33,7 +33,7 @@ from agenthub_site.metrics import REGISTRY, REQUEST_SECONDS
 from agenthub_site.origins import check_host, check_origin
 from agenthub_site.rates import Rates
 from agenthub_site.refused import count_scope
-from agents.events_app import list_events, stream_events
+from agents.events_app import list_events, stream_approvals, stream_events
 from audit.refusals import refusals
 from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unauthenticated, Unavailable
 
@@ -94,6 +94,10 @@ async def _stream_events(request: HotRequest) -> Answer:
     return await stream_events(request.caller, request.id, request.query, request.headers)
 
 
+async def _stream_approvals(request: HotRequest) -> Answer:
+    return stream_approvals(request.caller)
+
+
 _AFTER: Final = ("after", "query", "The number of the last event read; 0 for all.")
 ROUTES: Final = (
     Route(
@@ -113,9 +117,19 @@ ROUTES: Final = (
         (_AFTER, ("Last-Event-ID", "header", "As `after`, and wins over it.")),
         is_stream=True,
     ),
+    Route(
+        "GET",
+        "/api/v1/approvals/stream",
+        "approval_stream",
+        "How many approvals wait for you, as server-sent events; what waits is read at `/api/v1/approvals/`.",
+        _stream_approvals,
+        is_stream=True,
+    ),
 )
 """All of them; OpenAPI and the authorization matrix are made from it."""
 
+_NOTHING: Final = UUID(int=0)
+"""The id of a door whose path names none."""
 _ID: Final = "([0-9a-fA-F-]{36})"
 _PATTERNS: Final = [(re.compile(re.escape(route.path).replace(r"\{id\}", _ID) + "/?"), route) for route in ROUTES]
 
@@ -126,7 +140,7 @@ def match(path: str) -> tuple[list[Route], str] | None:
     for pattern, route in _PATTERNS:
         if found := pattern.fullmatch(path):
             routes.append(route)
-            id_ = found[1]
+            id_ = found[1] if pattern.groups else str(_NOTHING)
     return (routes, id_) if routes else None
 
 

@@ -144,7 +144,7 @@ def _described(route: Route) -> dict[str, Any]:
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.path.split("/")[3]],
-        "parameters": [_ID, *parameters],
+        "parameters": [*([_ID] if "{id}" in route.path else []), *parameters],
         "security": [{"bearer": []}, {"session": []}],
         "responses": {"200": _STREAM if route.is_stream else _PAGE},
     }

@@ -10,13 +10,17 @@ from agenthub_site.engines import Receive, Scope, Send
 from agenthub_site.hot import counted, identify, note_scope
 from agenthub_site.logs import request_id_of
 from agenthub_site.origins import check_host, check_origin
-from agents.consumers import ProjectConsumer, RunConsumer
+from agents.consumers import ApprovalsConsumer, ProjectConsumer, RunConsumer
 from nodes.contract.errors import HubError, NotFound
 
 logger = structlog.get_logger(__name__)
 
-_CONSUMERS: Final[dict[str, Any]] = {"runs": RunConsumer.as_asgi(), "projects": ProjectConsumer.as_asgi()}
-_PATH: Final = re.compile(r"/ws/(runs|projects)/([0-9a-fA-F-]{36})/?")
+_CONSUMERS: Final[dict[str, Any]] = {
+    "runs": RunConsumer.as_asgi(),
+    "projects": ProjectConsumer.as_asgi(),
+    "approvals": ApprovalsConsumer.as_asgi(),
+}
+_PATH: Final = re.compile(r"/ws/(?:(runs|projects)/([0-9a-fA-F-]{36})|(approvals))/?")
 _REFUSED: Final = 4403
 
 
@@ -33,7 +37,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             check_origin(scope, headers)
             kind, id_ = _route(scope["path"])
             with counted(f"ws_{kind}"):
-                scope = {**scope, "id": id_}
+                scope = {**scope, "id": id_} if id_ else {**scope}
                 try:
                     scope["caller"] = await identify(scope, headers)
                 except HubError as error:
@@ -47,10 +51,13 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "websocket.close", "code": _REFUSED})
 
 
-def _route(path: str) -> tuple[str, UUID]:
+def _route(path: str) -> tuple[str, UUID | None]:
+    """What is read, and whose; what waits for somebody has no id."""
     found = _PATH.fullmatch(path)
     if not found:
         raise NotFound
+    if found[3]:
+        return found[3], None
     try:
         return found[1], UUID(found[2])
     except ValueError:

@@ -14,9 +14,11 @@ from agenthub_site.accounts.admission import Caller
 from audit.bell import bell
 from nodes.contract.errors import HubError, NotFound, TooLarge
 
+from .answering import AnswerRefused, take_answer
 from .reading import RunHead, in_thread, number_in, read_head
 from .stream import EVENTS, GAP, Kind, Reader, as_json, tails
 from .trail import TrailReader, read_trail_end
+from .watching import ApprovalsReader
 
 logger = structlog.get_logger(__name__)
 
@@ -24,6 +26,9 @@ SEND_SECONDS: Final = 60.0
 """A client that takes nothing for this long is dropped; it can come back and read on."""
 CLIENT_MESSAGES: Final = 100
 """Readers only listen; one that keeps talking is cut off."""
+CLIENT_ANSWERS: Final = 1_000
+"""Of one socket that takes answers; whoever has more comes back."""
+ANSWER_CHARS: Final = 4_096
 NORMAL, INTERNAL, GOING_AWAY = 1000, 4500, 4503
 """Close codes: as HTTP's statuses, 4000 higher, since servers may not send most of the protocol's own."""
 
@@ -85,8 +90,41 @@ class LiveConsumer(AsyncWebsocketConsumer, ABC):
                 await self.close(4000 + error.http)
 
 
-class RunConsumer(LiveConsumer):
-    """``/ws/runs/{id}/?after=N``: the run's stream.
+class AnsweringConsumer(LiveConsumer):
+    """Takes ``{"answer": {"approval_id", "option_id" | "outcome", "key"}}``, one after the other.
+
+    Each is answered by ``{"answered": …}`` or ``{"refused": …}`` with the sender's ``key``, as REST would.
+    """
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        scope: Any = self.scope
+        self._answers = getattr(self, "_answers", 0) + 1
+        if scope.get("refusal"):
+            return
+        if self._answers > CLIENT_ANSWERS or not text_data or len(text_data) > ANSWER_CHARS:
+            await self._refuse(TooLarge("This socket is for reading, and for some answers."))
+            self._stop()
+            return
+        try:
+            answered = await take_answer(scope["caller"], text_data, run_id=scope.get("id"))
+        except AnswerRefused as refused:
+            answered = {"refused": {"key": refused.key, **refused.error.as_json()}}
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(SEND_SECONDS):
+                await self.send(text_data=as_json(answered))
+
+
+class ApprovalsConsumer(AnsweringConsumer):
+    """``/ws/approvals/``: how many wait for the caller. ``approvals``, ``heartbeat``; and it takes answers."""
+
+    async def frames(self, caller: Caller, after: int) -> AsyncGenerator[str, None]:
+        reader = ApprovalsReader(caller)
+        while (frame := await reader.next()) is not None:
+            yield as_json(frame)
+
+
+class RunConsumer(AnsweringConsumer):
+    """``/ws/runs/{id}/?after=N``: the run's stream; and it takes answers to what the run asks.
 
     Each frame has one key: ``state``, ``events``, ``heartbeat``, ``stream.gap``, ``end``.
     """

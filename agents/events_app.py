@@ -13,6 +13,7 @@ from nodes.contract.errors import HubError
 
 from .reading import DEFAULT_LIMIT, READ_LIMIT, RunHead, encode, in_thread, number_in, read_events, read_head
 from .stream import EVENTS, GAP, Frame, Kind, Reader, as_json, tails
+from .watching import ApprovalsReader
 
 EVENT_NAMES: Final = {GAP: "stream.gap"}
 RECONNECT_MS: Final = 1_000
@@ -73,3 +74,15 @@ def _sse(frame: Frame) -> bytes:
     if frame.name == EVENTS:
         return frame.text.encode()
     return f"event: {EVENT_NAMES.get(frame.name, frame.name)}\ndata: {as_json(frame.data or {})}\n\n".encode()
+
+
+async def stream_approvals(caller: Caller) -> AsyncGenerator[bytes, None]:
+    """How many approvals wait for the caller, as server-sent events: ``approvals``, ``heartbeat``, ``refused``."""
+    reader = ApprovalsReader(caller)
+    try:
+        yield f"retry: {RECONNECT_MS}\n\n".encode()
+        while (frame := await reader.next()) is not None:
+            for name, data in frame.items():
+                yield f"event: {name}\ndata: {as_json(data)}\n\n".encode()
+    except HubError as error:
+        yield f"event: refused\ndata: {as_json(error.as_json())}\n\n".encode()

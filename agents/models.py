@@ -268,9 +268,8 @@ class ApprovalQuerySet(VisibleQuerySet["Approval"]):
     def offered_to(self, actor: Actor, now: datetime) -> Self:
         """Those that ``actor`` may answer at ``now``, whatever their state: the one rule, for lists and the service.
 
-        A reviewing agent is asked before people, who are asked from ``people_at`` on, and of people those with the
-        roles that the policy names. Owners and root operators, who could change that policy, may always answer.
-        No agent answers for itself.
+        The policy names roles, and perhaps a reviewing agent, which is asked before people: they are from
+        ``people_at`` on. Owners need not wait for it; for root operators neither holds. No agent answers for itself.
         """
         if not actor.is_within_scope(Can.ANSWER_APPROVAL):
             return self.none()
@@ -286,7 +285,7 @@ class ApprovalQuerySet(VisibleQuerySet["Approval"]):
             here = Q(project_id__in=[project for project, held in actor.roles.items() if held == role])
             if role != Role.OWNER:
                 here &= Q(people_at=None) | Q(people_at__lte=now)
-                here &= Q(offered_roles="") | Q(offered_roles__contains=f" {role} ")
+            here &= Q(offered_roles="") | Q(offered_roles__contains=f" {role} ")
             offered |= here
         return self.filter(offered)
 

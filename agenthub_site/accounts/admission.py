@@ -26,9 +26,13 @@ class Caller:
     actor: Actor
     scope: Scope
 
+    async def now(self) -> Actor:
+        """The actor with the roles of now. Raises ``Unauthenticated`` once the credential is no good."""
+        return await _again.actor(self.scope)
+
     async def check(self, project_id: UUID) -> None:
         """Raise ``Unauthenticated`` once the credential is no good, ``NotFound`` once the project is not seen."""
-        actor = await _again.actor(self.scope)
+        actor = await self.now()
         if not (actor.sees_all or project_id in actor.roles):
             raise NotFound()
 

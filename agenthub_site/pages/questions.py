@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final
 
+from django.utils import timezone
+
 from agents.models import Approval
 
 TEXT_CHARS: Final = 8_000
@@ -50,6 +52,16 @@ class Card:
     may_answer: bool
     problem: str = ""
     """Why the answer that was just given did not count."""
+
+    @property
+    def asked_first(self) -> str:
+        """Who is asked, where that is not simply whoever may answer; empty if it is."""
+        roles, agent, at = self.approval.asks_roles, self.approval.offered_agent, self.approval.people_at
+        if self.approval.state != Approval.State.PENDING:
+            return ""
+        if agent and at and at > timezone.now():
+            return f"With {agent.name} for review; people are asked at {at:%H:%M:%S} UTC."
+        return "" if self.may_answer or not roles else f"The policy asks: {', '.join(roles)}."
 
     @property
     def asks(self) -> str:
@@ -105,16 +117,10 @@ class Card:
         return self._request.get("content") or []
 
 
-def chosen_option(approval: Approval) -> Mapping[str, str]:
-    """The option that was chosen; empty if none was."""
-    options: list[dict[str, str]] = approval.request["options"]
-    return next((option for option in options if option["option_id"] == approval.option_id), {})
-
-
 def answer_of(approval: Approval) -> str:
     """What became of a question, in a sentence without its end. Decided and applied are two facts."""
     State = Approval.State
-    name = chosen_option(approval).get("name", "Cancelled")
+    name = approval.option.get("name", "Cancelled")
     by = approval.decided_by_label or approval.decided_by_kind
     chosen = f"“{name}” chosen by {by}" if by else f"“{name}” chosen"
     match approval.state:
@@ -126,6 +132,10 @@ def answer_of(approval: Approval) -> str:
             return "No longer needed: the turn ended before an answer took effect"
         case State.HASH_MISMATCH:
             return f"{chosen}, but not applied: the action was no longer the one asked about"
+    if approval.decided_at:
+        return f"{chosen}, but it did not reach the node in time: the answer was no"
+    if approval.resolved_at is None:
+        return "Nobody answered in time, so the answer is no; its node has not confirmed that yet"
     return "Nobody answered in time, so the answer was no"
 
 

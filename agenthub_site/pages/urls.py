@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import nodes, tokens, trail, views
+from . import approvals, nodes, tokens, trail, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -8,9 +8,10 @@ urlpatterns = [
     path("runs/new/", views.new_run, name="new_run"),
     path("runs/<uuid:run_id>/", views.run, name="run"),
     path("runs/<uuid:run_id>/cancel/", views.cancel, name="cancel_run"),
-    path("approvals/", views.approvals, name="approvals"),
-    path("approvals/badge/", views.badge, name="approvals_badge"),
-    path("approvals/<uuid:approval_id>/decide/", views.decide, name="decide_approval"),
+    path("approvals/", approvals.approvals, name="approvals"),
+    path("approvals/badge/", approvals.badge, name="approvals_badge"),
+    path("approvals/decide/", approvals.decide_many, name="decide_approvals"),
+    path("approvals/<uuid:approval_id>/decide/", approvals.decide, name="decide_approval"),
     path("agents/", views.agents, name="agents"),
     path("agents/new/", views.new_agent, name="new_agent"),
     path("agents/<uuid:agent_id>/", views.agent, name="agent"),

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, Prefetch, Q
-from django.db.models.functions import Left
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -12,23 +11,18 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from agenthub_site.accounts import services as accounts
 from agenthub_site.accounts.models import Membership, Project
 from agenthub_site.accounts.permissions import Can, may, require
-from agents.models import Agent, Approval, Run, VisibleQuerySet
-from agents.queries import open_approvals
+from agents.models import Agent, Run
 from agents.services.agents import archive_agent, create_agent, edit_agent
-from agents.services.approvals import decide_approval
 from agents.services.runs import cancel_run, start_run
 from nodes.contract.errors import HubError
 
 from . import words
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm
-from .questions import Card
 from .rows import run_rows, with_live_runs
 
 PAGE_SIZE = 50
 RECENT = 10
-CARDS = 25
-"""Open questions at once, each with what it is about."""
 form_page = require_http_methods(["GET", "POST"])
 
 
@@ -109,60 +103,6 @@ def cancel(request: PageRequest, run_id: UUID) -> HttpResponse:
             raise
         tell(request, error)
     return redirect("run", run_id)
-
-
-# Approvals.
-
-
-def _questions(questions: VisibleQuerySet[Approval]) -> VisibleQuerySet[Approval]:
-    """Approvals as a list shows them: with their run's beginning, but neither its whole prompt nor its diff."""
-    rows = questions.select_related("run__agent", "run__node", "project").defer("run__prompt", "run__diff")
-    return rows.annotate(prompt_head=Left("run__prompt", 100))  # type: ignore[return-value]  # as in run_rows
-
-
-@require_GET
-@page
-def approvals(request: PageRequest) -> HttpResponse:
-    """Open questions over all projects, and the latest answers."""
-    open_ = open_approvals(request.actor)
-    waiting = list(_questions(open_)[: CARDS + 1])
-    recent = _questions(Approval.objects.visible_to(request.actor)).exclude(pk__in=open_.values("pk"))
-    context = {
-        "waiting": [_card(request, approval) for approval in waiting[:CARDS]],
-        "are_more": len(waiting) > CARDS,
-        "recent": recent.order_by("-id")[:RECENT],
-    }
-    return render(request, "pages/approvals/cards.html" if request.htmx else "pages/approvals/list.html", context)
-
-
-def _card(request: PageRequest, approval: Approval, problem: str = "") -> Card:
-    return Card(approval, may(request.actor, Can.ANSWER_APPROVAL, approval.project_id), problem)
-
-
-@require_POST
-@page
-def decide(request: PageRequest, approval_id: UUID) -> HttpResponse:
-    """Answers with the card as it is now: who decided, or why this answer came too late."""
-    approval = get_object_or_404(_questions(Approval.objects.visible_to(request.actor)), pk=approval_id)
-    option, problem = request.POST.get("option_id") or None, ""
-    try:
-        decide_approval(approval, by=request.actor, option_id=option, outcome=None if option else "cancelled")
-    except HubError as error:
-        if error.http in (403, 404):
-            raise
-        problem = error.text
-    if request.htmx:
-        return render(request, "pages/approvals/card.html", {"card": _card(request, approval, problem)})
-    if problem:
-        messages.error(request, problem)
-    return redirect("approvals")
-
-
-@require_GET
-@page
-def badge(request: PageRequest) -> HttpResponse:
-    """The number beside *Approvals*, asked for every few seconds."""
-    return render(request, "pages/badge.html")
 
 
 # Agents.

@@ -8,14 +8,15 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
+from agenthub_site.accounts.permissions import TABLE, Can
 from audit.services import record
 from nodes.contract.events import ApprovalRequested, ApprovalResolved
 
-from ..models import Agent, Approval, Run
+from ..models import Approval, Run
 from .approval_bell import ring_for_approvals
 from .moves import lock_run
-from .reviewing import review_of
+from .policies import review_of
 
 _EXPIRED_AT_ONCE: Final = 500
 
@@ -46,16 +47,14 @@ def open_approval(run: Run, requested: ApprovalRequested) -> None:
 
 
 def _reviewers(run: Run, now: datetime) -> dict[str, Any]:
-    """Whom the policy has asked. A reviewing agent that is the asking one, another project's or gone is passed over."""
+    """Whom the policy has asked: no roles where it asks all that may answer."""
     review = review_of(run)
-    asked: dict[str, Any] = {"offered_roles": f" {' '.join(sorted(review.roles))} " if review.roles else ""}
-    if review.agent_id is None or review.agent_id == run.agent_id:
-        return asked
-    agents = Agent.objects.filter(pk=review.agent_id, project_id=run.project_id, archived_at=None)
-    if agents.exists():
-        asked["offered_agent_id"] = review.agent_id
-        asked["people_at"] = now + timedelta(seconds=review.people_after_seconds or 0)
-    return asked
+    is_narrowed = review.roles != TABLE[Can.ANSWER_APPROVAL].roles - {AGENT_ROLE}
+    return {
+        "offered_roles": f" {' '.join(sorted(review.roles))} " if is_narrowed else "",
+        "offered_agent_id": review.agent_id,
+        "people_at": now + timedelta(seconds=review.people_after_seconds) if review.agent_id else None,
+    }
 
 
 def resolve_approval(run: Run, resolved: ApprovalResolved) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -10,12 +9,11 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import AGENT_ROLE, Actor, ActorKind
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Role
-from agents.models import Agent, Approval
+from agents.models import Agent, Approval, Run
 from agents.queries import open_approvals
-from agents.services import questions
+from agents.rules import PolicyReview
 from agents.services.approvals import NotOffered, NotYetOffered, decide_approval
 from agents.services.questions import open_approval
-from agents.services.reviewing import Review
 from agents.states import State
 from nodes.contract.errors import Forbidden, HubError
 from nodes.contract.events import ApprovalRequested
@@ -35,7 +33,7 @@ def reviewer() -> Agent:
 def asked(reviewer: Agent) -> Approval:
     """A question that is with the reviewing agent for a minute, then with reviewers."""
     soon = timezone.now() + timedelta(minutes=1)
-    return make_approval(offered_roles=" reviewer ", offered_agent=reviewer, people_at=soon)
+    return make_approval(offered_roles=" owner reviewer ", offered_agent=reviewer, people_at=soon)
 
 
 def person(name: str) -> Actor:
@@ -50,8 +48,8 @@ def as_agent(agent: Agent) -> Actor:
     ("roles", "may"),
     [
         ("", {"alice", "max", "bob", "rita", "root"}),
-        (" reviewer ", {"alice", "rita", "root"}),
-        (" developer maintainer ", {"alice", "max", "bob", "root"}),
+        (" reviewer ", {"rita", "root"}),
+        (" developer owner ", {"alice", "bob", "root"}),
     ],
 )
 def test_the_list_and_the_service_offer_to_the_same_people(reviewer: Agent, roles: str, may: set[str]) -> None:
@@ -108,26 +106,28 @@ def test_an_agent_of_another_project_is_offered_nothing(asked: Approval, reviewe
     assert not open_approvals(elsewhere).exists()
 
 
-def _ask(monkeypatch: pytest.MonkeyPatch, review: Review, **run: Any) -> Approval:
-    monkeypatch.setattr(questions, "review_of", lambda _: review)
+def _ask(run: Run) -> Approval:
     id_ = str(new_id())
     asked = ApprovalRequested(
         approval_id=id_, kind="shell", title="x", options=OPTIONS, action_hash="f" * 64, expires_in_seconds=60
     )
-    open_approval(make_run(state=State.WAITING, **run), asked)
+    open_approval(run, asked)
     found: Approval = Approval.objects.get(pk=id_)
     return found
 
 
-def test_the_policy_says_who_is_asked(reviewer: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = _ask(monkeypatch, Review(("reviewer", "maintainer"), reviewer.pk, 30.0))
-    assert asked.asks_roles == ["maintainer", "reviewer"] and asked.offered_agent == reviewer
+def test_the_policy_says_who_is_asked(reviewer: Agent) -> None:
+    run = make_run(state=State.WAITING)
+    roles = ["maintainer", "reviewer"]
+    PolicyReview.objects.create(project=run.project, roles=roles, reviewer=reviewer, people_after_seconds=30)
+    asked = _ask(run)
+    assert asked.asks_roles == roles and asked.offered_agent == reviewer
     assert asked.people_at == asked.requested_at + timedelta(seconds=30)
 
 
-def test_an_agent_that_would_review_itself_is_passed_over(reviewer: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = _ask(monkeypatch, Review((), reviewer.pk, 30.0), agent=reviewer)
-    assert asked.offered_agent is None and asked.people_at is None
+def test_without_a_policy_all_that_may_answer_are_asked_at_once(reviewer: Agent) -> None:
+    asked = _ask(make_run(state=State.WAITING))
+    assert (asked.asks_roles, asked.offered_agent, asked.people_at) == ([], None, None)
 
 
 def test_a_viewer_is_offered_nothing(asked: Approval) -> None:

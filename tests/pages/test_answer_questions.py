@@ -8,8 +8,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from agenthub_site.accounts.authentication import actor_of
+from agenthub_site.accounts.models import User
 from agenthub_site.pages.questions import DIFF_LINES, Card, line_diff
 from agents.models import Agent, Approval, Run
+from agents.services.approvals import decide_approval
 from agents.states import State
 from nodes.contract.events import ToolContent
 from tests.factories import make_approval, make_run
@@ -159,3 +162,46 @@ def test_long_texts_are_not_aligned() -> None:
     new = [f"new {number}" for number in range(1_000)]
     text = signs("\n".join(["same", *old, "same"]), "\n".join(["same", *new, "same"]))
     assert text == "…" + "-" * 1_000 + "+" * 1_000 + "…"
+
+
+def test_many_are_answered_together_and_what_was_refused_is_said(web: Client, run: Run, bob: User) -> None:
+    first, taken = make_approval(run), make_approval(run)
+    decide_approval(taken, by=actor_of(bob), option_id="no")
+    body = {"approvals": [str(first.pk), str(taken.pk)], "answer": "allow_once"}
+    text = web.post(reverse("decide_approvals"), body, headers={"HX-Request": "true"}).content.decode()
+    assert "1 answered. 1 not:" in text and "bob answered this already." in text
+    first.refresh_from_db()
+    assert (first.state, first.option_id) == ("decided", "yes")
+
+
+def test_boxes_and_buttons_for_many_come_with_the_second_question(web: Client, run: Run) -> None:
+    make_approval(run)
+    assert 'id="bulk"' not in shown(web)
+    make_approval(run)
+    assert 'id="bulk"' in shown(web) and shown(web).count("data-pick>") == 2
+
+
+def test_a_question_for_others_is_shown_without_buttons(web: Client, run: Run) -> None:
+    make_approval(run, offered_roles=" reviewer ")
+    text = shown(web)
+    assert "The policy asks: reviewer." in text and 'name="option_id"' not in text
+
+
+def test_the_history_has_both_facts(web: Client, run: Run) -> None:
+    now = timezone.now()
+    make_approval(
+        run, state="applied", option_id="yes", decided_by_label="bob", decided_at=now - timedelta(seconds=2),
+        resolved_at=now - timedelta(seconds=1.96), expires_at=now,
+    )  # fmt: skip
+    text = web.get("/approvals/?tab=history").content.decode()
+    assert "“Allow” chosen by bob" in text and "(after 40 ms)" in text
+    assert "Nothing older" in web.get(f"/approvals/?tab=history&before={run.pk}").content.decode()
+
+
+def test_the_inbox_takes_the_same_queries_however_long(
+    web: Client, run: Run, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(5):
+        make_approval(run)
+    with django_assert_max_num_queries(7):
+        shown(web)

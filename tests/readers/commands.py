@@ -11,13 +11,14 @@ from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.models import Token, User
 from agenthub_site.accounts.services import edit_user
 from agents.models import Run
+from agents.services.approval_bell import ring_for_approvals
 from agents.services.events import append_event
 from agents.states import State
 from agents.stream import tails
 from audit.models import AuditEvent
 from audit.services import record
 from nodes.contract.events import StateChanged
-from tests.factories import make_root, make_run
+from tests.factories import make_approval, make_root, make_run
 
 
 def start_another_run() -> str:
@@ -62,6 +63,14 @@ def change_state(run: str, state: str, reason: str) -> None:
     with transaction.atomic():
         Run.objects.filter(pk=run).update(state=state, reason=reason)
         append_event(Run.objects.get(pk=run), StateChanged(state=state, reason=reason))
+
+
+def ask_approval(run: str) -> str:
+    """The run asks something; its id."""
+    with transaction.atomic():
+        approval = make_approval(Run.objects.get(pk=run))
+        ring_for_approvals()
+    return str(approval.pk)
 
 
 def open_session(username: str) -> str:

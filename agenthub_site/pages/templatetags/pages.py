@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, may
 from agenthub_site.pages import words
-from agenthub_site.pages.questions import answer_of, chosen_option
+from agenthub_site.pages.questions import answer_of
 from agents.models import Agent, Approval, Run
 from agents.queries import waiting_for
 from agents.states import State
@@ -70,7 +70,24 @@ def answered(approval: Approval) -> str:
 
 @register.filter
 def was_allowed(approval: Approval) -> bool:
-    return approval.state == Approval.State.APPLIED and chosen_option(approval).get("kind", "").startswith("allow")
+    return approval.state == Approval.State.APPLIED and approval.option.get("kind", "").startswith("allow")
+
+
+@register.filter
+def settling(approval: Approval) -> str:
+    """How long a decision took to be settled at its node: ``after 40 ms``."""
+    if not (approval.resolved_at and approval.decided_at):
+        return ""
+    seconds = (approval.resolved_at - approval.decided_at).total_seconds()
+    return f"after {seconds * 1000:.0f} ms" if seconds < 1 else f"after {duration(seconds)}"
+
+
+@register.simple_tag
+def left(until: datetime) -> str:
+    """``09:41 left``; the page's script counts on."""
+    seconds = max(0, int((until - timezone.now()).total_seconds()))
+    hours = f"{seconds // HOUR}:" if seconds >= HOUR else ""
+    return f"{hours}{seconds % HOUR // MINUTE:02}:{seconds % MINUTE:02} left" if seconds else "time is up"
 
 
 @register.simple_tag

@@ -2,6 +2,7 @@
 // another, and times that stay current. Everything works by delegation, so that parts
 // swapped in by htmx need no set-up.
 
+import { watchApprovals } from "./inbox.js";
 import { refreshTimes } from "./times.js";
 
 const body = document.body;
@@ -102,4 +103,8 @@ document.addEventListener("htmx:afterSettle", (event) => {
 
 // Parts that are swapped while somebody reads keep what the reader folded or opened.
 const morph = globalThis.Idiomorph;
-if (morph) morph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.localName === "details");
+if (morph) {
+  morph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
+    !(name === "open" && element.localName === "details") && !(name === "checked" && element.matches("[data-pick]"));
+}
+watchApprovals();

@@ -36,4 +36,9 @@ export function refreshTimes(root = document) {
   for (const element of root.querySelectorAll("[data-elapsed-since]")) {
     element.textContent = clock((now - Date.parse(element.dataset.elapsedSince)) / 1000);
   }
+  for (const element of root.querySelectorAll("[data-left]")) {
+    const left = (Date.parse(element.dataset.left) - now) / 1000;
+    const text = left > 0 ? `${clock(left)} left` : "time is up";
+    if (element.textContent !== text) element.textContent = text;
+  }
 }

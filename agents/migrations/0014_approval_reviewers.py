@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0006_identities'),
-        ('agents', '0010_reason_isolation_and_secret'),
+        ('agents', '0013_routes_of_agents'),
     ]
 
     operations = [
