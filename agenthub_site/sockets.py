@@ -20,6 +20,8 @@ _CONSUMERS: Final[dict[str, Any]] = {
     "projects": ProjectConsumer.as_asgi(),
     "approvals": ApprovalsConsumer.as_asgi(),
 }
+_WITHOUT_ID: Final = {"approvals"}
+"""Whose own, not a thing's."""
 _PATH: Final = re.compile(r"/ws/(?:(runs|projects)/([0-9a-fA-F-]{36})|(approvals))/?")
 _REFUSED: Final = 4403
 

@@ -9,12 +9,11 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from .ask import decide, is_interactive, keys_of, show_question
 from .client import BadUrl, Client, HubRefused, HubUnreachable, Json, TooLong
 from .exits import Exit
 from .follow import is_over
 from .parsers import parser_of
-from .render import clean, one_line, short_id, table
+from .render import clean, short_id, table
 from .watch import print_events, watch
 from .where import Where
 
@@ -108,7 +107,7 @@ def _field_lines(fields: Any) -> list[str]:
     return [str(fields)] if fields else []
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
 
@@ -133,7 +132,7 @@ def start_run(client: Client, options: argparse.Namespace) -> Exit:
         print(f"agenthub: run {run['id']}", file=sys.stderr)
         return watch(client, run["id"])
     if options.json:
-        _print_json(run)
+        print_json(run)
         return Exit.OK
     print(run["id"])
     print(f"agenthub: {run['state']}. Watch it: agenthub logs {short_id(run['id'])} --follow", file=sys.stderr)
@@ -162,7 +161,7 @@ def _agent_hint(name: str) -> str:
 
 
 def list_runs(client: Client, options: argparse.Namespace) -> Exit:
-    runs = _first(
+    runs = first(
         client,
         options.limit,
         "/api/v1/runs/",
@@ -173,7 +172,7 @@ def list_runs(client: Client, options: argparse.Namespace) -> Exit:
     if options.agent and not runs:
         _require_agent(client, options.agent)
     if options.json:
-        _print_json(runs)
+        print_json(runs)
         return Exit.OK
     rows = [
         (short_id(run["id"]), run["agent_name"], run["state"], _why(run), _minute(run), run["prompt_excerpt"])
@@ -198,7 +197,7 @@ def _why(run: Json) -> str:
 
 
 def read_logs(client: Client, options: argparse.Namespace) -> Exit:
-    run = _find_run(client, options.run)
+    run = find_run(client, options.run)
     if options.follow:
         return watch(client, run, options.after, as_json=options.json)
     return print_events(client, run, options.after, as_json=options.json)
@@ -206,17 +205,17 @@ def read_logs(client: Client, options: argparse.Namespace) -> Exit:
 
 def send_input(client: Client, options: argparse.Namespace) -> Exit:
     text = _read_input() if options.text == "-" else options.text
-    run = _find_run(client, options.run)
+    run = find_run(client, options.run)
     answer = client.post(f"/api/v1/runs/{run}/input/", {"text": text})
     if options.json:
-        _print_json(answer)
+        print_json(answer)
     else:
         print(f"agenthub: sent. Watch it: agenthub logs {short_id(run)} --follow", file=sys.stderr)
     return Exit.OK
 
 
 def cancel(client: Client, options: argparse.Namespace) -> Exit:
-    found = _find_run(client, options.run)
+    found = find_run(client, options.run)
     try:
         run = client.post(f"/api/v1/runs/{found}/cancel/")
     except HubRefused as error:
@@ -227,21 +226,21 @@ def cancel(client: Client, options: argparse.Namespace) -> Exit:
             f"Run {short_id(found)} is over already ({state}): there is nothing to cancel.", Exit.REFUSED, error.code
         ) from error
     if options.json:
-        _print_json(run)
+        print_json(run)
     else:
         print(run["state"])
     return Exit.OK
 
 
 def show_diff(client: Client, options: argparse.Namespace) -> Exit:
-    run = _find_run(client, options.run)
+    run = find_run(client, options.run)
     diff = client.get(f"/api/v1/runs/{run}/diff/")
     deadline = time.monotonic() + PATCH_SECONDS
     while diff["state"] == "pending" and time.monotonic() < deadline:
         time.sleep(0.2)
         diff = client.get(f"/api/v1/runs/{run}/diff/")
     if options.json:
-        _print_json(diff)
+        print_json(diff)
         return Exit.OK
     if diff["state"] == "pending":
         raise Wrong("The diff is still on its way from the node; try again.", Exit.FAILED)
@@ -281,111 +280,24 @@ def _coloured(patch: str) -> str:
 
 
 def approve(client: Client, options: argparse.Namespace) -> Exit:
-    run = _find_run(client, options.run)
-    approval = _find_approval(client, run, options.approval)
-    answer = _chosen(approval, options)
-    if answer is None:
-        if options.json:
-            _print_json(approval)
-            return Exit.USAGE
-        print(_headed(client, run, approval))
-        if not is_interactive():
-            print(
-                f"agenthub: answer with --allow, --always, --reject, --cancel or --option ID "
-                f"({', '.join(option['option_id'] for option in approval['options'])}).",
-                file=sys.stderr,
-            )
-            return Exit.USAGE
-        answer = _asked(approval)
-    decided = decide(client, run, approval["id"], answer)
-    if options.json:
-        _print_json(decided)
-    else:
-        print(f"answered: {decided.get('option_id') or decided.get('outcome') or decided['state']}")
-    return Exit.OK
+    from . import approvals  # it needs ours
 
-
-def _chosen(approval: Json, options: argparse.Namespace) -> Json | None:
-    if options.option:
-        return {"option_id": options.option}
-    if options.cancel:
-        return {"outcome": "cancelled"}
-    kind = "allow_once" if options.allow else "allow_always" if options.always else "reject" if options.reject else ""
-    if not kind:
-        return None
-    found = next((option for option in approval["options"] if option["kind"].startswith(kind)), None)
-    if found:
-        return {"option_id": found["option_id"]}
-    if kind == "reject":  # a runtime that offers no way to say no: cancelling denies it as well
-        return {"outcome": "cancelled"}
-    names = ", ".join(f"{option['option_id']} ({option['kind']})" for option in approval["options"])
-    raise Wrong(f"This question has no such answer. It offers: {names}. Use --option ID.")
-
-
-def _asked(approval: Json) -> Json:
-    keys = keys_of(approval["options"])
-    line = input("Your answer (c cancels): ").strip().lower()
-    if line == "c":
-        return {"outcome": "cancelled"}
-    if line not in keys:
-        raise Wrong("That is none of the answers; nothing was decided.")
-    return {"option_id": keys[line]["option_id"]}
-
-
-def _headed(client: Client, run: str, approval: Json) -> str:
-    """The whole question, under the run that asks it."""
-    asking = client.get(f"/api/v1/runs/{run}/")
-    prompt = one_line(asking["prompt_excerpt"])
-    heading = f"Run {short_id(run)} of {one_line(asking['agent_name'])} ({prompt}) asks:"
-    return f"{heading}\n{show_question(approval)}"
-
-
-def _find_approval(client: Client, run: str, part: str | None) -> Json:
-    """The one open question, with the content of what it asks about, which lists leave out."""
-    pending = list(client.every("/api/v1/approvals/", run=run, state="pending"))
-    if part:
-        pending = [approval for approval in pending if _matches(approval["id"], part)]
-    if not pending:
-        raise Missing(f"Run {short_id(run)} has no open question{f' {part}' if part else ''}.")
-    if len(pending) > 1:
-        lines = "; ".join(f"{short_id(approval['id'])} ({one_line(approval['title'])})" for approval in pending)
-        raise Wrong(f"There are {len(pending)} open questions; name one: agenthub approve {short_id(run)} ID. {lines}")
-    whole: Json = client.get(f"/api/v1/approvals/{pending[0]['id']}/")
-    return whole
+    return approvals.approve(client, options)
 
 
 def list_approvals(client: Client, options: argparse.Namespace) -> Exit:
-    run = _find_run(client, options.run) if options.run else None
-    found = _first(client, 200, "/api/v1/approvals/", run=run, state=None if options.all else "pending")
-    if options.json:
-        _print_json(found)
-        return Exit.OK
-    if not found:
-        print("agenthub: Nothing is waiting for an answer.", file=sys.stderr)
-    for item in found:
-        _print_approval(client, item)
-    return Exit.OK
+    from . import approvals
 
-
-def _print_approval(client: Client, item: Json) -> None:
-    """One question: where it comes from, what it would do, and how to answer or how it was answered."""
-    print(f"{short_id(item['run'])}  {short_id(item['id'])}  {item['state']}  {one_line(item['kind'])}")
-    if item["state"] != "pending":
-        answer = item["option_id"] or item["outcome"] or "no answer"
-        print(f"  {one_line(item['title'])}: {one_line(answer)}")
-        return
-    whole = client.get(f"/api/v1/approvals/{item['id']}/")
-    print("\n".join(f"  {line}" for line in show_question(whole).splitlines()))
-    print(f"  answer: agenthub approve {short_id(item['run'])} {short_id(item['id'])} --allow (or --reject)")
+    return approvals.list_approvals(client, options)
 
 
 # What there is to work with.
 
 
 def list_agents(client: Client, options: argparse.Namespace) -> Exit:
-    agents = _first(client, 1000, "/api/v1/agents/")
+    agents = first(client, 1000, "/api/v1/agents/")
     if options.json:
-        _print_json(agents)
+        print_json(agents)
         return Exit.OK
     rows = [
         (item["name"], item["project_slug"], item["preset"] or item["runtime"], item["runs_on"], item["description"])
@@ -396,9 +308,9 @@ def list_agents(client: Client, options: argparse.Namespace) -> Exit:
 
 
 def list_nodes(client: Client, options: argparse.Namespace) -> Exit:
-    nodes = _first(client, 1000, "/api/v1/nodes/")
+    nodes = first(client, 1000, "/api/v1/nodes/")
     if options.json:
-        _print_json(nodes)
+        print_json(nodes)
         return Exit.OK
     rows = [(item["slug"], item["state"], item["name"], _runtimes(item)) for item in nodes]
     _print_table(rows, ("NODE", "STATE", "NAME", "RUNTIMES"), "No nodes that you may see.")
@@ -422,7 +334,7 @@ def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
                 "The token was made, but its secret was lost on the way. Revoke it, and make another.", Exit.FAILED
             )
         if options.json:
-            _print_json({"token": made["token"]})
+            print_json({"token": made["token"]})
         else:
             print(made["token"])
             print("agenthub: this is shown once; keep it in a safe place.", file=sys.stderr)
@@ -438,9 +350,9 @@ def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
         client.delete(f"/api/v1/tokens/{found[0]['id']}/")
         print(f"agenthub: {clean(found[0]['name'])} is revoked.", file=sys.stderr)
         return Exit.OK
-    tokens = _first(client, 1000, "/api/v1/tokens/")
+    tokens = first(client, 1000, "/api/v1/tokens/")
     if options.json:
-        _print_json(tokens)
+        print_json(tokens)
         return Exit.OK
     rows = [
         (short_id(item["id"]), item["user"], item["hint"] + "…", _token_state(item), item["name"]) for item in tokens
@@ -450,7 +362,7 @@ def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
 
 
 def _is_token(item: Json, wanted: str) -> bool:
-    return _matches(item["id"], wanted) or (item["name"] == wanted and not item.get("revoked_at"))
+    return matches(item["id"], wanted) or (item["name"] == wanted and not item.get("revoked_at"))
 
 
 def _token_state(item: Json) -> str:
@@ -486,25 +398,25 @@ def manage_budgets(client: Client, options: argparse.Namespace) -> Exit:
 # Finding things.
 
 
-def _first(client: Client, count: int, path: str, **query: object) -> list[Json]:
+def first(client: Client, count: int, path: str, **query: object) -> list[Json]:
     return list(islice(client.every(path, limit=min(count, PAGE), **query), count))
 
 
-def _matches(whole: str, part: str) -> bool:
+def matches(whole: str, part: str) -> bool:
     digits, wanted = whole.replace("-", ""), part.replace("-", "").lower()
     return bool(wanted) and (digits.startswith(wanted) or digits.endswith(wanted))
 
 
-def _find_run(client: Client, part: str) -> str:
+def find_run(client: Client, part: str) -> str:
     """A run's id from itself, from a beginning or end of it that is unique, or from the word ``last``."""
     if len(part.replace("-", "")) == UUID_DIGITS:
         return quote(part)
     if part == "last":
-        newest = _first(client, 1, "/api/v1/runs/")
+        newest = first(client, 1, "/api/v1/runs/")
         if not newest:
             raise Missing("There are no runs yet. Start one: agenthub run AGENT PROMPT")
         return str(newest[0]["id"])
-    found = [run["id"] for run in _first(client, SEARCHED_RUNS, "/api/v1/runs/") if _matches(run["id"], part)]
+    found = [run["id"] for run in first(client, SEARCHED_RUNS, "/api/v1/runs/") if matches(run["id"], part)]
     if not found:
         raise Missing(f"There is no run {part!r} that you may see. `agenthub runs` lists them.")
     if len(found) > 1:

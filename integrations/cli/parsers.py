@@ -98,10 +98,10 @@ def _approve() -> Parser:
     parser = _make(
         "approve",
         "Answer what a run asks. Without an answer, shows the question and its options.",
-        "  agenthub approve last\n  agenthub approve 4f1c22aa --allow\n  agenthub approve 4f1c22aa --option once",
+        "  agenthub approve last\n  agenthub approve 4f1c22aa --allow\n  agenthub approve 4f1c22aa 77b0e1d9 --reject",
     )
-    parser.add_argument("run", help=RUN_HELP)
-    parser.add_argument("approval", nargs="?", help="which question, if there are several")
+    parser.add_argument("run", help=f"a question's id, or {RUN_HELP}")
+    parser.add_argument("approval", nargs="*", help="which of the run's questions; or more ids, to answer all of them")
     answer = parser.add_mutually_exclusive_group()
     answer.add_argument("--allow", action="store_true", help="allow it, this once")
     answer.add_argument("--always", action="store_true", help="allow it, and what is like it")
@@ -115,10 +115,11 @@ def _approve() -> Parser:
 def _approvals() -> Parser:
     parser = _make(
         "approvals",
-        "List what is waiting for an answer.",
-        "  agenthub approvals\n  agenthub approvals --run last --all",
+        "List what is waiting for your answer, over all runs.",
+        "  agenthub approvals\n  agenthub approvals --watch\n  agenthub approvals --run last --all",
     )
     parser.add_argument("--run", help=RUN_HELP)
+    parser.add_argument("--watch", action="store_true", help="go on, and print each new one as it comes")
     parser.add_argument("--all", action="store_true", help="the answered ones too")
     _json(parser)
     return parser

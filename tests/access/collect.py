@@ -78,7 +78,7 @@ def _is_registry(route: str) -> bool:
 def live_doors() -> list[str]:
     return [
         *(f"{route.method} {route.path}" for route in hot.ROUTES),
-        *(f"WS /ws/{kind}/{{id}}/" for kind in sockets._CONSUMERS),
+        *(f"WS /ws/{kind}/{'' if kind in sockets._WITHOUT_ID else '{id}/'}" for kind in sockets._CONSUMERS),
     ]
 
 

@@ -70,6 +70,8 @@ REST = {
     "DELETE /api/v1/agents/{pk}/": Door(Can.EDIT_AGENT),
     "GET /api/v1/approvals/": Door(SIGNED_IN),
     "GET /api/v1/approvals/{pk}/": Door(Can.VIEW),
+    # What one may not answer is told for each, and refuses nothing as a whole.
+    "POST /api/v1/approvals/decide/": Door(SIGNED_IN, {"approvals": ["{approval}"], "answer": "reject"}),
     "GET /api/v1/audit/": Door(SIGNED_IN),
     "GET /api/v1/audit/{pk}/": Door(Can.VIEW_AUDIT, refused=(404,)),
     "GET /api/v1/audit/checkpoint": Door(Can.VIEW_AUDIT, query="?project={slug}", ok=(404,)),
@@ -148,6 +150,7 @@ PAGES = {
     "POST /runs/{run_id}/cancel/": Door(Can.CANCEL_RUN),
     "GET /approvals/": Door(SIGNED_IN),
     "GET /approvals/badge/": Door(SIGNED_IN),
+    "POST /approvals/decide/": Door(SIGNED_IN, {"approvals": "{approval}", "answer": "reject"}),
     "POST /approvals/{approval_id}/decide/": Door(Can.ANSWER_APPROVAL, {"option_id": "yes"}),
     "GET /agents/": Door(SIGNED_IN),
     "GET /agents/new/": Door(SIGNED_IN),
@@ -179,6 +182,8 @@ PAGES = {
 LIVE = {
     "GET /api/v1/runs/{id}/events": Door(Can.VIEW),
     "GET /api/v1/runs/{id}/events/stream": Door(Can.VIEW),
+    "GET /api/v1/approvals/stream": Door(SIGNED_IN),
+    "WS /ws/approvals/": Door(SIGNED_IN),
     "WS /ws/runs/{id}/": Door(Can.VIEW),
     "WS /ws/projects/{id}/": Door(Can.VIEW),
 }

@@ -7,10 +7,12 @@ from django.utils import timezone
 
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
+from agents import answering
 from agents.models import Approval, Run, RunEvent
 from agents.services.approvals import AlreadyDecided, ApprovalExpired, decide_approval
 from nodes.contract.errors import HubError, Invalid, NotFound
 from nodes.models import Command
+from tests.api.clients import Api
 from tests.factories import make_approval
 
 
@@ -61,19 +63,35 @@ def test_an_outsider_is_told_that_there_is_no_such_approval(approval: Approval, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_answers_at_once_one_wins(approval: Approval, bob: User) -> None:
-    actor = actor_of(bob)
+def test_of_a_hundred_answers_at_once_through_three_doors_one_wins(approval: Approval, alice: User, bob: User) -> None:
+    people = [actor_of(alice), actor_of(bob)]
+    rest = [Api(alice), Api(bob)]
 
-    def answer(number: int) -> str:
+    def answer(number: int) -> tuple[str, str]:
+        """(won or the code, who won as it was told)."""
+        option = ["yes", "no"][number // 2 % 2]
         try:
-            decide_approval(Approval.objects.get(pk=approval.pk), by=actor, option_id=["yes", "no"][number % 2])
+            if number % 3 == 0:
+                decided = decide_approval(Approval.objects.get(pk=approval.pk), by=people[number % 2], option_id=option)
+                return "won", decided.decided_by_label
+            if number % 3 == 1:
+                given = {"approval_id": str(approval.pk), "option_id": option}
+                return "won", answering._decide(people[number % 2], given, None)["answered"]["by"]["label"]
+            url = f"/api/v1/runs/{approval.run_id}/approvals/{approval.pk}/decide/"
+            told = rest[number % 2].post(url, {"option_id": option})
+            if told.status_code == 200:
+                return "won", told.json()["decided_by"]["label"]
+            error = told.json()["error"]
+            return error["code"], error["data"]["by"]["label"]
         except HubError as error:
-            return error.code
-        else:
-            return "won"
+            return error.code, error.data["by"]["label"]
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(answer, range(16)))
-    assert sorted(answers) == ["already_decided"] * 15 + ["won"]
+        answers = list(threads.map(answer, range(100)))
+    assert sorted(code for code, _ in answers) == ["already_decided"] * 99 + ["won"]
+    approval.refresh_from_db()
+    assert {label for _, label in answers} == {approval.decided_by_label}, "all are told the same winner"
+    assert Command.objects.count() == 1
+    assert RunEvent.objects.filter(run=approval.run_id).count() == 1

@@ -26,6 +26,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "place": [{}, {"database": "postgresql"}],
     "audit": [{}, {"database": "postgresql"}],
     "policy": [{}],
+    "approve": [{}, {"database": "postgresql"}],
 }
 """Each benchmark with the settings it is run under."""
 

@@ -126,3 +126,36 @@ def test_who_comes_second_is_told(cli: Cli, hub: SmallHub, capsys: Capture) -> N
     hub.routes["POST", f"/api/v1/runs/{RUN}/approvals/{FIRST}/decide/"] = (409, error)
     assert cli("approve", RUN, "--reject") == Exit.REFUSED
     assert "Bob answered" in capsys.readouterr().err
+
+
+def test_a_question_is_answered_by_its_own_id(cli: Cli, hub: SmallHub) -> None:
+    pending(hub, approval(), approval(SECOND))
+    assert cli("approve", "000000b2", "--reject") == Exit.OK
+    assert decided_with(hub, SECOND) == [{"option_id": "no"}]
+
+
+def test_several_are_answered_at_once_and_each_is_told(cli: Cli, hub: SmallHub, capsys: Capture) -> None:
+    pending(hub, approval(), approval(SECOND))
+    error = {"code": "already_decided", "message": "Bob answered this already.", "data": {}}
+    results = [{"option_id": "once", "error": None}, {"option_id": None, "error": error}]
+    hub.routes["POST", "/api/v1/approvals/decide/"] = (207, {"results": results, "decided": 1, "refused": 1})
+    assert cli("approve", "a1", "b2", "--allow") == Exit.REFUSED
+    (sent,) = hub.asked("POST", "/api/v1/approvals/decide/")
+    assert sent.body == {"approvals": [FIRST, SECOND], "answer": "allow_once"}
+    told = capsys.readouterr().out
+    assert "Write notes.md: once" in told and "Bob answered this already." in told
+
+
+def test_several_are_never_answered_for_good(cli: Cli, hub: SmallHub, capsys: Capture) -> None:
+    pending(hub, approval(), approval(SECOND))
+    assert cli("approve", "a1", "b2", "--always") == Exit.USAGE
+    assert "--allow or --reject" in capsys.readouterr().err and not hub.asked("POST", "/api/v1/approvals/decide/")
+
+
+def test_both_facts_of_an_answer_are_listed(cli: Cli, hub: SmallHub, capsys: Capture) -> None:
+    decided = {"label": "bob", "kind": "user"}
+    times = {"decided_at": "2026-11-21T06:20:04.5Z", "resolved_at": "2026-11-21T06:20:05.1Z"}
+    answered = approval() | {"state": "applied", "option_id": "once", "outcome": "selected", "decided_by": decided}
+    pending(hub, answered | times)
+    assert cli("approvals", "--all") == Exit.OK
+    assert "once, decided by bob at 2026-11-21T06:20:04Z, applied at 2026-11-21T06:20:05Z" in capsys.readouterr().out

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('accounts', '0006_identities'),
-        ('agents', '0013_routes_of_agents'),
+        ('agents', '0014_agent_isolation'),
     ]
 
     operations = [
