@@ -196,7 +196,6 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "RunState": [state.value for state in State],
         "ApprovalState": "agents.models.Approval.State",
-        "ApprovalStateAsked": ["open", "pending", "decided", "applied", "expired", "superseded", "hash_mismatch"],
         "DiffState": ["none", "pending", "ready"],
         "NodeStatus": [status.value for status in NodeStatus],
         "Reason": [reason.value for reason in Reason],

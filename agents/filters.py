@@ -66,9 +66,12 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]
         return rows.filter(state__in=LIVE if value else ENDED)
 
 
+ASKED_STATES = [("open", "open"), *Approval.State.choices]
+
+
 class ApprovalFilter(filters.FilterSet):  # type: ignore[misc]
     state = filters.MultipleChoiceFilter(
-        choices=[("open", "open"), *Approval.State.choices], method="by_state", label="`open`: an answer still counts."
+        choices=ASKED_STATES, method="by_state", label="`open`: an answer still counts."
     )
     mine = filters.BooleanFilter(method="by_mine", label="Those that you may answer, or may not.")
     run = filters.UUIDFilter(field_name="run_id")
