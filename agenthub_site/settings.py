@@ -9,6 +9,7 @@ from agenthub_site.secret_key import read_or_make_secret_key
 from agents.states import State
 from nodes.contract.config import Config, load_config
 from nodes.contract.reasons import Reason
+from nodes.health import NodeState
 from nodes.health import Status as NodeStatus
 
 CONFIG: Config = load_config()
@@ -198,6 +199,7 @@ SPECTACULAR_SETTINGS = {
         "ApprovalState": "agents.models.Approval.State",
         "DiffState": ["none", "pending", "ready"],
         "NodeStatus": [status.value for status in NodeStatus],
+        "NodeState": [state.value for state in NodeState],
         "Reason": [reason.value for reason in Reason],
     },
     "POSTPROCESSING_HOOKS": [

@@ -154,15 +154,21 @@ def members(*rows: tuple[str, str, str], initial: int = 0, delete: int | None = 
 
 
 def test_a_project_is_made_with_its_members_and_changed(registry: Client, alice: User, bob: User) -> None:
-    form = {"slug": "pier", "name": "Pier", "description": "", **members(("", str(alice.pk), "owner"))}
+    form = {
+        "slug": "pier",
+        "name": "Pier",
+        "description": "",
+        "required_isolation": "none",
+        **members(("", str(alice.pk), "owner")),
+    }
     assert saved(registry.post(url("accounts_project", "add"), form))
     project = Project.objects.get(slug="pier")
     assert project.memberships.get(user=alice).role == Role.OWNER
     held = project.memberships.get(user=alice)
     mine = project.memberships.exclude(user=alice).get()
     rows = [(str(held.pk), str(bob.pk), "maintainer"), (str(mine.pk), str(mine.user_id), "owner")]
-    form = {"name": "East Pier", "description": "", "memberships-0-project": str(project.pk),
-            "memberships-1-project": str(project.pk), **members(*rows, initial=2)}  # fmt: skip
+    form = {"name": "East Pier", "description": "", "required_isolation": "none",
+            "memberships-0-project": str(project.pk), "memberships-1-project": str(project.pk), **members(*rows, initial=2)}  # fmt: skip
     assert saved(registry.post(url("accounts_project", "change", project.pk), form))
     assert dict(project.memberships.values_list("user__username", "role")) == {"bob": "maintainer", "root": "owner"}
     assert names() == [
@@ -172,7 +178,12 @@ def test_a_project_is_made_with_its_members_and_changed(registry: Client, alice:
 
 def test_the_last_owner_of_a_project_stays_and_is_told_why(registry: Client, project: Project, alice: User) -> None:
     held = project.memberships.get(user=alice)
-    form = {"name": project.name, "description": "", "memberships-0-project": str(project.pk)}
+    form = {
+        "name": project.name,
+        "description": "",
+        "required_isolation": "none",
+        "memberships-0-project": str(project.pk),
+    }
     form |= members((str(held.pk), str(alice.pk), "owner"), initial=1, delete=0)
     response = registry.post(url("accounts_project", "change", project.pk), form, follow=True)
     assert "at least one owner" in response.content.decode()
@@ -280,6 +291,7 @@ def test_an_agent_is_made_changed_and_put_away(registry: Client, project: Projec
         "project": str(project.pk), "name": "mender", "node": str(oslo.pk), "runtime": "acp", "preset": "scripted",
         "command": "[]", "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay",
         "worktree_ref": "HEAD", "approval_seconds": "600", "lost_after_seconds": "60",
+        "isolation": "none", "network": "shared",
     }  # fmt: skip
     assert saved(registry.post(url("agents_agent", "add"), form))
     agent = Agent.objects.get(name="mender")
@@ -295,6 +307,7 @@ def test_an_agent_that_does_not_fit_is_refused_with_the_reason(registry: Client,
         "name": "mender", "node": str(agent.node_id), "runtime": "acp", "command": "[]", "environment": "{}",
         "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
         "lost_after_seconds": "60",
+        "isolation": "none", "network": "shared",
     }  # fmt: skip
     response = registry.post(url("agents_agent", "change", agent.pk), form, follow=True)
     assert "Choose a preset" in response.content.decode()
@@ -310,12 +323,13 @@ def test_what_was_typed_stays_when_it_is_refused(
     forms: list[tuple[str, Any, dict[str, str], str, list[str]]] = [
         ("accounts_user", root.pk, {"username": "root", "email": "typed@example.org", "is_active": "on"},
          "at least one active root operator", ['value="typed@example.org"']),
-        ("accounts_project", project.pk, {"name": "Typed", "description": "Also typed.", "memberships-0-project":
-         str(project.pk), **members((str(held.pk), str(alice.pk), "viewer"), initial=1)},
+        ("accounts_project", project.pk, {"name": "Typed", "description": "Also typed.", "required_isolation": "none",
+         "memberships-0-project": str(project.pk), **members((str(held.pk), str(alice.pk), "viewer"), initial=1)},
          "at least one owner", ['value="Typed"', "Also typed.", 'value="viewer" selected']),
         ("agents_agent", agent.pk, {"name": "typed-name", "node": str(agent.node_id), "runtime": "acp", "command": "[]",
          "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/typed", "approval_seconds": "600",
-         "lost_after_seconds": "60"}, "Choose a preset", ['value="typed-name"', 'value="/typed"']),
+         "lost_after_seconds": "60", "isolation": "none", "network": "shared"},
+         "Choose a preset", ['value="typed-name"', 'value="/typed"']),
         ("nodes_node", agent.node_id, {**NEW_NODE, "name": "Typed", "pool": "not a pool"},
          "At most 64 of A-Z", ['value="Typed"', 'value="not a pool"']),
     ]  # fmt: skip
@@ -335,6 +349,7 @@ def test_what_is_refused_is_said_beside_its_field(registry: Client, agent: Agent
         "project": str(project.pk), "name": "typed", "node": str(agent.node_id), "runtime": "acp", "command": "[]",
         "environment": "{}", "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay",
         "approval_seconds": "600", "lost_after_seconds": "60",
+        "isolation": "none", "network": "shared",
     }  # fmt: skip
     response = registry.post(url("agents_agent", "add"), form)
     assert set(response.context["adminform"].form.errors) == {"preset"} and names() == []

@@ -93,7 +93,7 @@ def test_a_database_that_is_away_is_unavailable_and_can_be_asked_again(as_bob: A
     def away(*_: Any) -> None:
         raise OperationalError("connection refused")
 
-    monkeypatch.setattr(MeOut, "get_projects", away)
+    monkeypatch.setattr(MeOut, "to_representation", away)
     response = as_bob.get("/api/v1/me/")
     assert refusal(response) == (503, "unavailable")
     assert response["Retry-After"] and "connection" not in response.content.decode()
@@ -103,7 +103,7 @@ def test_a_fault_is_told_without_its_details(as_bob: Api, monkeypatch: MonkeyPat
     def fail(*_: Any) -> None:
         raise KeyError("the secret inside")
 
-    monkeypatch.setattr(MeOut, "get_projects", fail)
+    monkeypatch.setattr(MeOut, "to_representation", fail)
     as_bob.raise_request_exception = False
     response = as_bob.get("/api/v1/me/")
     assert refusal(response) == (500, "internal")
