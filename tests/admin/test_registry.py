@@ -168,7 +168,8 @@ def test_a_project_is_made_with_its_members_and_changed(registry: Client, alice:
     mine = project.memberships.exclude(user=alice).get()
     rows = [(str(held.pk), str(bob.pk), "maintainer"), (str(mine.pk), str(mine.user_id), "owner")]
     form = {"name": "East Pier", "description": "", "required_isolation": "none",
-            "memberships-0-project": str(project.pk), "memberships-1-project": str(project.pk), **members(*rows, initial=2)}  # fmt: skip
+            "memberships-0-project": str(project.pk), "memberships-1-project": str(project.pk),
+            **members(*rows, initial=2)}  # fmt: skip
     assert saved(registry.post(url("accounts_project", "change", project.pk), form))
     assert dict(project.memberships.values_list("user__username", "role")) == {"bob": "maintainer", "root": "owner"}
     assert names() == [
