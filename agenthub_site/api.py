@@ -7,6 +7,13 @@ from rest_framework.routers import SimpleRouter
 
 import agenthub_site.openapi  # noqa: F401 (its schemes are known once it is imported)
 from agenthub_site.accounts.api import MeViewSet, ProjectViewSet, TokenViewSet
+from agenthub_site.accounts.people_api import (
+    AcceptView,
+    InvitationsView,
+    InvitationView,
+    ServiceAccountsView,
+    UserViewSet,
+)
 from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, RunViewSet
@@ -30,7 +37,12 @@ router.register("routes", RouteViewSet, "route")
 router.register("runs", RunViewSet, "run")
 router.register("secrets", SecretViewSet, "secret")
 router.register("tokens", TokenViewSet, "token")
+router.register("users", UserViewSet, "user")
 urlpatterns = [
+    path("invitations/accept/", AcceptView.as_view(), name="accept-invitation"),
+    path("projects/<str:project>/invitations/", InvitationsView.as_view(), name="invitations"),
+    path("projects/<str:project>/invitations/<uuid:invitation>/", InvitationView.as_view(), name="invitation"),
+    path("projects/<str:project>/service-accounts/", ServiceAccountsView.as_view(), name="service-accounts"),
     # Before the router's, which would take the last words for ids.
     path("audit/export", ExportView.as_view(), name="audit-export"),
     path("audit/checkpoint", CheckpointView.as_view(), name="audit-checkpoint"),

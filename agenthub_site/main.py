@@ -38,6 +38,8 @@ work:
 access:
   token          create, list and revoke tokens
   usage, budget  what runs used and cost, and how much they may
+  user           create, list and deactivate accounts
+  project        create projects; their members and invitations
   route          which nodes a project's runs may use
   secret         set, list and forget the hub's own secrets (agents': node secret)
   policy         try out what a policy says to a command, a path or a host
@@ -72,7 +74,7 @@ examples:
 
 CLIENT = (
     "run", "runs", "logs", "input", "approve", "approvals", "cancel", "diff", "agents", "nodes", "token", "secret",
-    "route", "usage", "budget",
+    "route", "usage", "budget", "user", "project",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""

@@ -19,8 +19,10 @@ from rest_framework.serializers import BaseSerializer
 
 from agenthub_site.accounts.errors import PreconditionFailed
 from agenthub_site.accounts.idempotency import idempotent
-from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.models import Project, Token
+from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
+from agenthub_site.accounts.serializers import AgentTokenIn, NewTokenOut, TokenOut
 from nodes.contract.errors import Invalid, NotFound
 from nodes.models import Node
 from nodes.queries import visible_nodes
@@ -47,6 +49,7 @@ from .serializers import (
 from .services.agents import archive_agent, create_agent, edit_agent
 from .services.approvals import decide_approval
 from .services.runs import cancel_run, send_input, start_run
+from .services.tokens import create_agent_token
 
 EXCERPT_CHARS = 300
 
@@ -101,6 +104,25 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
         """Put the agent away: it starts no more runs, and its history stays."""
         archive_agent(self.get_object(), by=self.actor)
         return Response(status=204)
+
+    @extend_schema(responses=TokenOut(many=True), filters=False)
+    @action(detail=True, methods=["get"], filter_backends=[])
+    def tokens(self, request: Request, pk: str) -> Response:
+        """The tokens that speak for it, without their secrets. ``DELETE /api/v1/tokens/{id}/`` revokes one."""
+        agent = self.get_object()
+        require(self.actor, Can.MANAGE_TOKENS, agent)
+        found = Token.objects.filter(agent_id=agent.pk).select_related("user")
+        return self.get_paginated_response(TokenOut(self.paginate_queryset(found), many=True).data)
+
+    @extend_schema(request=AgentTokenIn, responses={201: NewTokenOut})
+    @tokens.mapping.post
+    @idempotent(untold=("token",))
+    def create_token(self, request: Request, pk: str) -> Response:
+        """Make a token that speaks for the agent in its project. Its secret is in this answer, and never told again."""
+        agent = self.get_object()
+        require(self.actor, Can.MANAGE_TOKENS, agent)
+        token, secret = create_agent_token(agent, by=self.actor, **self.read(AgentTokenIn))
+        return Response(NewTokenOut(token, context={"secret": secret}).data, status=201)
 
     def _answer(self, agent: Agent, status: int = 200) -> Response:
         return Response(self.get_serializer(agent).data, status=status, headers={"ETag": etag_of(agent)})

@@ -68,6 +68,12 @@ class TokenIn(In):
     )
 
 
+class AgentTokenIn(In):
+    name = serializers.CharField(max_length=64)
+    expires_at = serializers.DateTimeField(required=False, allow_null=True)
+    scope = serializers.CharField(max_length=400, required=False, help_text="As of any token; left out: all it may.")
+
+
 class TokenOut(serializers.ModelSerializer[Token]):
     user = serializers.CharField(source="owner", help_text="The username, or an agent as `project/name`.")
     agent = serializers.UUIDField(source="agent_id", allow_null=True)

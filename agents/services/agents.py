@@ -11,6 +11,7 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.tokens import revoke_tokens_of
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
 from nodes.labels import MOST_ASKED_FOR, wrong_with_labels, wrong_with_pool
@@ -97,6 +98,7 @@ def archive_agent(agent: Agent, *, by: Actor) -> None:
     """Put an agent away: it starts no more runs, and its history stays. Twice is once."""
     require(by, Can.EDIT_AGENT, agent)
     if Agent.objects.filter(pk=agent.pk, archived_at=None).update(archived_at=timezone.now()):
+        revoke_tokens_of(by, agent_id=agent.pk)
         record(agent.project_id, "agent.archived", by=by, of=("agent", agent.pk), agent_name=agent.name)
 
 

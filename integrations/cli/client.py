@@ -96,6 +96,11 @@ class Client:
     def __str__(self) -> str:
         return short(self._path) if self._path else self._url.geturl()
 
+    @property
+    def address(self) -> str:
+        """The hub's, without a slash at its end; empty for the one whose socket is in the home."""
+        return "" if self._path else self._url.geturl().rstrip("/")
+
     def get(self, path: str, **query: object) -> Any:
         return self._ask("GET", _with_query(path, query), None)
 
@@ -104,6 +109,9 @@ class Client:
 
     def put(self, path: str, body: Json) -> Any:
         return self._ask("PUT", path, body)
+
+    def patch(self, path: str, body: Json) -> Any:
+        return self._ask("PATCH", path, body)
 
     def delete(self, path: str) -> Any:
         return self._ask("DELETE", path, None)

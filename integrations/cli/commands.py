@@ -327,7 +327,10 @@ def _runtimes(node: Json) -> str:
 
 def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
     if options.action == "create":
-        body = {"name": options.name, "user": options.user, "expires_at": options.expires}
+        body = {
+            "name": options.name, "user": options.user, "expires_at": options.expires, "scope": options.scope,
+            "project": options.project,
+        }  # fmt: skip
         made = client.post("/api/v1/tokens/", {key: value for key, value in body.items() if value is not None})
         if not made.get("token"):  # the answer was cut off and asked for again; a secret is told only once
             raise Wrong(
@@ -355,9 +358,17 @@ def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
         print_json(tokens)
         return Exit.OK
     rows = [
-        (short_id(item["id"]), item["user"], item["hint"] + "…", _token_state(item), item["name"]) for item in tokens
-    ]
-    _print_table(rows, ("TOKEN", "USER", "BEGINS", "STATE", "NAME"), "No tokens. Make one: agenthub token create NAME")
+        (
+            short_id(item["id"]), item["user"], item["hint"] + "…", item.get("scope", ""), _token_state(item),
+            (item.get("last_used_at") or "never")[:10], item["name"],
+        )
+        for item in tokens
+    ]  # fmt: skip
+    _print_table(
+        rows,
+        ("TOKEN", "USER", "BEGINS", "SCOPE", "STATE", "USED", "NAME"),
+        "No tokens. Make one: agenthub token create NAME",
+    )
     return Exit.OK
 
 
@@ -373,6 +384,18 @@ def _token_state(item: Json) -> str:
 
 def manage_secrets(client: Client, options: argparse.Namespace) -> Exit:
     from .secret import manage_secrets as manage  # it needs ours
+
+    return manage(client, options)
+
+
+def manage_users(client: Client, options: argparse.Namespace) -> Exit:
+    from .people import manage_users as manage  # it needs ours
+
+    return manage(client, options)
+
+
+def manage_projects(client: Client, options: argparse.Namespace) -> Exit:
+    from .people import manage_projects as manage  # it needs ours
 
     return manage(client, options)
 
@@ -453,4 +476,6 @@ COMMANDS = {
     "route": manage_routes,
     "usage": show_usage,
     "budget": manage_budgets,
+    "user": manage_users,
+    "project": manage_projects,
 }

@@ -164,7 +164,11 @@ def _token() -> Parser:
     create = actions.add_parser("create", help="make one; it is printed once")
     create.add_argument("name", help="what it is for")
     create.add_argument("--user", help="whose it is, by user name (you, unless you are root)")
-    create.add_argument("--days", dest="expires", type=_in_days, metavar="N", help="valid for so many days")
+    until = create.add_mutually_exclusive_group()
+    until.add_argument("--days", dest="expires", type=_in_days, metavar="N", help="valid for so many days")
+    until.add_argument("--expires-in", dest="expires", type=_in_time, metavar="T", help="valid for 90m, 12h or 30d")
+    create.add_argument("--scope", help="read, run, answer, all; or capabilities such as run:start (all)")
+    create.add_argument("--project", metavar="P", help="good in this project alone")
     _json(create, 'print {"token": …}')
     _json(actions.add_parser("list", help="list them, without their secrets"))
     revoke = actions.add_parser("revoke", help="make one invalid")
@@ -218,6 +222,22 @@ def _budget() -> Parser:
     return parser
 
 
+def _user() -> Parser:
+    from .people import USER_EXAMPLES, add_user_arguments
+
+    parser = _make("user", "Make, list and deactivate accounts. For root; service accounts for owners.", USER_EXAMPLES)
+    add_user_arguments(parser)
+    return parser
+
+
+def _project() -> Parser:
+    from .people import PROJECT_EXAMPLES, add_project_arguments
+
+    parser = _make("project", "Make projects, and say who belongs to them.", PROJECT_EXAMPLES)
+    add_project_arguments(parser)
+    return parser
+
+
 def _positive(text: str) -> int:
     return _number(text, 1)
 
@@ -228,6 +248,13 @@ def _not_negative(text: str) -> int:
 
 def _in_days(text: str) -> str:
     return (datetime.now(UTC) + timedelta(days=_number(text, 1, LONGEST_DAYS))).isoformat()
+
+
+def _in_time(text: str) -> str:
+    units = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+    if text[-1:] not in units:
+        raise argparse.ArgumentTypeError(f"must be a number with m, h or d, as in 12h, got {text[:40]!r}")
+    return (datetime.now(UTC) + _number(text[:-1], 1, LONGEST_DAYS) * units[text[-1]]).isoformat()
 
 
 def _number(text: str, least: int, most: int | None = None) -> int:
@@ -254,6 +281,8 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "route": _route,
     "usage": _usage,
     "budget": _budget,
+    "user": _user,
+    "project": _project,
 }
 
 

@@ -1,12 +1,13 @@
 """Two projects with everything in them, and everybody who may come to the doors of the first."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
-from agenthub_site.accounts.models import Membership, Project, Role, Token, User
+from agenthub_site.accounts.models import Invitation, Membership, Project, Role, Token, User
 from agenthub_site.accounts.permissions import ROLES
 from agenthub_site.accounts.scopes import capabilities_of
 from agents.event_table import NewEvent, insert_events
@@ -90,6 +91,10 @@ def make_world(slug: str, canary: str) -> World:
         worktree_repo=f"/srv/{canary}", environment={"CANARY": canary}, workdir=f"/srv/{canary}",
     )  # fmt: skip
     route = Route.objects.create(project=project, node=agent.node, note=canary, created_by="root")
+    invitation = Invitation.objects.create(
+        project=project, role=Role.VIEWER, email=f"guest@{canary}.example", digest=slug,
+        invited_by=people[Role.OWNER], expires_at=timezone.now() + timedelta(days=1),
+    )  # fmt: skip
     changed = FileChange(path=canary, status="modified", additions=1)
     patch = BlobRef(digest=DIGEST, size=len(canary))
     diff = DiffReady(base_commit=canary, files=[changed], files_changed=1, additions=1, deletions=0, patch=patch)
@@ -121,6 +126,7 @@ def make_world(slug: str, canary: str) -> World:
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "budgets": budget.pk, "audit/pk": event.pk,
         "passkeys/pk": 1, "session_id": 1,
+        "invitations/invitation": invitation.pk, "users": people["mate"].pk,
         "agent-nodes": "oslo", "verb": "cordon", "secrets/name": "webhook.canary",
     }  # fmt: skip
     return World(project, things, people)
