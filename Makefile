@@ -11,7 +11,7 @@ REDIS := redis://127.0.0.1:6379/0
 # What touches the database, and so runs on PostgreSQL and Redis as well.
 DATABASE_TESTS := $(wildcard $(addprefix tests/,accounts admin agents api audit nodes pages readers))
 
-.PHONY: up test static test-sqlite test-browser test-postgres pages wheel faults peers bench protos events lint types clean help
+.PHONY: permissions up test static test-sqlite test-browser test-postgres pages wheel faults peers bench protos events lint types clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -94,6 +94,9 @@ bench: $(VENV)/.installed-dev
 protos: $(VENV)/.installed-dev
 	$(BIN)/python -m grpc_tools.protoc -Inodes/pb=protos/agenthub/node/v1 \
 		--python_out=. --pyi_out=. --grpc_python_out=. nodes/pb/link.proto
+
+permissions: $(VENV)/.installed-dev
+	$(BIN)/python tools/permission_docs.py
 
 events: $(VENV)/.installed-dev
 	$(BIN)/python tools/event_docs.py

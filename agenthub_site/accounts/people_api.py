@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from nodes.contract.errors import HubError, Invalid
+from nodes.contract.errors import Forbidden, HubError, Invalid
 
 from . import invitations, services
 from .api import find_project
@@ -204,7 +204,7 @@ class AcceptView(APIView):
         given = _read(request, AcceptIn)
         invitation = invitations.find_invitation(given["token"])
         if "username" in given or "password" in given:
-            if request.user is not None:
+            if request.auth is not None or isinstance(request.user, User):
                 raise Invalid("You are signed in: accept it as yourself, or without signing in.")
             user = invitations.accept_with_new_account(
                 given["token"], given.get("username", ""), given.get("password", ""),
@@ -212,6 +212,8 @@ class AcceptView(APIView):
             )  # fmt: skip
         else:
             actor = request_actor(request)
+            if not isinstance(request.user, User):
+                raise Forbidden("An invitation is for people.")
             user = invitations.accept_invitation(given["token"], request.user, actor).user
         told = {"project": invitation.project_id, "slug": invitation.project.slug, "role": invitation.role}
         return Response({**told, "username": user.username})

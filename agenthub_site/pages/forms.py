@@ -309,6 +309,23 @@ class MemberForm(StyledForm):
         return user
 
 
+class InviteForm(StyledForm):
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.DEVELOPER)
+    email = forms.EmailField(
+        required=False, label="Only for", help_text="An e-mail address; empty: whoever has the link. Nothing is sent."
+    )
+    days = forms.TypedChoiceField(
+        choices=[("1", "a day"), ("7", "a week"), ("30", "30 days")], coerce=int, initial="7", label="Good for"
+    )
+
+
+class InvitedForm(StyledForm):
+    username = forms.CharField(max_length=150, widget=forms.TextInput(attrs={"autocomplete": "username"}))
+    password = forms.CharField(
+        max_length=4_096, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"})
+    )
+
+
 class TokenForm(StyledForm):
     DAYS: ClassVar = [("30", "30 days"), ("90", "90 days"), ("365", "a year"), ("", "never")]
     SCOPES: ClassVar = [

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, nodes, tokens, trail, views
+from . import approvals, invitations, nodes, tokens, trail, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -23,6 +23,14 @@ urlpatterns = [
     path("projects/<slug:slug>/audit/", trail.trail, name="trail"),
     path("projects/<slug:slug>/members/", views.add_member, name="add_member"),
     path("projects/<slug:slug>/members/<uuid:membership_id>/remove/", views.remove_member, name="remove_member"),
+    path("projects/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
+    path(
+        "projects/<slug:slug>/invitations/<uuid:invitation_id>/withdraw/",
+        invitations.withdraw,
+        name="withdraw_invitation",
+    ),
+    path("invitations/", invitations.invitation, name="invitation"),
+    path("invitations/<str:secret>/", invitations.come_in, name="come_in"),
     path("nodes/", nodes.nodes, name="nodes"),
     path("nodes/join/", nodes.join, name="join_node"),
     path("nodes/<uuid:node_id>/", nodes.node, name="node"),

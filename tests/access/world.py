@@ -127,6 +127,7 @@ def make_world(slug: str, canary: str) -> World:
         "nodes/slug": "oslo", "routes": route.pk, "budgets": budget.pk, "audit/pk": event.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,
+        "invitation_id": invitation.pk, "secret": "none",
         "agent-nodes": "oslo", "verb": "cordon", "secrets/name": "webhook.canary",
     }  # fmt: skip
     return World(project, things, people)
