@@ -198,7 +198,6 @@ SPECTACULAR_SETTINGS = {
         "RunState": [state.value for state in State],
         "ApprovalState": "agents.models.Approval.State",
         "DiffState": ["none", "pending", "ready"],
-        "NodeState": ["revoked", "disabled", "draining", "cordoned", *(status.value for status in NodeStatus)],
         "NodeStatus": [status.value for status in NodeStatus],
         "NodeState": [state.value for state in NodeState],
         "Reason": [reason.value for reason in Reason],
