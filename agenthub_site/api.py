@@ -18,6 +18,7 @@ from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, RunViewSet
 from agents.approvals_api import ApprovalViewSet
+from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
@@ -30,6 +31,8 @@ router.register("approvals", ApprovalViewSet, "approval")
 router.register("audit", AuditViewSet, "audit")
 router.register("me", MeViewSet, "me")
 router.register("nodes", NodeViewSet, "node")
+router.register("policy/grants", GrantViewSet, "policy-grant")
+router.register("policy/rules", RuleViewSet, "policy-rule")
 router.register("projects", ProjectViewSet, "project")
 router.register("budgets", BudgetViewSet, "budget")
 router.register("usage", UsageViewSet, "usage")
@@ -44,6 +47,12 @@ urlpatterns = [
     path("projects/<str:project>/invitations/<uuid:invitation>/", InvitationView.as_view(), name="invitation"),
     path("projects/<str:project>/service-accounts/", ServiceAccountsView.as_view(), name="service-accounts"),
     # Before the router's, which would take the last words for ids.
+    path(
+        "approvals/<uuid:pk>/always-allow/",
+        AlwaysAllowViewSet.as_view({"get": "retrieve", "post": "create"}),
+        name="always-allow",
+    ),
+    path("policy/test/", TrialViewSet.as_view({"post": "create"}), name="policy-test"),
     path("audit/export", ExportView.as_view(), name="audit-export"),
     path("audit/checkpoint", CheckpointView.as_view(), name="audit-checkpoint"),
     path("nodes/enroll", EnrollView.as_view(), name="node-enroll"),

@@ -109,3 +109,6 @@ class ApprovalAdmin(ReadOnlyAdmin):
     @display(description="state", ordering="state", label=_APPROVAL_COLOURS)  # type: ignore[untyped-decorator]
     def shown_state(self, approval: Approval) -> str:
         return approval.state
+
+
+from . import policy_admin  # noqa: E402, F401  (the pages of the policy)

@@ -58,6 +58,11 @@ def compile_policy(agent: Agent) -> Policy:
     return compile_policies([agent])[agent.pk]
 
 
+def compile_project(project_id: UUID) -> Policy:
+    """What applies to any agent of the project that has neither rules nor grants of its own."""
+    return compile_policy(Agent(project_id=project_id))
+
+
 def compile_policies(agents: Iterable[Agent], now: datetime | None = None) -> dict[UUID, Policy]:
     """The same for many agents, by their ids. Two queries."""
     held, now = list(agents), now or timezone.now()

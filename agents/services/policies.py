@@ -58,7 +58,7 @@ def add_rule(
 
     Raises ``Invalid`` with ``fields``, and ``PolicyFull``. Live runs are told, as by all that follow here.
     """
-    rule = PolicyRule(project=project, agent=agent, **_author(by), **_known(fields))
+    rule = PolicyRule(project=project, agent=agent, **author_of(by), **_known(fields))
     runs = _begin(rule, by)
     _check_rule(rule)
     others = list(_level_of(rule))
@@ -123,7 +123,7 @@ def add_grant(
 
     Raises ``Invalid`` with ``fields``, and ``PolicyFull``.
     """
-    grant = PolicyGrant(project=project, agent=agent, **_author(by), **_known(fields, _MATCHED | {"note"}))
+    grant = PolicyGrant(project=project, agent=agent, **author_of(by), **_known(fields, _MATCHED | {"note"}))
     runs = _begin(grant, by)
     store_grants([grant], by=by, days=days)
     tell_runs(runs)
@@ -347,7 +347,7 @@ def _invalid(problems: dict[str, list[str]]) -> Invalid:
     return Invalid(f"The policy does not fit: {said}", fields=problems)
 
 
-def _author(by: Actor) -> dict[str, str]:
+def author_of(by: Actor) -> dict[str, str]:
     return {"author_kind": by.kind, "author_id": by.id, "author_label": by.label[:150]}
 
 

@@ -1,4 +1,4 @@
-"""``agenthub policy test``: what a policy would say to a request. Nothing is asked, and nothing is done."""
+"""``agenthub policy``: rules and standing answers, and what a policy would say to a request."""
 
 import argparse
 import json
@@ -11,11 +11,11 @@ from .client import Client, Json
 from .commands import Wrong, ask_hub, fail, shape
 from .exits import MEANINGS, Exit
 from .parsers import Parser
+from .policy_rules import KINDS, add_words, keep_policy
 from .render import clean, one_line
 from .where import Where
 
 PATH = "/api/v1/policy/test/"
-KINDS = ("read", "write", "shell", "network", "publish", "other")
 _EXAMPLES = """\
 examples:
   agenthub policy test --agent demo --command "git push origin main"
@@ -28,6 +28,8 @@ _WORDS = {"allow": "allowed", "ask": "asked", "deny": "denied"}
 
 def main(arguments: Sequence[str], where: Where) -> int:
     options = _parser().parse_args(list(arguments))
+    if options.word != "test":
+        return ask_hub(lambda client, _: keep_policy(client, options), options, where)
     asked = {
         name: getattr(options, name) for name in ("command", "path", "kind", "tool", "host") if getattr(options, name)
     }
@@ -46,11 +48,12 @@ def main(arguments: Sequence[str], where: Where) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "agenthub policy",
-        description="What a policy says to what an agent might ask.",
+        description="Rules, standing answers, and what a policy says to what an agent might ask.",
         epilog=f"{_EXAMPLES}\n{MEANINGS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    words = parser.add_subparsers(dest="word", required=True, metavar="test")
+    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
+    add_words(words)
     test = words.add_parser("test", help="try out a request", epilog=_EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     whose = test.add_mutually_exclusive_group()

@@ -12,6 +12,7 @@ from agenthub_site.accounts.permissions import ROLES
 from agenthub_site.accounts.scopes import capabilities_of
 from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
+from agents.rules import PolicyGrant, PolicyRule
 from agents.states import State
 from agents.usage.models import Budget, RunUsage
 from audit.models import AuditEvent
@@ -95,6 +96,10 @@ def make_world(slug: str, canary: str) -> World:
         project=project, role=Role.VIEWER, email=f"guest@{canary}.example", digest=slug,
         invited_by=people[Role.OWNER], expires_at=timezone.now() + timedelta(days=1),
     )  # fmt: skip
+    written = {"author_kind": "user", "author_id": canary, "author_label": canary, "note": canary, "command": canary}
+    rule = PolicyRule.objects.create(project=project, position=0, verdict="deny", **written)
+    month = timezone.now() + timedelta(days=30)
+    grant = PolicyGrant.objects.create(project=project, agent=agent, expires_at=month, **written)
     changed = FileChange(path=canary, status="modified", additions=1)
     patch = BlobRef(digest=DIGEST, size=len(canary))
     diff = DiffReady(base_commit=canary, files=[changed], files_changed=1, additions=1, deletions=0, patch=patch)
@@ -124,7 +129,8 @@ def make_world(slug: str, canary: str) -> World:
         "members/user": people["mate"].pk, "membership_id": members["mate"].pk, "artifacts": DIGEST,
         "tokens": token.pk, "token": token.pk, "user": people["mate"].pk, "username": people["mate"].username,
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
-        "nodes/slug": "oslo", "routes": route.pk, "budgets": budget.pk, "audit/pk": event.pk,
+        "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
+            "audit/pk": event.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,
         "invitation_id": invitation.pk, "secret": "none",

@@ -1,0 +1,83 @@
+"""The registry's pages of the policy's rules and standing answers."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.db.models import Model, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+
+from agenthub_site.accounts.hub_admin import HubAdmin, ReadOnlyAdmin
+
+from .rules import PolicyGrant, PolicyRule
+from .services.policies import add_rule, edit_rule, move_rule, remove_grant, remove_rule
+
+_PLACE = ("project", "agent")
+_WRITTEN = ("author_label", "created_at", "updated_at")
+
+
+@admin.register(PolicyRule)
+class PolicyRuleAdmin(HubAdmin):
+    list_display = ("__str__", "level", "project", "agent", "position", "is_strict", "is_enabled", "note")
+    list_filter = ("verdict", "kind", "is_enabled", ("project", admin.RelatedOnlyFieldListFilter))
+    list_select_related = _PLACE
+    search_fields = ("=id", "command", "path", "tool", "host", "note", "project__slug", "agent__name")
+    autocomplete_fields = _PLACE
+    ordering = ("project", "agent", "position")
+    actions = ("move_up", "move_down")
+    fieldsets = (
+        ("Where it stands: on the instance, in a project, or with an agent of it", {"fields": _PLACE}),
+        (None, {"fields": ("verdict", "is_strict", "is_enabled", "note")}),
+        ("About: all that is given must match", {"fields": ("kind", "tool", "path", "command", "host")}),
+        ("Written", {"fields": ("position", *_WRITTEN)}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PolicyRule | None = None) -> tuple[str, ...]:
+        return (*(_PLACE if obj else ()), "position", *_WRITTEN)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_view_permission(request)
+
+    def save_model(self, request: HttpRequest, obj: PolicyRule, form: ModelForm[PolicyRule], change: bool) -> None:
+        by, given = self.actor(request), {**form.cleaned_data}
+        if change:
+            edit_rule(obj, by=by, **{name: given[name] for name in form.changed_data})
+            return
+        made = add_rule(given.pop("project"), given.pop("agent"), by=by, **given)
+        obj.pk = made.pk
+        obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: PolicyRule) -> None:
+        remove_rule(obj, by=self.actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PolicyRule]) -> None:
+        for rule in queryset:
+            remove_rule(rule, by=self.actor(request))
+
+    @admin.action(description="Move up", permissions=["change"])
+    def move_up(self, request: HttpRequest, rules: QuerySet[PolicyRule]) -> None:
+        for rule in rules.order_by("position"):
+            move_rule(rule, by=self.actor(request), position=max(0, rule.position - 1))
+
+    @admin.action(description="Move down", permissions=["change"])
+    def move_down(self, request: HttpRequest, rules: QuerySet[PolicyRule]) -> None:
+        for rule in rules.order_by("-position"):
+            move_rule(rule, by=self.actor(request), position=rule.position + 1)
+
+
+@admin.register(PolicyGrant)
+class PolicyGrantAdmin(ReadOnlyAdmin):
+    list_display = ("about", "project", "agent", "author_label", "expires_at", "last_used_at")
+    list_filter = ("kind", ("project", admin.RelatedOnlyFieldListFilter))
+    list_select_related = _PLACE
+    search_fields = ("=id", "command", "path", "host", "author_label", "project__slug", "agent__name")
+    ordering = ("-id",)
+    actions: ClassVar[Any] = ("withdraw",)
+
+    @admin.action(description="Withdraw", permissions=["view"])
+    def withdraw(self, request: HttpRequest, grants: QuerySet[PolicyGrant]) -> None:
+        for grant in grants:
+            remove_grant(grant, by=self.actor(request))
+        self.message_user(request, "They are asked again.")

@@ -1,0 +1,124 @@
+"""``agenthub policy list``, ``add``, ``remove`` and ``grants``: the rules and standing answers that a hub keeps."""
+
+import argparse
+import json
+import sys
+from typing import Any
+from urllib.parse import quote
+
+from .client import Client, Json
+from .exits import Exit
+from .render import clean, one_line, table
+
+RULES = "/api/v1/policy/rules/"
+GRANTS = "/api/v1/policy/grants/"
+KINDS = ("read", "write", "shell", "network", "publish", "other")
+_MATCHERS = ("kind", "tool", "path", "command", "host")
+_ADDED = (*_MATCHERS, "note", "position", "project", "agent")
+
+
+def add_words(words: Any) -> None:
+    """The subcommands, beside ``test``."""
+    for word, what in (("list", "the rules, level by level, in order"), ("grants", "standing answers, newest first")):
+        listing = words.add_parser(word, help=what)
+        _whose(listing)
+        if word == "list":
+            listing.add_argument("--level", choices=("instance", "project", "agent"), help="only those of this level")
+        _json(listing)
+    add = words.add_parser("add", help="add a rule: to the instance, or --project, or --agent")
+    add.add_argument("verdict", choices=("allow", "ask", "deny"))
+    _whose(add)
+    add.add_argument("--kind", choices=KINDS)
+    for name in _MATCHERS[1:]:
+        add.add_argument(f"--{name}", metavar="PATTERN")
+    add.add_argument("--each-time", action="store_true", help="of what is asked: no standing answer counts")
+    add.add_argument("--position", type=int, metavar="N", help="its place on the level, from 0 (the last)")
+    add.add_argument("--note", help="why")
+    _json(add)
+    remove = words.add_parser("remove", help="remove a rule, or withdraw a standing answer")
+    remove.add_argument("id", help="as list and grants show it")
+    _json(remove)
+
+
+def keep_policy(client: Client, options: argparse.Namespace) -> Exit:
+    match options.word:
+        case "list":
+            return _list(client, options)
+        case "grants":
+            return _grants(client, options)
+        case "add":
+            body = {name: getattr(options, name) for name in _ADDED if getattr(options, name) is not None}
+            made = client.post(RULES, {**body, "verdict": options.verdict, "is_strict": options.each_time})
+            return _say(options, made, f"{_rule(made)}: added on the level {made['level']} as {made['id']}.")
+        case _:
+            return _remove(client, options)
+
+
+def _remove(client: Client, options: argparse.Namespace) -> Exit:
+    """Ids are unique over both: it is the rule's of that id, or else the standing answer's."""
+    held = any(rule["id"] == options.id for rule in client.every(RULES, limit=200))
+    client.delete(f"{RULES if held else GRANTS}{quote(options.id, safe='')}/")
+    return _say(options, {"id": options.id}, "Removed. Live runs are told.")
+
+
+def _list(client: Client, options: argparse.Namespace) -> Exit:
+    given = _query(options) | ({"level": options.level} if options.level else {})
+    order = {"instance": 0, "project": 1, "agent": 2}
+    rules = sorted(
+        client.every(RULES, limit=200, **given),
+        key=lambda rule: (order[rule["level"]], rule["project"] or "", rule["agent_name"] or "", rule["position"]),
+    )
+    if options.json:
+        print(json.dumps(rules, ensure_ascii=False))
+    elif not rules:
+        print("agenthub: No rules: reading is allowed, and all else is asked.", file=sys.stderr)
+    else:
+        rows = [(_level(rule), str(rule["position"]), _rule(rule), clean(rule["note"]), rule["id"]) for rule in rules]
+        table(rows, ("LEVEL", "N", "RULE", "NOTE", "ID"), sys.stdout)
+    return Exit.OK
+
+
+def _grants(client: Client, options: argparse.Namespace) -> Exit:
+    grants = list(client.every(GRANTS, limit=200, **_query(options)))
+    if options.json:
+        print(json.dumps(grants, ensure_ascii=False))
+    elif not grants:
+        print("agenthub: No standing answers. One is made with an approval: always allow this.", file=sys.stderr)
+    else:
+        rows = [
+            (_level(grant), one_line(clean(grant["about"])), clean(grant["author"]["label"]), grant["expires_at"][:10],
+             (grant["last_used_at"] or "never")[:16].replace("T", " "), grant["id"])
+            for grant in grants
+        ]  # fmt: skip
+        table(rows, ("LEVEL", "ALWAYS ALLOWS", "BY", "UNTIL", "LAST USED", "ID"), sys.stdout)
+    return Exit.OK
+
+
+def _level(row: Json) -> str:
+    return clean("/".join(name for name in (row["project"], row["agent_name"]) if name) or "instance")
+
+
+def _rule(rule: Json) -> str:
+    words = [rule["verdict"], *(["each time"] if rule["is_strict"] else []), rule["about"] or "everything"]
+    return one_line(clean(" ".join(words) + ("" if rule["is_enabled"] else " (off)")))
+
+
+def _say(options: argparse.Namespace, told: Json, words: str) -> Exit:
+    if options.json:
+        print(json.dumps(told, ensure_ascii=False))
+    else:
+        print(f"agenthub: {words}", file=sys.stderr)
+    return Exit.OK
+
+
+def _query(options: argparse.Namespace) -> dict[str, str]:
+    return {name: getattr(options, name) for name in ("project", "agent") if getattr(options, name)}
+
+
+def _whose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--project", help="of this project (slug)")
+    parser.add_argument("--agent", help="of this agent (name)")
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")

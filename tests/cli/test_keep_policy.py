@@ -1,0 +1,57 @@
+"""``agenthub policy list|add|remove|grants``."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from integrations.cli import policy
+from integrations.cli.exits import Exit
+from integrations.cli.where import Where
+
+from .conftest import Cli
+from .small_hub import SmallHub
+
+RULES, GRANTS = "/api/v1/policy/rules/", "/api/v1/policy/grants/"
+RULE = {
+    "id": "r-1", "level": "project", "project": "web", "agent_name": None, "position": 0, "verdict": "deny",
+    "about": "command git push*", "is_strict": False, "is_enabled": True, "note": "People release.",
+}  # fmt: skip
+GRANT = {
+    "id": "g-1", "project": "web", "agent_name": "demo", "about": "shell · command npm test",
+    "author": {"kind": "user", "id": "7", "label": "alice"}, "expires_at": "2026-12-21T06:19:48Z", "last_used_at": None,
+}  # fmt: skip
+
+
+@pytest.fixture
+def cli(home: Path) -> Cli:
+    return lambda *arguments: policy.main(arguments, Where(home))
+
+
+@pytest.fixture(autouse=True)
+def kept(hub: SmallHub) -> None:
+    hub.routes["GET", RULES] = (200, {"results": [RULE], "next": None})
+    hub.routes["GET", GRANTS] = (200, {"results": [GRANT], "next": None})
+
+
+def test_a_rule_is_added_where_it_is_said(cli: Cli, hub: SmallHub) -> None:
+    hub.routes["POST", RULES] = (201, RULE)
+    assert cli("add", "deny", "--project", "web", "--command", "git push*") == Exit.OK
+    [seen] = hub.asked("POST", RULES)
+    assert seen.body == {"project": "web", "command": "git push*", "verdict": "deny", "is_strict": False}
+
+
+def test_rules_and_standing_answers_are_listed(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("list", "--project", "web") == Exit.OK
+    assert "deny command git push*" in capsys.readouterr().out
+    assert cli("grants") == Exit.OK
+    assert "web/demo" in capsys.readouterr().out
+    assert cli("grants", "--json") == Exit.OK
+    assert json.loads(capsys.readouterr().out) == [GRANT]
+
+
+@pytest.mark.parametrize(("id_", "path"), [("r-1", f"{RULES}r-1/"), ("g-1", f"{GRANTS}g-1/")])
+def test_what_is_removed_is_the_rule_or_answer_of_that_id(cli: Cli, hub: SmallHub, id_: str, path: str) -> None:
+    hub.routes["DELETE", path] = (204, {})
+    assert cli("remove", id_) == Exit.OK
+    assert len(hub.asked("DELETE", path)) == 1
