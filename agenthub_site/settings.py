@@ -8,6 +8,7 @@ from agenthub_site import admin_look
 from agenthub_site.secret_key import read_or_make_secret_key
 from agents.states import State
 from nodes.contract.config import Config, load_config
+from nodes.contract.policy import ActionKind
 from nodes.contract.reasons import Reason
 from nodes.health import NodeState
 from nodes.health import Status as NodeStatus
@@ -200,6 +201,7 @@ SPECTACULAR_SETTINGS = {
         "DiffState": ["none", "pending", "ready"],
         "NodeStatus": [status.value for status in NodeStatus],
         "NodeState": [state.value for state in NodeState],
+        "ActionKind": [kind.value for kind in ActionKind],
         "Reason": [reason.value for reason in Reason],
     },
     "POSTPROCESSING_HOOKS": [

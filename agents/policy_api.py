@@ -86,7 +86,7 @@ class AuthorOut(serializers.Serializer[Any]):
 
 
 class RuleOut(serializers.ModelSerializer[PolicyRule]):
-    level = serializers.ChoiceField(choices=_LEVELS)
+    level = serializers.CharField(help_text="instance, project or agent.")
     project = serializers.CharField(source="project.slug", default=None, allow_null=True)
     agent = serializers.UUIDField(source="agent_id", allow_null=True)
     agent_name = serializers.CharField(source="agent.name", default=None, allow_null=True)
@@ -103,7 +103,7 @@ class RuleOut(serializers.ModelSerializer[PolicyRule]):
 
 
 class GrantOut(serializers.ModelSerializer[PolicyGrant]):
-    level = serializers.ChoiceField(choices=_LEVELS[1:])
+    level = serializers.CharField(help_text="project or agent.")
     project = serializers.CharField(source="project.slug")
     agent = serializers.UUIDField(source="agent_id", allow_null=True)
     agent_name = serializers.CharField(source="agent.name", default=None, allow_null=True)
