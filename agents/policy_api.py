@@ -21,7 +21,7 @@ from nodes.contract.policy import PATTERN_CHARS, ActionKind, Verdict
 
 from .filters import by_id_or
 from .models import Agent, Approval
-from .queries import find_agent
+from .queries import find_agent, shown_approvals
 from .rules import PolicyGrant, PolicyRule
 from .serializers import ApprovalOut
 from .services.always_allow import always_allow, propose_grants
@@ -355,4 +355,5 @@ class AlwaysAllowViewSet(HubViewSet):
         """Allow this once, and what is chosen from now on; both or neither."""
         given = self.read(AlwaysAllowIn)
         approval, grants = always_allow(self.get_object(), by=self.actor, **given)
-        return Response(AlwaysAllowedOut({"approval": approval, "grants": grants}).data)
+        shown = shown_approvals(self.actor).get(pk=approval.pk)
+        return Response(AlwaysAllowedOut({"approval": shown, "grants": grants}).data)
