@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import sys
 from collections.abc import Iterator, MutableMapping
 from http.cookies import SimpleCookie
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.cache import cache
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import Client
 
 from agenthub_site import asgi
 from agenthub_site.accounts.models import Role
 from agenthub_site.accounts.permissions import CAPABILITIES, TABLE, Can
-from agents import chunks, consumers, events_app, stream, trail
+from agents import reading
 
 from . import collect
 from .doors import ADMIN_FOR_ALL, DOORS, GRPC, LIVE, MACHINE, ONESELF, OWN, PAGES, PUBLIC, REST, SIGNED_IN, Door
@@ -50,13 +51,13 @@ def in_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     async def in_thread(function: Any, *args: Any) -> Any:
         return await sync_to_async(function)(*args)
 
-    for module in (chunks, consumers, events_app, stream, trail):
+    for module in [
+        each for each in list(sys.modules.values()) if getattr(each, "in_thread", None) is reading.in_thread
+    ]:
         monkeypatch.setattr(module, "in_thread", in_thread)
 
-    async def kept_open() -> None:
-        """Channels would close the connection, and the test's transaction with it."""
-
-    monkeypatch.setattr("channels.consumer.aclose_old_connections", kept_open)
+    # Doors beside Django give the connection back after each use, and the test's transaction would go with it.
+    monkeypatch.setattr(connections["default"], "close", lambda: None)
 
 
 def test_every_door_is_classified() -> None:
@@ -260,7 +261,7 @@ async def _live(scope: dict[str, Any], is_socket: bool) -> tuple[int, bytes]:
 
     serving = asyncio.create_task(asgi.dispatch(scope, receive, send))
     hearing = asyncio.create_task(heard.wait())
-    await asyncio.wait([serving, hearing], timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([serving, hearing], timeout=5, return_when=asyncio.FIRST_COMPLETED)
     for task in (serving, hearing):
         task.cancel()
     await asyncio.gather(serving, hearing, return_exceptions=True)
