@@ -227,6 +227,10 @@ class Story:
         self._say(f"approval {payload['result'].replace('_', ' ')}: {answer}", "ask")
         self.sink.status("working")
 
+    def _on_run_policy_decided(self, payload: Json) -> None:
+        said, style = ("allowed", "dim") if payload["verdict"] == "allow" else ("denied", "bad")
+        self._say(f"policy {said}: {one_line(payload['title'])}", style)
+
     def _on_run_diff_ready(self, payload: Json) -> None:
         count = payload["files_changed"]
         files = "1 file" if count == 1 else f"{count} files"

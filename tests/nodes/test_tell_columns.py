@@ -15,7 +15,7 @@ def test_a_hello_tells_what_the_machine_is() -> None:
     assert told["version"] == "1.2"
     assert told["facts"] == {
         "git_version": "", "capacity": 0, "worktree_modes": ["use_existing"], "cpus": 8, "versions": {"python": "3.13"},
-        "trust": "",
+        "trust": "", "isolations": [],
     }  # fmt: skip
 
 

@@ -232,6 +232,12 @@ const HANDLERS = {
     Object.assign(item, { state: payload.result, outcome: payload.outcome, chosen: payload.option_id || item.chosen });
     model.touch(item);
   },
+  // What was allowed shows itself as the tool call that it is.
+  "run.policy.decided"(model, payload, event) {
+    if (payload.verdict !== "deny") return;
+    const by = payload.rule ? `By rule ${payload.rule} of the ${payload.level}.` : "";
+    model.add({ kind: "notice", level: "warning", title: `The policy said no: ${payload.title}`, text: by }, event);
+  },
   "schema.validation_failed"(model, payload, event) {
     model.add({ kind: "notice", level: "warning", title: "Something the runtime said was left out", text: `${payload.source}: ${payload.error}`, excerpt: payload.excerpt }, event);
   },
