@@ -17,6 +17,7 @@ DATABASE_TESTS := $(wildcard $(addprefix tests/,access accounts admin agents api
 help:
 	@echo "make up       start AgentHub (ARGS=--json for scripts)"
 	@echo "make test     static checks, tests on SQLite and in a browser, the database's part on PostgreSQL and Redis"
+	@echo "make access   ask every door as everybody, in their own project and in a foreign one"
 	@echo "make pages    every page in headless Chromium: size, contrast, keyboard, content policy"
 	@echo "make wheel    build the wheel, install it into an empty environment, run it"
 	@echo "make faults   kill, cut, fill and corrupt things, and see that nothing is lost"
@@ -61,11 +62,14 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy .
 
 test-sqlite: $(VENV)/.installed-dev
-	$(BIN)/pytest -n $(WORKERS) -m "not browser" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) -m "not browser and not matrix" $(ARGS)
 
 # Apart, since its driver leaves a running event loop behind, which no other test can use.
 test-browser: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS) -m browser --tb=native tests/browser/test_watch_run.py $(ARGS)
+
+access: $(VENV)/.installed-dev
+	$(BIN)/pytest -n $(WORKERS) -m matrix tests/access $(ARGS)
 
 pages: $(VENV)/.installed-dev
 	tests/browser/provider/install.sh
@@ -74,7 +78,7 @@ pages: $(VENV)/.installed-dev
 test-postgres: $(VENV)/.installed-dev
 	@if $(BIN)/python .ci/reachable 127.0.0.1:5432 127.0.0.1:6379; then \
 		set -x; AGENTHUB_DATABASE__URL=$(POSTGRES) AGENTHUB_REDIS__URL=$(REDIS) \
-		$(BIN)/pytest -n $(WORKERS) -m "not journey and not browser" $(DATABASE_TESTS) $(ARGS); \
+		$(BIN)/pytest -n $(WORKERS) -m "not journey and not browser and not matrix" $(DATABASE_TESTS) $(ARGS); \
 	elif [ -n "$$CI" ]; then exit 1; \
 	else echo "SKIPPED: tests on PostgreSQL and Redis, since they are not there (CI has them)"; fi
 

@@ -33,6 +33,7 @@ def a_request(dice: random.Random, key: str, ids: list[Any]) -> tuple[str, str]:
     return method, "/".join(parts) + (f"?{query}" if query else "")
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("in_one_connection")
 def test_no_answer_ever_has_anything_of_a_foreign_project() -> None:
     own, foreign = make_world("harbour", "curlew"), make_world("pier", CANARY)

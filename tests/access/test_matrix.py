@@ -71,19 +71,23 @@ def test_every_grpc_method_is_classified() -> None:
     assert sorted(collect.grpc_methods()) == sorted(GRPC), "Say who may call it, in tests/access/doors.py."
 
 
+@pytest.mark.matrix
 def test_rest_opens_to_those_it_should(own: World, foreign: World, callers: list[Who]) -> None:
     check(REST, callers, own, foreign, knock_with_token)
 
 
+@pytest.mark.matrix
 def test_pages_open_to_those_they_should(own: World, foreign: World, callers: list[Who]) -> None:
     check(PAGES, callers, own, foreign, knock_with_session)
 
 
+@pytest.mark.matrix
 @pytest.mark.usefixtures("in_one_connection")
 def test_live_doors_open_to_those_they_should(own: World, foreign: World, callers: list[Who]) -> None:
     check(LIVE, callers, own, foreign, knock_live)
 
 
+@pytest.mark.matrix
 def test_the_registry_is_roots_alone(own: World, callers: list[Who]) -> None:
     wrong = []
     for key in collect.registry_doors():
@@ -102,6 +106,7 @@ def test_the_registry_is_roots_alone(own: World, callers: list[Who]) -> None:
         pytest.fail("\n".join(wrong), pytrace=False)
 
 
+@pytest.mark.matrix
 def test_the_registrys_actions_are_roots_alone(own: World, callers: list[Who]) -> None:
     wrong = []
     for address, action in collect.registry_actions():
