@@ -73,7 +73,7 @@ access: $(VENV)/.installed-dev
 
 pages: $(VENV)/.installed-dev
 	tests/browser/provider/install.sh
-	$(BIN)/pytest -n $(WORKERS) -m browser --tb=native --ignore=tests/browser/test_watch_run.py tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 -m browser --tb=native --ignore=tests/browser/test_watch_run.py tests/browser $(ARGS)
 
 test-postgres: $(VENV)/.installed-dev
 	@if $(BIN)/python .ci/reachable 127.0.0.1:5432 127.0.0.1:6379; then \
