@@ -33,6 +33,7 @@ STOP_SECONDS: Final = 9.0
 """All steps of stopping together; each has its own bound within it."""
 CONTROLPLANE_STOP_SECONDS: Final = 4.0
 OPERATOR_STOP_SECONDS: Final = 1.0
+READERS_STOP_SECONDS: Final = 1.0
 REFUSALS_SECONDS: Final = 10.0
 BACKLOG: Final = 1024
 HIGHEST_PORT: Final = 65_535
@@ -187,6 +188,7 @@ class Web:
         bell.close()
         if self._controlplane:
             await _within(CONTROLPLANE_STOP_SECONDS, self._controlplane.stop(), "controlplane")
+        await _within(READERS_STOP_SECONDS, _readers_left(), "readers")
         await asyncio.gather(self._engine.stop(), self._operator.stop(OPERATOR_STOP_SECONDS))
         if self._counting:
             self._counting.cancel()
@@ -206,6 +208,14 @@ class Web:
             with contextlib.suppress(OSError):  # whoever waited has left
                 os.write(self._ready_fd, f"{self.url}\n".encode())
                 os.close(self._ready_fd)
+
+
+async def _readers_left() -> None:
+    """Once the bell is closed open streams end by themselves, and say why; the engine would just cut them."""
+    from agenthub_site.hot import counted
+
+    while counted.total:  # noqa: ASYNC110  (for a moment, once)
+        await asyncio.sleep(0.02)
 
 
 async def _write_refusals() -> None:
