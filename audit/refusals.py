@@ -38,6 +38,8 @@ class Refusal:
     run: UUID | None = None
     code: str = ""
     door: str = ""
+    data: tuple[tuple[str, str], ...] = ()
+    """More that the row says."""
 
 
 Due = tuple[Refusal, int]
@@ -45,10 +47,11 @@ Due = tuple[Refusal, int]
 
 
 class Refusals:
-    """One per process."""
+    """One of a sort per process. ``name`` is what those beyond the bound are called, together."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, name: str = "access.refused") -> None:
         self._clock = clock
+        self._name = name
         self._lock = threading.Lock()
         self._began = -WINDOW_SECONDS
         self._counts: dict[Refusal, int] = {}
@@ -87,13 +90,13 @@ class Refusals:
             return []
         due = [(refusal, count) for refusal, count in self._counts.items() if count]
         if self._beyond:
-            due.append((Refusal("access.refused", ANYBODY, code="many_sources"), self._beyond))
+            due.append((Refusal(self._name, ANYBODY, code="many_sources"), self._beyond))
         self._began, self._counts, self._beyond = now, {}, 0
         return due
 
     def write(self, due: list[Due]) -> None:
         for refusal, count in due:
-            said = {"code": refusal.code, "door": refusal.door, "count": count}
+            said = {**dict(refusal.data), "code": refusal.code, "door": refusal.door, "count": count}
             fact = Fact(
                 refusal.project, refusal.name, of=refusal.of, node=refusal.node, run=refusal.run,
                 data={name: value for name, value in said.items() if value},
@@ -118,13 +121,16 @@ def as_who(actor: ActorLike) -> Who:
     return Who(str(actor.kind), actor.id, actor.label, actor.address, actor.user_agent)
 
 
-refusals = Refusals()
+refusals: Final = Refusals()
 """This process's."""
+failures: Final = Refusals(name="user.login_failed")
+"""Of signing in: apart, so that who knocks at many doors cannot keep a guessed password out of the trail."""
 
 
 def flush_in_thread(*, force: bool = False) -> None:
     """For a thread that does nothing else with the database: it keeps no connection."""
     try:
-        refusals.flush(force=force)
+        for counted in (refusals, failures):
+            counted.flush(force=force)
     finally:
         connections.close_all()

@@ -33,7 +33,7 @@ from django.test import TransactionTestCase  # noqa: E402
 from pytest_django import DjangoDbBlocker  # noqa: E402
 
 from audit.protection import protect, unprotect  # noqa: E402
-from audit.refusals import Refusals, refusals  # noqa: E402
+from audit.refusals import Refusals, failures, refusals  # noqa: E402
 from tests.cast import *  # noqa: E402, F403
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
@@ -51,6 +51,7 @@ def home() -> Iterator[Path]:
 def _refusals_are_counted_anew() -> None:
     """What one test was refused is not left out of the next one's trail."""
     vars(refusals).update(vars(Refusals()))
+    vars(failures).update(vars(Refusals(name="user.login_failed")))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
-from django.db.models import Model
+from django.contrib import messages
+from django.db.models import Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 
 from nodes.contract.errors import HubError
@@ -20,7 +22,7 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
     """Seen by root operators alone.
 
     What a service refuses is said in the form, beside the field it is about; what was typed stays, and nothing is
-    saved.
+    saved. Of an action it is said above the list: what it did before stays.
     """
 
     field_names: ClassVar[dict[str, str]] = {}
@@ -63,6 +65,24 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
             request.META[_REFUSAL] = refusal
             response = super().changeform_view(request, object_id, form_url, extra_context)
         return response
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        try:
+            response: HttpResponse | None = super().response_action(request, queryset)
+            return response
+        except HubError as refusal:  # each of the chosen is a transaction of its own
+            self.message_user(request, f"It stopped at one of those chosen: {refusal.text}", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            response: HttpResponse = super().delete_view(request, object_id, extra_context)
+            return response
+        except HubError as refusal:
+            self.message_user(request, refusal.text, messages.ERROR)
+            return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)

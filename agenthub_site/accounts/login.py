@@ -1,6 +1,5 @@
 """Signing in: passwords and the bound on wrong ones, what is noted in the trail, and how allauth is used here."""
 
-import hashlib
 from typing import Any, Final
 
 import structlog
@@ -16,6 +15,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.urls import reverse
 
+from audit.refusals import Refusal, as_who, failures
 from audit.services import record
 
 from .actors import Actor, ActorKind
@@ -26,7 +26,6 @@ from .oidc.models import ProviderSession
 logger = structlog.get_logger(__name__)
 
 ATTEMPTS: Final = 10
-WINDOW_SECONDS: Final = 300
 RATES: Final = {"name": f"{ATTEMPTS}/5m/key", "address": "50/5m/key", "account": "100/h/key"}
 """Wrong passwords: for one name from one address; from one address; for one name from everywhere.
 
@@ -48,7 +47,7 @@ class PasswordBackend(ModelBackend):
         address = request_address(request)
         taken = _take(request, username, address)
         if taken is None:
-            _note_throttled(request, username, address)
+            _note_throttled(request, User.objects.filter(username=username).first())
             raise PermissionDenied
         user = super().authenticate(request, username, password, **kwargs)
         if user is None:
@@ -162,20 +161,17 @@ def note_logout(sender: object, request: HttpRequest, user: User | None, **_: An
 def note_failure(request: HttpRequest, user: User | None, what: str) -> None:
     """A wrong password or second factor. What stood in the field for the name is kept only if it is a name:
     people type their password there."""
-    name = user.username if user else ""
-    logger.info("login.failed", user=name, address=request_address(request), what=what)
-    with transaction.atomic():
-        of = ("user", user.pk) if user else None
-        record(None, "user.login_failed", by=stranger(request), of=of, username=name, what=what)
+    logger.info("login.failed", user=user.username if user else "", address=request_address(request), what=what)
+    _note(request, user, "user.login_failed", ("what", what))
 
 
-def _note_throttled(request: HttpRequest, username: str, address: str) -> None:
-    """Once per window: a flood of guesses must not flood the trail."""
-    logger.warning("login.throttled", address=address)
-    said = hashlib.sha256(f"{address}\0{username}".encode("utf-8", "replace")).hexdigest()
-    if not cache.add(f"login.throttled:{said}", 1, WINDOW_SECONDS):
-        return
-    user = User.objects.filter(username=username).first()
-    with transaction.atomic():
-        of = ("user", user.pk) if user else None
-        record(None, "user.login_throttled", by=stranger(request), of=of, username=user.username if user else "")
+def _note_throttled(request: HttpRequest, user: User | None) -> None:
+    logger.warning("login.throttled", address=request_address(request))
+    _note(request, user, "user.login_throttled")
+
+
+def _note(request: HttpRequest, user: User | None, name: str, *data: tuple[str, str]) -> None:
+    """The first of a kind at once, the rest by the minute: a flood of guesses must not flood the trail."""
+    of = ("user", str(user.pk)) if user else None
+    who = (("username", user.username if user else ""), *data)
+    failures.note(Refusal(name, as_who(stranger(request)), of=of, data=who))

@@ -73,12 +73,12 @@ def _check_node(case: Case, node: Json) -> Iterator[Finding]:
     if hub is None:
         return
     what = f"node {node['id']}"
+    if node.get("state") == "revoked":
+        fix = _REJOIN if node["direction"] == "tunnel" else "Give it new certificates, and enable it in the registry."
+        yield note(what, "revoked: it is not let in, and gets no work.", fix.format(node=node["id"]), "node_revoked")
+        return
     if not node["is_enabled"]:
-        yield note(
-            what, "disabled: it gets no work.",
-            "Enable it in the registry; a revoked node that dials has to join again (agenthub node token).",
-            "node_disabled",
-        )  # fmt: skip
+        yield note(what, "disabled: it gets no work.", "Enable it in the registry.", "node_disabled")
         return
     health = hub.get(f"/api/admin/agent-nodes/{quote(node['id'], safe='')}/health")
     details = hub.get(f"/api/v1/nodes/{node['uuid']}/")

@@ -158,6 +158,8 @@ def _chosen(approval: Approval, option_id: str | None, outcome: str | None) -> s
 
 
 def _refusal(approval: Approval) -> Conflict:
+    if approval.state == Approval.State.SUPERSEDED and approval.decided_at is None:
+        return ApprovalExpired("Nobody needs an answer any more: the turn or the run ended.", state=approval.state)
     if approval.decided_at is None:
         return ApprovalExpired(state=approval.state)
     winner = {"kind": approval.decided_by_kind, "id": approval.decided_by_id, "label": approval.decided_by_label}

@@ -15,6 +15,8 @@ from .render import one_line, short_id
 SILENCE_SECONDS = 45.0
 """The hub says something every 15 s."""
 RETRY_SECONDS = 2.0
+SEARCHED = 200
+"""The newest questions, among which one that waits no more is looked for."""
 
 
 def approve(client: Client, options: argparse.Namespace) -> Exit:
@@ -27,8 +29,15 @@ def approve(client: Client, options: argparse.Namespace) -> Exit:
     if named:
         approval = client.get(f"/api/v1/approvals/{named[0]['id']}/")
         return _answer_one(client, approval["run"], approval, options)
-    run = find_run(client, options.run)
-    return _answer_one(client, run, _find_approval(client, run, *options.approval), options)
+    try:
+        run = find_run(client, options.run)
+        approval = _find_approval(client, run, *options.approval)
+    except Missing:
+        late = _closed_one(client, [options.run, *options.approval][-1])
+        if late is None:
+            raise
+        run, approval = late["run"], late
+    return _answer_one(client, run, approval, options)
 
 
 def _open_ones(client: Client, parts: list[str]) -> list[Json]:
@@ -38,6 +47,15 @@ def _open_ones(client: Client, parts: list[str]) -> list[Json]:
     waiting = list(client.every("/api/v1/approvals/", state="open", limit=PAGE))
     found = [[item for item in waiting if matches(item["id"], part)] for part in parts]
     return [items[0] for items in found] if all(len(items) == 1 for items in found) else []
+
+
+def _closed_one(client: Client, part: str) -> Json | None:
+    """The question with this id, or the last of this run, which waits no more: the hub tells a late answer who won."""
+    recent = first(client, SEARCHED, "/api/v1/approvals/")
+    found = [item for item in recent if matches(item["id"], part)]
+    if len(found) != 1:
+        found = [item for item in recent if matches(item["run"], part)][:1]
+    return client.get(f"/api/v1/approvals/{found[0]['id']}/") if found else None
 
 
 def _answer_all(client: Client, named: list[Json], options: argparse.Namespace) -> Exit:

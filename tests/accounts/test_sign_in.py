@@ -10,6 +10,7 @@ from django.test import Client, RequestFactory
 from agenthub_site.accounts.login import ATTEMPTS
 from agenthub_site.accounts.models import User
 from audit.models import AuditEvent
+from audit.refusals import ROWS_A_WINDOW, failures
 from tests.factories import PASSWORD, make_user
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +55,19 @@ def test_the_right_one_forgets_the_wrong_ones(dora: User) -> None:
         for _ in range(ATTEMPTS - 1):
             attempt("wrong")
         assert attempt(PASSWORD) == dora
+
+
+def test_a_flood_of_guesses_is_counted_in_the_trail_and_does_not_fill_it(dora: User) -> None:
+    for number in range(200):
+        request = RequestFactory().post("/login/", REMOTE_ADDR=f"10.0.1.{number}")
+        authenticate(request, username=f"nobody-{number}", password="wrong")
+        authenticate(request, username="dora", password="wrong")
+    failures.flush(force=True)
+    noted = AuditEvent.objects.exclude(name="user.login_throttled")
+    assert set(noted.values_list("name", flat=True)) == {"user.login_failed"}
+    assert noted.count() == ROWS_A_WINDOW + 1 - AuditEvent.objects.filter(name="user.login_throttled").count()
+    assert sum(event.data["count"] for event in AuditEvent.objects.all()) == 400
+    assert "nobody" not in str(list(noted.values("data")))
 
 
 def test_an_inactive_person_does_not_get_in(dora: User) -> None:

@@ -8,9 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts import hub_secrets
+from agenthub_site.accounts.actors import SYSTEM, Actor
 from agenthub_site.accounts.hub_secrets import read_secret
 from agenthub_site.accounts.models import HubSecret, Membership, Project, Role, Token, User
 from agents.models import Agent, Run
@@ -385,3 +387,17 @@ def test_a_secret_goes_in_and_no_page_shows_it(registry: Client, home: Path, set
     assert not any("hush-hush" in page.content.decode() or "another-one" in page.content.decode() for page in pages)
     assert registry.post(url("accounts_hubsecret"), {"action": "forget", "_selected_action": str(secret.pk)})
     assert names() == ["secret.set", "secret.set", "secret.used", "secret.deleted"]
+
+
+def test_an_action_that_a_service_refuses_says_why(registry: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = HubSecret.objects.create(name="webhook.quay", ciphertext=b"x", key_id="1", set_at=timezone.now())
+    delete_secret = hub_secrets.delete_secret
+
+    def somebody_is_faster(name: str, by: Actor) -> None:
+        HubSecret.objects.filter(name=name).delete()
+        delete_secret(name, by)
+
+    monkeypatch.setattr(hub_secrets, "delete_secret", somebody_is_faster)
+    action = {"action": "forget", "_selected_action": [str(secret.pk)]}
+    page = registry.post(url("accounts_hubsecret"), action, follow=True)
+    assert page.status_code == 200 and "There is no secret named webhook.quay." in page.content.decode()

@@ -47,6 +47,12 @@ def test_an_expired_approval_takes_no_answer(run: Run, bob: User) -> None:
         decide_approval(late, by=actor_of(bob), option_id="yes")
 
 
+def test_a_question_that_went_with_its_run_says_so(run: Run, bob: User) -> None:
+    gone = make_approval(run, state="superseded")
+    with pytest.raises(ApprovalExpired, match="the run ended"):
+        decide_approval(gone, by=actor_of(bob), option_id="yes")
+
+
 @pytest.mark.parametrize(
     "answer", [{}, {"option_id": "yes", "outcome": "cancelled"}, {"option_id": "never"}, {"outcome": "selected"}]
 )

@@ -159,3 +159,18 @@ def test_both_facts_of_an_answer_are_listed(cli: Cli, hub: SmallHub, capsys: Cap
     pending(hub, answered | times)
     assert cli("approvals", "--all") == Exit.OK
     assert "once, decided by bob at 2026-11-21T06:20:04Z, applied at 2026-11-21T06:20:05Z" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("named", [(FIRST,), ("000000a1",), (RUN,)], ids=["its id", "a part of it", "its run"])
+def test_a_late_answer_is_told_who_was_first(cli: Cli, hub: SmallHub, capsys: Capture, named: tuple[str, ...]) -> None:
+    closed = approval() | {"state": "applied"}
+    pending(hub, closed)
+    hub.routes["GET", "/api/v1/approvals/"] = lambda seen: (
+        200,
+        {"results": [] if "state" in seen.query else [closed], "next": None},
+    )
+    hub.routes["GET", "/api/v1/runs/"] = (200, {"results": [], "next": None})
+    error = {"code": "already_decided", "message": "alice answered this already.", "data": {}}
+    hub.routes["POST", f"/api/v1/runs/{RUN}/approvals/{FIRST}/decide/"] = (409, {"error": error})
+    assert cli("approve", *named, "--allow") == Exit.REFUSED
+    assert "alice answered this already." in capsys.readouterr().err

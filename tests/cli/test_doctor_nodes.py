@@ -80,6 +80,13 @@ def test_the_word_unauthorized_is_said_once(case: Case, hub: SmallHub, trouble: 
     assert said.startswith(words) and said.count("unauthorized") == 1
 
 
+@pytest.mark.parametrize(("direction", "fix"), [("tunnel", "agenthub node token oslo"), ("dial", "new certificates")])
+def test_a_revoked_node_is_not_called_disabled(case: Case, hub: SmallHub, direction: str, fix: str) -> None:
+    add_node(hub, "unauthorized", direction=direction, is_enabled=False, state="revoked")
+    found = codes(nodes.check_nodes(case))
+    assert found.keys() == {"node_revoked"} and fix in found["node_revoked"].fix
+
+
 def test_a_node_that_is_well_is_no_finding_but_ok(case: Case, hub: SmallHub) -> None:
     add_node(hub, "online")
     assert [finding.level for finding in nodes.check_nodes(case)] == [Level.OK]

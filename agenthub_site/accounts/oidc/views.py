@@ -10,7 +10,6 @@ from allauth.account.internal.flows.login import perform_login, record_authentic
 from allauth.account.models import Login
 from django.conf import settings
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -22,7 +21,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from mozilla_django_oidc.utils import add_state_and_verifier_and_nonce_to_session, generate_code_challenge
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView, OIDCAuthenticationRequestView
 
-from audit.services import record
+from audit.refusals import Refusal, as_who, failures
 from nodes.contract.errors import HubError
 
 from ..authentication import request_actor
@@ -176,8 +175,8 @@ def _note_refusal(request: HttpRequest, refusal: HubError) -> None:
     reason = refusal.reason if isinstance(refusal, Refused) else refusal.code
     logger.warning("oidc.refused", reason=reason)
     by = request_is_by(request, request.user) if isinstance(request.user, User) else stranger(request)
-    with transaction.atomic():
-        record(None, "user.login_failed", by=by, what=PROVIDER, reason=reason)
+    said = (("what", PROVIDER), ("reason", reason))
+    failures.note(Refusal("user.login_failed", as_who(by), data=said))
 
 
 def _ask_to_link(request: HttpRequest, claims: Claims, told: dict[str, Any]) -> HttpResponse:
