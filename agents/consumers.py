@@ -149,7 +149,7 @@ class RunConsumer(AnsweringConsumer):
 class ProjectConsumer(LiveConsumer):
     """``/ws/projects/{id}/?after=N``: what happens in a project, as ``events`` of its audit trail, and ``heartbeat``.
 
-    Without ``after`` from now on.
+    Without ``after`` from now on. Who may not read the trail gets what becomes of runs, approvals and agents.
     """
 
     async def frames(self, caller: Caller, after: int) -> AsyncGenerator[str, None]:

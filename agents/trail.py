@@ -1,4 +1,8 @@
-"""A project's audit trail, read live: what lists and dashboards refresh by."""
+"""A project's audit trail, read live: what lists and dashboards refresh by.
+
+Who may read the trail (``audit:view``) gets all of it. Other members get what they see of the project anyway: that
+something became of a run, an approval or an agent, and not who did it.
+"""
 
 import asyncio
 import time
@@ -7,6 +11,7 @@ from uuid import UUID
 
 from agenthub_site.accounts.admission import Caller
 from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.permissions import Can, may
 from audit.bell import bell
 from audit.models import AuditEvent, Stream
 from nodes.contract.errors import NotFound
@@ -15,6 +20,7 @@ from .reading import in_thread
 from .stream import GUARD_SECONDS, HEARTBEAT_SECONDS
 
 BATCH: Final = 200
+_FOR_ALL: Final = ("run.", "approval.", "agent.")
 _FIELDS: Final = (
     "number", "name", "at", "run", "approval", "actor_kind", "actor_id", "actor_label", "object_kind", "object_id",
 )  # fmt: skip
@@ -29,7 +35,7 @@ def read_trail_end(project_id: UUID) -> int:
 
 
 def read_trail(project_id: UUID, after: int) -> list[dict[str, Any]]:
-    """The next entries after ``after``, as readers of a project may see them."""
+    """The next entries after ``after``, for who may read the trail."""
     entries = AuditEvent.objects.filter(stream=f"project:{project_id}", number__gt=after).order_by("number")
     return [
         {
@@ -44,6 +50,15 @@ def read_trail(project_id: UUID, after: int) -> list[dict[str, Any]]:
         for number, name, at, run, approval, kind, id_, label, object_kind, object_id in entries.values_list(*_FIELDS)[
             :BATCH
         ]
+    ]
+
+
+def for_members(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of ``entries``, what every member may know."""
+    return [
+        {name: value for name, value in entry.items() if name != "actor"}
+        for entry in entries
+        if entry["name"].startswith(_FOR_ALL)
     ]
 
 
@@ -68,6 +83,7 @@ class TrailReader:
         self._stream = f"project:{project_id}"
         self._position = after
         self._caller = caller
+        self._is_whole = may(caller.actor, Can.VIEW_AUDIT, project_id)
         self._beat_at = time.monotonic()
         self._guard_at = time.monotonic() + GUARD_SECONDS
         self._heard = after + 1
@@ -78,7 +94,8 @@ class TrailReader:
             now = time.monotonic()
             if now >= self._guard_at:
                 self._guard_at = now + GUARD_SECONDS
-                await self._caller.check(self._project_id)
+                actor = await self._caller.check(self._project_id)
+                self._is_whole = may(actor, Can.VIEW_AUDIT, self._project_id)
             if now >= self._beat_at:
                 self._beat_at = now + HEARTBEAT_SECONDS
                 return {"heartbeat": {"project": str(self._project_id), "number": self._position}}
@@ -87,7 +104,9 @@ class TrailReader:
                 if entries:
                     self._position = entries[-1]["number"]
                     self._heard = max(self._heard, self._position + (len(entries) == BATCH))
-                    return {"events": entries}
+                    if shown := entries if self._is_whole else for_members(entries):
+                        return {"events": shown}
+                    continue
                 bell.correct(self._stream, self._position)
             wait = min(self._beat_at, self._guard_at) - now
             self._heard = await bell.wait(self._stream, self._position, wait)

@@ -30,11 +30,12 @@ class Caller:
         """The actor with the roles of now. Raises ``Unauthenticated`` once the credential is no good."""
         return await _again.actor(self.scope)
 
-    async def check(self, project_id: UUID) -> None:
-        """Raise ``Unauthenticated`` once the credential is no good, ``NotFound`` once the project is not seen."""
+    async def check(self, project_id: UUID) -> Actor:
+        """The actor of now. ``Unauthenticated`` once the credential is no good, ``NotFound`` once nothing is seen."""
         actor = await self.now()
         if not (actor.sees_all or project_id in actor.roles):
             raise NotFound()
+        return actor
 
 
 async def admit(scope: Scope) -> Caller:

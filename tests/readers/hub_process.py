@@ -29,12 +29,13 @@ def make_data() -> dict[str, str]:
     """Alice's run, and a token for her, for Charlie (who may see nothing), and for root."""
     call_command("migrate", verbosity=0)
     root, alice, charlie = make_root(), make_user("alice"), make_user("charlie")
-    project = make_project(owner=alice)
+    project = make_project(owner=alice, bob="developer")
     run = make_run(agent=make_agent(project=project, node=make_node()), user=alice, state=State.RUNNING)
     return {
         "run": str(run.pk),
         "project": str(project.pk),
         "alice": make_token(alice),
+        "bob": make_token(make_user("bob")),
         "charlie": make_token(charlie),
         "root": make_token(root),
     }

@@ -111,6 +111,17 @@ async def test_a_project_tells_what_happens_in_it(hub: HubProcess) -> None:
     assert frames[1] == ("events", [entry])
 
 
+async def test_who_may_not_read_the_trail_gets_what_becomes_of_runs(hub: HubProcess) -> None:
+    project = hub.known["project"]
+    async with ws(hub.address, f"/ws/projects/{project}/", hub.known["bob"]) as socket:
+        assert (await ws_frame(socket))[0] == "heartbeat"
+        for name in ("token.created", "member.added", "access.refused"):
+            hub.ask("note", project=project, name=name)
+        number = hub.ask("note", project=project, name="run.cancelled")
+        _, (entry,) = await ws_frame(socket)
+    assert (entry["number"], entry["name"]) == (number, "run.cancelled") and "actor" not in entry
+
+
 async def test_many_readers_of_one_run_all_get_everything(hub: HubProcess, http: httpx.AsyncClient) -> None:
     async def read() -> list[int]:
         seen: list[int] = []
