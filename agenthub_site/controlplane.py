@@ -22,6 +22,7 @@ from agents.services.policies import expire_grants
 from agents.states import ON_NODE
 from agents.usage import stopping
 from audit.sealer import Sealer
+from mailboxes import services as mailbox
 from nodes.contract.config import Config
 from nodes.contract.limits import SILENT_SECONDS
 from nodes.dialling import dial_node
@@ -47,6 +48,7 @@ _SCHEDULER_SECONDS: Final = 1.0
 _RECONCILER_SECONDS: Final = 5.0
 _SEALER_SECONDS: Final = 1.0
 _GRANTS_SECONDS: Final = 5.0
+_MAIL_SECONDS: Final = 1.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -87,6 +89,7 @@ class Controlplane:
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", expire_grants, _GRANTS_SECONDS)),
+            asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 

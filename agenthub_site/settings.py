@@ -50,6 +50,7 @@ INSTALLED_APPS = [
     "agenthub_site.pages",
     "audit",
     "nodes",
+    "mailboxes",
     "agents",
     "agents.usage",
 ]

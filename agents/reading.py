@@ -17,6 +17,8 @@ from django.db import DatabaseError, connection
 
 from agenthub_site.accounts.actors import Actor
 from audit.models import Stream
+from mailboxes.addresses import Address
+from mailboxes.reading import last_numbers
 from nodes.contract.errors import Invalid, NotFound
 from nodes.contract.ids import iso, now_us
 from nodes.models import Command
@@ -140,7 +142,7 @@ def _on_one_line(payload: str) -> str:
 
 
 def counters(streams: Collection[str]) -> dict[str, int]:
-    """The present numbers of ``run:…`` and of audit streams, for the bell's poll.
+    """The present numbers of ``run:…``, of ``mail:…`` and of audit streams, for the bell's poll.
 
     ``node:…`` has none: it is given the time, as by ``Bell.poke``, if commands wait for the node.
     """
@@ -157,6 +159,9 @@ def counters(streams: Collection[str]) -> dict[str, int]:
             numbers.update(dict.fromkeys((f"node:{pk}" for pk in pending.values_list("node_id", flat=True)), now_us()))
         for names in _parts(others):
             numbers.update(Stream.objects.filter(pk__in=names).values_list("name", "last_number"))
+        for names in _parts([name for name in streams if name.startswith("mail:")]):
+            inboxes = last_numbers([Address.parse(name.removeprefix("mail:")) for name in names])
+            numbers.update((address.stream, last) for address, last in inboxes.items())
     finally:
         _give_back()
     return numbers

@@ -1,0 +1,118 @@
+"""Reading inboxes: pages by number, whose cost depends on their length and not on the inbox's."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+from django.db.models import Min, QuerySet
+
+from .addresses import Address
+from .limits import PENDING_COUNTED
+from .models import Delivery, Inbox
+from .states import State
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One recipient's copy of a message."""
+
+    number: int
+    message_id: UUID
+    project_id: UUID
+    run_id: UUID | None
+    sender: Address
+    recipient: Address
+    audience: str
+    subject: str
+    kind: str
+    payload_text: str
+    reply_to: UUID | None
+    hop_count: int
+    dedupe_key: str | None
+    created_at: datetime
+    state: str
+    attempts: int
+    due_at: datetime
+    leased_until: datetime | None
+    settled_at: datetime | None
+    reason: str
+
+    @cached_property
+    def payload(self) -> Any:
+        return json.loads(self.payload_text)
+
+    @property
+    def redelivered(self) -> int:
+        """How often it had been handed out before this time."""
+        return max(0, self.attempts - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of an inbox. Nothing is left to read once ``next`` is ``last_number``."""
+
+    results: list[Mail]
+    next: int
+    """What to send as ``after`` next."""
+    last_number: int
+
+
+_COLUMNS: Final = (
+    "number", "message_id", "project_id", "run_id", "message__sender_kind", "message__sender_id", "inbox__kind",
+    "inbox__owner", "message__audience", "message__subject", "message__kind", "message__payload",
+    "message__reply_to_id", "message__hop_count", "message__dedupe_key", "message__created_at", "state", "attempts",
+    "due_at", "leased_until", "settled_at", "reason",
+)  # fmt: skip
+
+
+def mails(deliveries: "QuerySet[Delivery]") -> list[Mail]:
+    """One query, in the order of the query set."""
+    return [_mail(row) for row in deliveries.values_list(*_COLUMNS)]
+
+
+def _mail(row: Iterable[Any]) -> Mail:
+    number, message, project, run, sender_kind, sender_id, kind, owner, *rest = row
+    return Mail(number, message, project, run, Address(sender_kind, sender_id), Address(kind, owner), *rest)
+
+
+def deliveries_to(
+    recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None
+) -> "QuerySet[Delivery]":
+    """All of a recipient's, or those of a run and of some projects."""
+    found = Delivery.objects.filter(inbox__kind=recipient.kind, inbox__owner=recipient.id)
+    if run_id is not None:
+        found = found.filter(run_id=run_id)
+    return found if projects is None else found.filter(project_id__in=projects)
+
+
+def last_number(recipient: Address) -> int:
+    """Of an inbox; 0 where nothing ever came."""
+    last = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("last_number", flat=True).first()
+    return last or 0
+
+
+def count_open(recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None) -> int:
+    """How many are neither acked nor given up, counted up to ``PENDING_COUNTED``."""
+    return deliveries_to(recipient, run_id, projects).filter(settled_at=None).order_by()[:PENDING_COUNTED].count()
+
+
+def next_due(recipient: Address, run_id: UUID | None = None) -> datetime | None:
+    """When something may be handed out to the recipient at the earliest; None if nothing is open."""
+    waiting = deliveries_to(recipient, run_id).filter(settled_at=None)
+    dues = waiting.filter(state=State.QUEUED).aggregate(at=Min("due_at"))["at"]
+    ends = waiting.filter(state=State.LEASED).aggregate(at=Min("leased_until"))["at"]
+    return min((at for at in (dues, ends) if at is not None), default=None)
+
+
+def last_numbers(addresses: Collection[Address]) -> dict[Address, int]:
+    """The last number of each inbox that there is, in one query per kind."""
+    found: dict[Address, int] = {}
+    for kind in {address.kind for address in addresses}:
+        owners = [address.id for address in addresses if address.kind == kind]
+        rows = Inbox.objects.filter(kind=kind, owner__in=owners).values_list("owner", "last_number")
+        found.update((Address(kind, owner), last) for owner, last in rows)
+    return found

@@ -1,0 +1,145 @@
+"""One writer thread per process: what waits to be written is written together, so that many share one disk flush.
+
+Whatever queued up while the last commit ran is committed next. An answer is given after the commit, never before. A
+piece of work that fails takes none of the others with it.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
+
+from nodes.contract.errors import HubError, Unavailable
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+Work = Callable[[Sequence[T]], Sequence[R | HubError]]
+"""Writes many items within the transaction at hand, and says of each what came of it, in order."""
+
+AT_ONCE: Final = 256
+"""Items in one transaction at most."""
+WAIT_SECONDS: Final = 30.0
+IDLE_SECONDS: Final = 10.0
+"""After this long without work the thread ends, and its connection with it."""
+_UNKNOWN: Final = "The database did not answer, so that nobody knows whether this was written; ask again."
+
+
+class _Job:
+    __slots__ = ("done", "item", "work")
+
+    def __init__(self, work: Work[Any, Any], item: Any) -> None:
+        self.work = work
+        self.item = item
+        self.done: Future[Any] = Future()
+
+
+class Writer:
+    """``write`` waits for the answer, ``submit`` does not. The thread begins with the first item."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    def write(self, work: Work[T, R], item: T) -> R:
+        """What came of ``item``; its ``HubError`` is raised. Within a transaction it is a part of that one.
+
+        Raises ``Unavailable`` when the database does not answer.
+        """
+        if connection.in_atomic_block:
+            (result,) = work([item])
+            if isinstance(result, HubError):
+                raise result
+            return result
+        try:
+            return self.submit(work, item).result(WAIT_SECONDS)
+        except FutureTimeout:
+            raise Unavailable(_UNKNOWN) from None
+
+    def submit(self, work: Work[T, R], item: T) -> "Future[R]":
+        """From any thread, outside a transaction. The future has the result, or the ``HubError``."""
+        job = _Job(work, item)
+        job.done.set_running_or_notify_cancel()  # whoever waits may leave; it is written all the same
+        with self._lock:
+            self._queue.put(job)
+            if self._thread is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(target=self._run, name="mail-writer", daemon=True)
+                self._thread.start()
+        return job.done
+
+    def _run(self) -> None:
+        try:
+            while jobs := self._take():
+                commit(jobs)
+        finally:
+            connections.close_all()
+
+    def _take(self) -> list[_Job]:
+        """What waits, up to one transaction's worth; nothing once the thread is to end."""
+        try:
+            jobs = [self._queue.get(timeout=IDLE_SECONDS)]
+        except Empty:
+            with self._lock:
+                if self._queue.empty():
+                    self._thread = None
+                    return []
+            jobs = [self._queue.get()]
+        while len(jobs) < AT_ONCE:
+            try:
+                jobs.append(self._queue.get_nowait())
+            except Empty:
+                break
+        return jobs
+
+
+def commit(jobs: Sequence[_Job]) -> None:
+    """Write all in one transaction and answer each; if that fails, each by itself. Raises nothing."""
+    by_work: dict[Work[Any, Any], list[_Job]] = {}
+    for job in jobs:
+        by_work.setdefault(job.work, []).append(job)
+    answers: list[tuple[_Job, Any]] = []
+    is_written = False
+    try:
+        with transaction.atomic():
+            for work, group in by_work.items():
+                answers += zip(group, work([job.item for job in group]), strict=True)
+            is_written = True
+    except Exception as error:  # noqa: BLE001  (top of a loop: one bad item must not fail all)
+        is_unknown = is_written and isinstance(error, (OperationalError, InterfaceError))
+        if isinstance(error, DatabaseError):
+            connections.close_all()
+        if len(jobs) > 1 and not is_unknown:
+            for job in jobs:
+                commit([job])
+            return
+        _fail(jobs, error)
+        return
+    for job, answer in answers:
+        if isinstance(answer, HubError):
+            job.done.set_exception(answer)
+        else:
+            job.done.set_result(answer)
+
+
+def _fail(jobs: Sequence[_Job], error: Exception) -> None:
+    if isinstance(error, (OperationalError, InterfaceError)):
+        logger.warning("mail.database_unavailable", error=str(error), items=len(jobs))
+        error = Unavailable(_UNKNOWN)
+    elif not isinstance(error, HubError):
+        logger.error("mail.write_failed", exc_info=error)
+    for job in jobs:
+        job.done.set_exception(error)
+
+
+writer = Writer()
+"""This process's writer."""

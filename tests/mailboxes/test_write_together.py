@@ -1,0 +1,110 @@
+"""The writer: concurrent sends share commits, and one that fails takes none with it."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+import pytest
+from django.db import IntegrityError, OperationalError, connections
+
+from agenthub_site.accounts.models import Project
+from mailboxes import writer as module
+from mailboxes.errors import DedupeConflict
+from mailboxes.models import Delivery, Message
+from mailboxes.sending import Draft, Sent, write_drafts
+from mailboxes.services import ack, draft, inbox, receive
+from mailboxes.writer import Writer, writer
+from nodes.contract.errors import HubError, Unavailable
+from tests.mailboxes.post import ANN, BEN, mail
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def in_threads(count: int, work: object) -> list[object]:
+    def run(number: int) -> object:
+        try:
+            return work(number)  # type: ignore[operator]
+        except HubError as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(run, range(count)))
+
+
+def test_concurrent_senders_get_dense_numbers_and_each_an_answer(project: Project) -> None:
+    sent = in_threads(16, lambda number: mail(project, payload=number))
+    numbers = sorted(each.deliveries[0][1] for each in sent if isinstance(each, Sent))
+    assert numbers == list(range(1, 17))
+    assert {copy.payload for copy in inbox(BEN).results} == set(range(16))
+
+
+def test_concurrent_sends_with_one_key_are_one_message(project: Project) -> None:
+    sent = in_threads(8, lambda number: mail(project, payload=number % 2, dedupe_key="k"))
+    created = [each for each in sent if isinstance(each, Sent) and each.created]
+    assert len(created) == 1
+    assert sum(isinstance(each, DedupeConflict) for each in sent) == 4
+    assert Message.objects.count() == 1
+
+
+def test_concurrent_receivers_share_without_overlap(project: Project) -> None:
+    for number in range(24):
+        mail(project, payload=number)
+    got = in_threads(6, lambda _: [copy.payload for copy in receive(BEN, limit=4)])
+    assert sorted(number for part in got for number in part) == list(range(24))  # type: ignore[attr-defined]
+
+
+def test_of_concurrent_acks_one_changes_something(project: Project) -> None:
+    sent = mail(project)
+    acked = in_threads(6, lambda _: ack(BEN, [sent.message_id])[0].changed)
+    assert sorted(acked) == [False] * 5 + [True]  # type: ignore[type-var]
+
+
+def test_a_send_that_fails_leaves_those_beside_it(project: Project) -> None:
+    drafts = [draft(project.pk, ANN, [BEN], number) for number in range(3)]
+    drafts[1] = draft(UUID(int=1), ANN, [BEN], "of a project that is not there")
+    jobs = [module._Job(write_drafts, made) for made in drafts]
+    module.commit(jobs)
+    assert [isinstance(job.done.exception(), IntegrityError) for job in jobs] == [False, True, False]
+    assert [copy.payload for copy in inbox(BEN).results] == [0, 2]
+
+
+def test_nothing_is_answered_before_the_commit_and_a_lost_commit_is_called_unknown(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(self: object) -> None:
+        raise OperationalError("server closed the connection")
+
+    jobs = [module._Job(write_drafts, draft(project.pk, ANN, [BEN], number)) for number in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.commit", lost)
+        module.commit(jobs)
+    for job in jobs:
+        assert isinstance(job.done.exception(), Unavailable)
+    assert Delivery.objects.count() == 0
+
+
+def test_the_thread_ends_when_idle_and_begins_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.01)
+    mine = Writer()
+    for _ in range(3):
+        mine.write(write_drafts, draft(project.pk, ANN, [BEN], 1))
+        thread = mine._thread
+        if thread:
+            thread.join(5)
+        assert mine._thread is None
+    assert inbox(BEN).last_number == 3
+
+
+def test_waiting_for_the_database_is_bounded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+
+    def slow(drafts: Sequence[Draft]) -> list[int | HubError]:
+        import time
+
+        time.sleep(0.2)
+        return [1 for _ in drafts]
+
+    with pytest.raises(Unavailable):
+        writer.write(slow, draft(project.pk, ANN, [BEN], 1))
