@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from agents import reconciler, scheduler
+from agents.coordination.services import assignments
 from agents.ingest import Ingest
 from agents.models import Run
 from agents.services.policies import expire_grants
@@ -49,6 +50,7 @@ _RECONCILER_SECONDS: Final = 5.0
 _SEALER_SECONDS: Final = 1.0
 _GRANTS_SECONDS: Final = 5.0
 _MAIL_SECONDS: Final = 1.0
+_ASSIGNMENTS_SECONDS: Final = 5.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -90,6 +92,7 @@ class Controlplane:
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", expire_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
+            asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
     "mailboxes",
     "agents",
     "agents.usage",
+    "agents.coordination",
 ]
 
 MIDDLEWARE = [

@@ -45,12 +45,14 @@ class VisibleQuerySet(models.QuerySet[M]):
 class Agent(models.Model):
     """A configured worker: a runtime, in a workspace, for a project.
 
-    It is bound to one ``node``, or runs on any node of its ``pool`` that has its ``node_labels``.
+    It is bound to one ``node``, or runs on any node of its ``pool`` that has its ``node_labels``. An external one is
+    started by somebody else, somewhere else: it has a name, a token, and no runs.
     """
 
     class Runtime(models.TextChoices):
         ACP = "acp", "ACP agent"
         COMMAND = "command", "Command"
+        EXTERNAL = "external", "Elsewhere: it comes by MCP"
 
     class WorkspaceMode(models.TextChoices):
         USE_EXISTING = "use_existing", "Use an existing directory"
@@ -102,8 +104,9 @@ class Agent(models.Model):
                 fields=["project", "name"], condition=Q(archived_at=None), name="agent_names_are_unique_in_a_project"
             ),
             models.CheckConstraint(
-                condition=Q(node__isnull=False, pool="", node_labels={})
-                | Q(node__isnull=True) & ~Q(pool="", node_labels={}),
+                condition=~Q(runtime="external") & Q(node__isnull=False, pool="", node_labels={})
+                | ~Q(runtime="external") & Q(node__isnull=True) & ~Q(pool="", node_labels={})
+                | Q(runtime="external", node__isnull=True, pool="", node_labels={}),
                 name="an_agent_has_a_node_or_says_which_fit",
             ),
         ]
@@ -111,6 +114,10 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_external(self) -> bool:
+        return self.runtime == self.Runtime.EXTERNAL
 
     @property
     def demand(self) -> Demand:
@@ -133,7 +140,9 @@ class Agent(models.Model):
 
     @property
     def runs_on(self) -> str:
-        """``node:gpu-01``, or ``any node of pool gpu with arch=arm64``."""
+        """``node:gpu-01``, or ``any node of pool gpu with arch=arm64``; ``elsewhere`` for an external one."""
+        if self.is_external:
+            return "elsewhere"
         return f"node:{self.node.slug}" if self.node else f"any node {self._place}"
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("agenthub_site", "agents", "audit", "integrations", "mailboxes", "nodes")
 
 LAYERS = (
-    "agenthub_site", "integrations", "agents", "mailboxes", "nodes", "agenthub_site.accounts", "audit",
-    "nodes.contract",
+    "agenthub_site", "integrations", "agents.coordination", "agents", "mailboxes", "nodes", "agenthub_site.accounts",
+    "audit", "nodes.contract",
 )  # fmt: skip
 """From the top down. A module belongs to the longest name that it begins with."""
 

@@ -19,8 +19,11 @@ class Can(StrEnum):
     CANCEL_RUN = "run:cancel"
     CREATE_AGENT = "agent:create"
     CREATE_PROJECT = "project:create"
+    CREATE_TASK = "task:create"
+    DECIDE_ROUND = "round:decide"
     EDIT_AGENT = "agent:edit"
     EDIT_BUDGET = "budget:edit"
+    EDIT_LIMITS = "limits:edit"
     EDIT_POLICY = "policy:edit"
     EDIT_PROJECT = "project:edit"
     MANAGE_MEMBERS = "member:manage"
@@ -34,6 +37,7 @@ class Can(StrEnum):
     VIEW = "project:view"
     VIEW_AUDIT = "audit:view"
     VIEW_USAGE = "usage:view"
+    WORK_ON_TASK = "task:work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,19 @@ TABLE: Final[dict[Can, Grant]] = {
     Can.START_RUN: Grant("Start a run: that is executing code on the agent's node", _from(Role.DEVELOPER)),
     Can.SEND_INPUT: Grant("Speak to a run, and interrupt its turn", _from(Role.DEVELOPER)),
     Can.CANCEL_RUN: Grant("Stop a run", _from(Role.DEVELOPER)),
+    Can.CREATE_TASK: Grant("Begin a task, for an agent to plan", _from(Role.DEVELOPER, AGENT_ROLE)),
+    Can.DECIDE_ROUND: Grant(
+        "Approve and reject agents' plans, and close tasks: an approved plan is carried out", _from(Role.DEVELOPER)
+    ),
+    Can.WORK_ON_TASK: Grant(
+        "Plan, claim, hand over and review work, and hold locks: agents only", frozenset({AGENT_ROLE})
+    ),
     Can.VIEW_AUDIT: Grant("Read the project's audit trail, with the addresses of who acted", _from(Role.MAINTAINER)),
     Can.CREATE_AGENT: Grant("Create an agent", _from(Role.MAINTAINER)),
     Can.EDIT_AGENT: Grant("Change, archive and bring back an agent", _from(Role.MAINTAINER)),
     Can.MANAGE_TOKENS: Grant("Make and revoke tokens that speak for an agent", _from(Role.MAINTAINER)),
     Can.EDIT_POLICY: Grant("Change the approval policy of the project and its agents", _from(Role.MAINTAINER)),
+    Can.EDIT_LIMITS: Grant("Set the limits on agents' rounds, assignments and messages", _from(Role.MAINTAINER)),
     Can.EDIT_PROJECT: Grant("Change the project's name and description", _from(Role.MAINTAINER)),
     Can.EDIT_BUDGET: Grant("Set the project's budgets", _from(Role.OWNER)),
     Can.MANAGE_MEMBERS: Grant(

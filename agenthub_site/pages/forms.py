@@ -269,7 +269,8 @@ class StartRunForm(StyledForm):
     def __init__(self, *args: Any, actor: Actor, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         allowed = [pk for pk in actor.roles if may(actor, Can.START_RUN, pk)]
-        agents = Agent.objects.visible_to(actor).filter(archived_at=None).select_related("project", "node")
+        agents = Agent.objects.visible_to(actor).filter(archived_at=None).exclude(runtime=Agent.Runtime.EXTERNAL)
+        agents = agents.select_related("project", "node")
         field = self.fields["agent"]
         field.queryset = agents if actor.sees_all else agents.filter(project_id__in=allowed)  # type: ignore[attr-defined]
         field.label_from_instance = lambda agent: f"{agent.project.slug}/{agent.name} · {agent.runs_on}"  # type: ignore[attr-defined]

@@ -48,8 +48,9 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     agent = Agent(project=project, **_known(fields))
     _follow_preset(agent)
     _check(agent)
-    require_route(agent)
-    require_isolation(agent)
+    if not agent.is_external:
+        require_route(agent)
+        require_isolation(agent)
     if agent.node:
         require_peer(settings.CONFIG, agent.node)
     _save(agent, force_insert=True)
@@ -68,13 +69,16 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     where the agent runs now.
     """
     require(by, Can.EDIT_AGENT, agent)
-    ran_on = agent.demand
+    ran_on, was_external = agent.demand, agent.is_external
     whole = _in_one_way(_known(changes))
     for name, value in whole.items():
         setattr(agent, name, value)
     if "preset" in whole:
         whole["runtime"] = _follow_preset(agent)
     _check(agent)
+    if agent.is_external != was_external:
+        problem = "An agent that comes from elsewhere stays one, and others do not become one. Make another agent."
+        raise Invalid(problem, fields={"runtime": [problem]})
     if agent.demand != ran_on:
         require_route(agent)
     if changes.keys() & {"node", "isolation"}:
@@ -153,6 +157,9 @@ def _check(agent: Agent) -> None:
 
 def _place_problems(agent: Agent) -> dict[str, list[str]]:
     labels = agent.node_labels
+    if agent.is_external:
+        is_placed = agent.node_id is not None or agent.pool or labels
+        return {"node": ["An agent that comes from elsewhere has no node, pool or labels."]} if is_placed else {}
     if why := wrong_with_pool(agent.pool):
         return {"pool": [why]}
     if why := wrong_with_labels(labels, MOST_ASKED_FOR):
@@ -188,6 +195,8 @@ def _is_command(preset: str) -> bool:
 
 
 def _workspace_problems(agent: Agent) -> dict[str, list[str]]:
+    if agent.is_external:
+        return {}
     if agent.workspace_mode == Agent.WorkspaceMode.CREATE_WORKTREE:
         return {} if agent.worktree_repo else {"worktree_repo": ["Name the git repository on the node."]}
     return {} if agent.workdir else {"workdir": ["Name the directory on the node in which the agent works."]}

@@ -57,6 +57,8 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     prompt = _checked_prompt(prompt)
     if agent.archived_at:
         raise WrongState(f"The agent {agent.name} is archived; it starts no more runs.")
+    if agent.is_external:
+        raise WrongState(f"{agent.name} is started elsewhere: it comes by MCP, and has no runs here.")
     if keep_open and agent.runtime != Agent.Runtime.ACP:
         problem = "A command takes its prompt once, at the start; it cannot be kept open."
         raise Invalid(problem, fields={"keep_open": [problem]})

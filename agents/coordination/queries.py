@@ -1,0 +1,92 @@
+"""Finding things of coordination among those that may be seen."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from agenthub_site.accounts.actors import Actor, ActorKind
+from nodes.contract.errors import NotFound
+
+from ..models import Agent
+from .errors import AgentsOnly, AssignmentNotValid, RoundNotFound, TaskNotFound
+from .models import Assignment, Handoff, Limits, Round, Task
+
+M = TypeVar("M")
+
+
+def as_uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None
+
+
+def _one(rows: QuerySet[Any], id_: object, missing: Callable[[], NotFound]) -> Any:
+    pk = as_uuid(id_)
+    found = rows.filter(pk=pk).first() if pk else None
+    if found is None:
+        raise missing()
+    return found
+
+
+def find_task(actor: Actor, key_or_id: str) -> Task:
+    """By the key that its creator chose, or by its id. ``TaskNotFound``; also for a key of several visible projects."""
+    seen = Task.objects.visible_to(actor).select_related("project", "dispatcher")
+    found: list[Task] = list(seen.filter(key=key_or_id)[:2])
+    if len(found) != 1 and (pk := as_uuid(key_or_id)):
+        found = list(seen.filter(pk=pk))
+    if len(found) > 1:
+        raise TaskNotFound(f"Several projects have a task {key_or_id!r}. Name it by its id, {found[0].pk} for one.")
+    if not found:
+        raise TaskNotFound()
+    return found[0]
+
+
+def find_round(actor: Actor, round_id: object) -> Round:
+    """``RoundNotFound`` for one that does not exist or is not seen."""
+    seen = Round.objects.visible_to(actor).select_related("project", "task__dispatcher")
+    found: Round = _one(seen, round_id, RoundNotFound)
+    return found
+
+
+def find_assignment(actor: Actor, assignment_id: object) -> Assignment:
+    """``AssignmentNotValid`` for one that does not exist or is not seen."""
+    seen = Assignment.objects.visible_to(actor).select_related("agent", "task", "round", "handoff")
+    found: Assignment = _one(seen, assignment_id, AssignmentNotValid)
+    return found
+
+
+def find_handoff(actor: Actor, handoff_id: object) -> Handoff:
+    """By its own id, or by that of its assignment. ``NotFound``."""
+    seen = Handoff.objects.visible_to(actor).select_related("agent", "assignment")
+    pk = as_uuid(handoff_id)
+    found: Handoff | None = seen.filter(pk=pk).first() or seen.filter(assignment=pk).first() if pk else None
+    if found is None:
+        raise NotFound("There is no such handoff in your project.")
+    return found
+
+
+def find_colleague(project_id: UUID, name_or_id: str) -> Agent | None:
+    """An agent of the project by its name, or its id; None if there is none that works."""
+    agents = Agent.objects.filter(project=project_id, archived_at=None)
+    found: Agent | None = agents.filter(name=name_or_id).first()
+    if found is None and (pk := as_uuid(name_or_id)):
+        found = agents.filter(pk=pk).first()
+    return found
+
+
+def own_agent(actor: Actor) -> Agent:
+    """The agent that ``actor`` is. ``AgentsOnly`` for people and programs, and for one that was put away."""
+    agent: Agent | None = None
+    if actor.kind is ActorKind.AGENT:
+        agent = Agent.objects.visible_to(actor).filter(pk=actor.id, archived_at=None).first()
+    if agent is None:
+        raise AgentsOnly()
+    return agent
+
+
+def limits_of(project_id: UUID) -> Limits:
+    """The project's; the defaults, unsaved, if nobody has set them."""
+    return Limits.objects.filter(project=project_id).first() or Limits(project_id=project_id)

@@ -1,0 +1,72 @@
+"""Locks end by themselves, and their fencing number only grows."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import Actor
+from agents.coordination.errors import LockConflict, LockNotHeld
+from agents.coordination.models import Lock
+from agents.coordination.services.locks import acquire_lock, release_lock
+from nodes.contract.errors import Invalid
+
+from .conftest import Crew
+
+
+def expire() -> None:
+    Lock.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_a_held_lock_says_who_has_it_and_until_when(crew: Crew) -> None:
+    acquire_lock("main", by=crew.wim)
+    with pytest.raises(LockConflict) as refused:
+        acquire_lock("main", by=crew.zoe)
+    assert refused.value.data["holder"] == "wim"
+    with pytest.raises(LockConflict):
+        acquire_lock("main", by=crew.wim)  # not re-entrant
+
+
+def test_the_fencing_number_grows_over_release_and_expiry(crew: Crew) -> None:
+    numbers = [acquire_lock("main", by=crew.wim).fencing_number]
+    release_lock("main", by=crew.wim)
+    numbers.append(acquire_lock("main", by=crew.wim).fencing_number)
+    expire()
+    numbers.append(acquire_lock("main", by=crew.zoe).fencing_number)
+    assert numbers == [1, 2, 3]
+
+
+def test_the_holder_prolongs_it_by_its_number_and_nobody_else_does(crew: Crew) -> None:
+    lock = acquire_lock("main", by=crew.wim, ttl_seconds=5)
+    again = acquire_lock("main", by=crew.wim, ttl_seconds=500, fencing_number=1)
+    assert again.expires_at and lock.expires_at
+    assert (again.fencing_number, again.expires_at > lock.expires_at) == (1, True)
+    for actor, number in ((crew.zoe, 1), (crew.wim, 7)):
+        with pytest.raises(LockNotHeld):
+            acquire_lock("main", by=actor, fencing_number=number)
+    expire()
+    with pytest.raises(LockNotHeld):
+        acquire_lock("main", by=crew.wim, fencing_number=1)
+
+
+def test_only_its_holder_releases_it_and_once(crew: Crew) -> None:
+    acquire_lock("main", by=crew.wim)
+    with pytest.raises(LockNotHeld):
+        release_lock("main", by=crew.zoe)
+    with pytest.raises(LockNotHeld):
+        release_lock("main", by=crew.wim, fencing_number=2)
+    release_lock("main", by=crew.wim, fencing_number=1)
+    with pytest.raises(LockNotHeld):
+        release_lock("main", by=crew.wim)
+
+
+def test_a_lock_of_another_project_is_another_lock(crew: Crew, eve: Actor) -> None:
+    acquire_lock("main", by=crew.wim)
+    assert acquire_lock("main", by=eve).fencing_number == 1
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 86_401])
+def test_a_lock_lives_for_a_second_to_a_day(crew: Crew, ttl: int) -> None:
+    with pytest.raises(Invalid):
+        acquire_lock("main", by=crew.wim, ttl_seconds=ttl)
+    assert not Lock.objects.exists()
