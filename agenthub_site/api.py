@@ -19,6 +19,7 @@ from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, RunViewSet
 from agents.approvals_api import ApprovalViewSet
 from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
+from agents.review_api import ReviewViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
@@ -52,6 +53,7 @@ urlpatterns = [
         AlwaysAllowViewSet.as_view({"get": "retrieve", "post": "create"}),
         name="always-allow",
     ),
+    path("policy/reviews/", ReviewViewSet.as_view({"get": "list", "put": "update"}), name="policy-reviews"),
     path("policy/test/", TrialViewSet.as_view({"post": "create"}), name="policy-test"),
     path("audit/export", ExportView.as_view(), name="audit-export"),
     path("audit/checkpoint", CheckpointView.as_view(), name="audit-checkpoint"),

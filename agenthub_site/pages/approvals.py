@@ -9,16 +9,20 @@ from django.db.models.functions import Left
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from agenthub_site.accounts.permissions import Can, may
 from agents.models import Approval, ApprovalQuerySet
 from agents.queries import open_approvals, shown_approvals
+from agents.services.always_allow import always_allow, may_stand, propose_grants
 from agents.services.approvals import BulkAnswer, decide_approval, decide_approvals
 from nodes.contract.errors import HubError, Invalid
 
 from .doors import PageRequest, page
-from .questions import Card
+from .forms import AlwaysAllowForm
+from .questions import Card, Standing
 
+PLACES = ("inbox", "run")
 RECENT = 10
 CARDS = 25
 """Open questions at once, each with what it is about."""
@@ -27,7 +31,8 @@ PAGE_SIZE = 50
 
 def _questions(request: PageRequest) -> ApprovalQuerySet:
     """Approvals as a list shows them, with their run's beginning."""
-    return shown_approvals(request.actor).annotate(prompt_head=Left("run__prompt", 100))
+    rows: ApprovalQuerySet = shown_approvals(request.actor).prefetch_related("grants")
+    return rows.annotate(prompt_head=Left("run__prompt", 100))
 
 
 @require_GET
@@ -48,7 +53,7 @@ def _open(request: PageRequest, problems: list[str] | None = None, done: int = 0
     waiting = list(asked.order_by("-is_offered", "id")[: CARDS + 1])
     is_closed = ~Q(state=Approval.State.PENDING) | Q(expires_at__lte=now)
     return {
-        "waiting": [_card(approval) for approval in waiting[:CARDS]],
+        "waiting": [_card(request, approval, place="inbox") for approval in waiting[:CARDS]],
         "are_more": len(waiting) > CARDS,
         "may_bulk": sum(approval.is_offered for approval in waiting[:CARDS]) > 1,
         "recent": _questions(request).filter(is_closed).order_by("-id")[:RECENT],
@@ -67,8 +72,41 @@ def _history(request: PageRequest) -> HttpResponse:
     return render(request, "pages/approvals/history.html" if request.htmx else "pages/approvals/list.html", context)
 
 
-def _card(approval: Any, problem: str = "") -> Card:
-    return Card(approval, approval.is_offered, problem)
+def _card(request: PageRequest, approval: Any, *, place: str, **more: Any) -> Card:
+    may_keep = approval.is_offered and may(request.actor, Can.EDIT_POLICY, approval.project_id)
+    return Card(approval, approval.is_offered, place=place, may_always=may_keep and may_stand(approval), **more)
+
+
+def _show(request: PageRequest, approval: Any, status: int = 200, **more: Any) -> HttpResponse:
+    """One question: its card alone for a page that has a place for it (``?in=``), or else a page of its own."""
+    place = request.GET.get("in", "")
+    context = {"card": _card(request, approval, place=place if place in PLACES else "", **more)}
+    name = "card" if request.htmx else "approval"
+    return render(request, f"pages/approvals/{name}.html", context, status=status)
+
+
+@require_GET
+@page
+def approval(request: PageRequest, approval_id: UUID) -> HttpResponse:
+    return _show(request, get_object_or_404(_questions(request), pk=approval_id))
+
+
+@require_http_methods(["GET", "POST"])
+@page
+def always(request: PageRequest, approval_id: UUID) -> HttpResponse:
+    """ "Always allow this": what it would store and would have matched lately; sent, the answer is given as well."""
+    found = get_object_or_404(_questions(request), pk=approval_id)
+    form = AlwaysAllowForm(request.POST or None, auto_id=f"always-{approval_id}-%s")
+    try:
+        if request.method == "POST" and form.is_valid():
+            always_allow(found, by=request.actor, choices=form.choices(), **form.cleaned_data)
+            return _show(request, _questions(request).get(pk=approval_id))
+        standing = Standing.of(*propose_grants(found, by=request.actor))
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        return _show(request, _questions(request).get(pk=approval_id), problem=error.text)
+    return _show(request, found, standing=standing, form=form)
 
 
 @require_POST
@@ -84,7 +122,7 @@ def decide(request: PageRequest, approval_id: UUID) -> HttpResponse:
             raise
         problem = error.text
     if request.htmx:
-        return render(request, "pages/approvals/card.html", {"card": _card(approval, problem)})
+        return _show(request, approval, problem=problem)
     if problem:
         messages.error(request, problem)
     return redirect("approvals")

@@ -310,6 +310,25 @@ class MemberForm(StyledForm):
         return user
 
 
+class AlwaysAllowForm(StyledForm):
+    """Beside it the page sends ``choice-0``, ``choice-1``, …, one for each part of the question."""
+
+    PARTS: ClassVar = 50
+
+    level = forms.ChoiceField(choices=[("agent", "this agent"), ("project", "the whole project")], label="For")
+    days = forms.TypedChoiceField(
+        choices=[("1", "a day"), ("7", "a week"), ("30", "30 days"), ("90", "90 days"), ("365", "a year")],
+        coerce=int,
+        initial="30",
+        label="It ends after",
+    )
+
+    def choices(self) -> list[int]:
+        """Which of what is offered for each part; the narrowest (0) where nothing sensible was sent."""
+        sent = [self.data.get(f"choice-{part}") for part in range(self.PARTS)]
+        return [int(text) if text.isdecimal() else 0 for text in sent if text is not None]
+
+
 class InviteForm(StyledForm):
     role = forms.ChoiceField(choices=Role.choices, initial=Role.DEVELOPER)
     email = forms.EmailField(

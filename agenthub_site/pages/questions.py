@@ -1,18 +1,24 @@
 """An approval as a card shows it: what exactly is asked, bounded, and as text only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final
 
+from django.forms import Form
 from django.utils import timezone
 
 from agents.models import Approval
+from agents.rules import PolicyGrant
+from agents.services.always_allow import Proposal
+from nodes.contract.policy import Matcher
 
 TEXT_CHARS: Final = 8_000
 """Of a text or command at most; the run page has the rest."""
 DIFF_LINES: Final = 200
 LINE_CHARS: Final = 400
+PARTS: Final = 20
+HASH_CHARS: Final = 10
 CONTEXT_LINES: Final = 3
 ALIGNED_CELLS: Final = 100_000
 """Beyond this product of line counts the old lines go and the new ones come, unaligned: the page is asked for often."""
@@ -47,11 +53,94 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What "always allow this" would store: for each part of the question what one may choose from."""
+
+    parts: list[list[tuple[str, int]]]
+    """In words, and how many recent questions it would have answered."""
+    examples: list[str]
+    looked_at: int
+
+    @classmethod
+    def of(cls, proposals: Sequence[Proposal], looked_at: int) -> "Standing":
+        parts = [
+            [(_about(matcher), matched) for matcher, matched in zip(each.offered, each.matched, strict=True)]
+            for each in proposals
+        ]
+        titles = [example.title for each in proposals for example in each.examples]
+        return cls(parts, list(dict.fromkeys(titles)), looked_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One action of what is asked: its kind, what it is about, and what the policy says of it."""
+
+    kind: str
+    what: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
+    """``place`` is where it stands: the ``inbox``, its ``run``, or a page of its own (empty)."""
+
     approval: Approval
     may_answer: bool
     problem: str = ""
     """Why the answer that was just given did not count."""
+    place: str = ""
+    may_always: bool = False
+    """Whether a standing answer may be given, by this person to this question."""
+    standing: Standing | None = None
+    """Shown instead of the answers, once somebody wants to give one, with its ``form``."""
+    form: Form | None = None
+
+    @property
+    def query(self) -> str:
+        """For the addresses of its answers, so that they come back as this card does."""
+        return f"?in={self.place}" if self.place else ""
+
+    @property
+    def is_open(self) -> bool:
+        """An answer still counts."""
+        approval = self.approval
+        is_waiting = approval.state == Approval.State.PENDING and approval.expires_at > timezone.now()
+        return is_waiting and not approval.run.is_ended
+
+    @property
+    def became(self) -> str:
+        """What became of it; empty while it is open."""
+        if self.is_open:
+            return ""
+        if self.approval.state == Approval.State.PENDING and self.approval.run.is_ended:
+            return "The run ended before anybody answered"
+        return answer_of(self.approval)
+
+    @property
+    def mark(self) -> str:
+        """Its icon: a question, or how it was answered."""
+        if self.is_open:
+            return "shield-question"
+        is_allowed = self.approval.option.get("kind", "").startswith("allow")
+        return "shield-check" if is_allowed and self.approval.state == Approval.State.APPLIED else "shield-x"
+
+    @property
+    def hash(self) -> str:
+        """The beginning of the action's hash: an answer counts for exactly this action."""
+        return self.approval.action_hash[:HASH_CHARS]
+
+    @property
+    def parts(self) -> list[Part]:
+        """What it comes down to, where that is more than its title and command say."""
+        told = [each for each in self._request.get("actions") or () if isinstance(each, dict)]
+        if len(told) < 2 and not any(each.get("is_opaque") or each.get("rule") for each in told):
+            return []
+        return [_part(each) for each in told[:PARTS]]
+
+    @property
+    def grants(self) -> list[PolicyGrant]:
+        """The standing answers that were given with it."""
+        return list(self.approval.grants.all())
 
     @property
     def asked_first(self) -> str:
@@ -127,7 +216,7 @@ def answer_of(approval: Approval) -> str:
         case State.DECIDED:
             return f"{chosen}; on its way to the node"
         case State.APPLIED:
-            return chosen
+            return f"{chosen} and applied"
         case State.SUPERSEDED:
             return "No longer needed: the turn ended before an answer took effect"
         case State.HASH_MISMATCH:
@@ -137,6 +226,25 @@ def answer_of(approval: Approval) -> str:
     if approval.resolved_at is None:
         return "Nobody answered in time, so the answer is no; its node has not confirmed that yet"
     return "Nobody answered in time, so the answer was no"
+
+
+def _about(matcher: Matcher) -> str:
+    """``shell npm test``: what a standing answer would be about, in words."""
+    named = (matcher.tool, matcher.command, matcher.path, matcher.host)
+    return " ".join([*([matcher.kind.value] if matcher.kind else []), *filter(None, named)])
+
+
+def _part(told: Mapping[str, Any]) -> Part:
+    what = told.get("command") or told.get("path") or told.get("host") or told.get("tool") or ""
+    if told.get("is_opaque"):
+        says = "cannot be wholly understood: asked"
+    elif told.get("grant"):
+        says = "a standing answer allows it"
+    elif told.get("level"):
+        says = f"a rule of the {told['level']} says {told.get('verdict')}"
+    else:
+        says = f"{told.get('verdict')} by default"
+    return Part(str(told.get("kind") or ""), str(what)[:LINE_CHARS], says)
 
 
 def _cut(text: str) -> str:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, nodes, tokens, trail, views
+from . import approvals, invitations, nodes, policies, tokens, trail, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -11,6 +11,8 @@ urlpatterns = [
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/badge/", approvals.badge, name="approvals_badge"),
     path("approvals/decide/", approvals.decide_many, name="decide_approvals"),
+    path("approvals/<uuid:approval_id>/", approvals.approval, name="approval"),
+    path("approvals/<uuid:approval_id>/always/", approvals.always, name="always_allow"),
     path("approvals/<uuid:approval_id>/decide/", approvals.decide, name="decide_approval"),
     path("agents/", views.agents, name="agents"),
     path("agents/new/", views.new_agent, name="new_agent"),
@@ -21,6 +23,10 @@ urlpatterns = [
     path("projects/new/", views.new_project, name="new_project"),
     path("projects/<slug:slug>/", views.project, name="project"),
     path("projects/<slug:slug>/audit/", trail.trail, name="trail"),
+    path("projects/<slug:slug>/policy/", policies.policy, name="policy"),
+    path("projects/<slug:slug>/policy/rules/", policies.add, name="add_rule"),
+    path("projects/<slug:slug>/policy/review/", policies.review, name="set_review"),
+    path("projects/<slug:slug>/policy/test/", policies.test, name="test_policy"),
     path("projects/<slug:slug>/members/", views.add_member, name="add_member"),
     path("projects/<slug:slug>/members/<uuid:membership_id>/remove/", views.remove_member, name="remove_member"),
     path("projects/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
@@ -31,6 +37,13 @@ urlpatterns = [
     ),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:secret>/", invitations.come_in, name="come_in"),
+    path("policy/", policies.policy, name="hub_policy"),
+    path("policy/rules/", policies.add, name="add_hub_rule"),
+    path("policy/review/", policies.review, name="set_hub_review"),
+    path("policy/rules/<uuid:rule_id>/", policies.rule, name="edit_rule"),
+    path("policy/rules/<uuid:rule_id>/move/", policies.move, name="move_rule"),
+    path("policy/rules/<uuid:rule_id>/remove/", policies.remove, name="remove_rule"),
+    path("policy/grants/<uuid:grant_id>/withdraw/", policies.withdraw, name="withdraw_grant"),
     path("nodes/", nodes.nodes, name="nodes"),
     path("nodes/join/", nodes.join, name="join_node"),
     path("nodes/<uuid:node_id>/", nodes.node, name="node"),

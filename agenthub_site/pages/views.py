@@ -85,7 +85,6 @@ def run(request: PageRequest, run_id: UUID) -> HttpResponse:
     found = _find_run(request, run_id)
     context = {
         "run": found,
-        "may_answer": may(request.actor, Can.ANSWER_APPROVAL, found.project_id),
         "may_steer": may(request.actor, Can.SEND_INPUT, found.project_id),
         "may_audit": may(request.actor, Can.VIEW_AUDIT, found.project_id),
         "reasons": words.table(),
@@ -232,7 +231,6 @@ def _project_page(request: PageRequest, found: Project, members: MemberForm) -> 
         "may_route": may(request.actor, Can.MANAGE_ROUTES),
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
-        "may_audit": may(request.actor, Can.VIEW_AUDIT, found.pk),
     }
     return render(request, "pages/projects/project.html", context, status=400 if members.errors else 200)
 

@@ -73,6 +73,15 @@ def _held_against(offered: list[Matcher], asked: Sequence[tuple[Example, Sequenc
     return Proposal(offered, [len(each) for each in found], found[0][:MOST_EXAMPLES])
 
 
+def may_stand(approval: Approval) -> bool:
+    """Whether a standing answer can be given to it. No query."""
+    try:
+        _offers(approval)
+    except CannotAlwaysAllow:
+        return False
+    return True
+
+
 @transaction.atomic
 def always_allow(
     approval: Approval, *, by: Actor, choices: Sequence[int] = (), level: str = "agent", days: int = GRANT_DAYS

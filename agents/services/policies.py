@@ -35,6 +35,9 @@ LEVEL_BYTES: Final = 24 * 1024
 GRANT_BYTES: Final = 16 * 1024
 """The grants of a level at most."""
 GRANT_DAYS, MOST_GRANT_DAYS = 30, 365
+MOST_SECONDS: Final = 7 * 86_400
+"""Of a reviewing agent's time, and of a question's."""
+REVIEWING_ROLES: Final = TABLE[Can.ANSWER_APPROVAL].roles & set(Role.values)
 _LOCK: Final = 0x41485052  # an advisory lock's number is its name
 _AT_ONCE: Final = 500
 _MATCHED: Final = frozenset({"kind", "tool", "path", "command", "host"})
@@ -324,12 +327,11 @@ def _renumber(rules: Sequence[PolicyRule]) -> None:
 
 def _check_review(review: PolicyReview) -> None:
     problems: dict[str, list[str]] = {}
-    may_answer = TABLE[Can.ANSWER_APPROVAL].roles & set(Role.values)
-    if wrong := set(review.roles) - may_answer:
-        problems["roles"] = [f"{', '.join(sorted(wrong))}: use {', '.join(sorted(may_answer))}."]
+    if wrong := set(review.roles) - REVIEWING_ROLES:
+        problems["roles"] = [f"{', '.join(sorted(wrong))}: use {', '.join(sorted(REVIEWING_ROLES))}."]
     for name in ("people_after_seconds", "expires_seconds"):
         value = getattr(review, name)
-        if value is not None and not 1 <= value <= 7 * 86_400:
+        if value is not None and not 1 <= value <= MOST_SECONDS:
             problems[name] = ["From 1 second to 7 days."]
     if review.agent_id and review.expires_seconds is not None:
         problems["expires_seconds"] = ["An agent has approval_seconds of its own: set that."]

@@ -1,4 +1,4 @@
-"""``agenthub policy list``, ``add``, ``remove`` and ``grants``: the rules and standing answers that a hub keeps."""
+"""``agenthub policy list``, ``add``, ``remove``, ``grants`` and ``review``: what a hub keeps of the policy."""
 
 import argparse
 import json
@@ -12,7 +12,9 @@ from .render import clean, one_line, table
 
 RULES = "/api/v1/policy/rules/"
 GRANTS = "/api/v1/policy/grants/"
+REVIEWS = "/api/v1/policy/reviews/"
 KINDS = ("read", "write", "shell", "network", "publish", "other")
+ROLES = ("reviewer", "developer", "maintainer", "owner")
 _MATCHERS = ("kind", "tool", "path", "command", "host")
 _ADDED = (*_MATCHERS, "note", "position", "project", "agent")
 
@@ -35,6 +37,14 @@ def add_words(words: Any) -> None:
     add.add_argument("--position", type=int, metavar="N", help="its place on the level, from 0 (the last)")
     add.add_argument("--note", help="why")
     _json(add)
+    review = words.add_parser("review", help="who answers what is asked; with --roles, --reviewer, … it is said anew")
+    _whose(review)
+    review.add_argument("--roles", help=f"of people that may answer, with commas between: {', '.join(ROLES)}")
+    review.add_argument("--reviewer", metavar="AGENT", help="an agent of the project that is asked before people")
+    review.add_argument("--people-after", type=int, metavar="SECONDS", help="so long the reviewing agent has")
+    review.add_argument("--expires", type=int, metavar="SECONDS", help="after this the answer is no")
+    review.add_argument("--clear", action="store_true", help="say nothing on this level")
+    _json(review)
     remove = words.add_parser("remove", help="remove a rule, or withdraw a standing answer")
     remove.add_argument("id", help="as list and grants show it")
     _json(remove)
@@ -46,12 +56,45 @@ def keep_policy(client: Client, options: argparse.Namespace) -> Exit:
             return _list(client, options)
         case "grants":
             return _grants(client, options)
+        case "review":
+            return _review(client, options)
         case "add":
             body = {name: getattr(options, name) for name in _ADDED if getattr(options, name) is not None}
             made = client.post(RULES, {**body, "verdict": options.verdict, "is_strict": options.each_time})
             return _say(options, made, f"{_rule(made)}: added on the level {made['level']} as {made['id']}.")
         case _:
             return _remove(client, options)
+
+
+def _review(client: Client, options: argparse.Namespace) -> Exit:
+    said = {
+        "roles": [role.strip() for role in options.roles.split(",")] if options.roles else None,
+        "reviewer": options.reviewer,
+        "people_after_seconds": options.people_after,
+        "expires_seconds": options.expires,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    if given or options.clear:
+        kept = client.put(REVIEWS, {**_query(options), **({} if options.clear else given)})
+        return _say(options, kept, f"{_level(kept)}: {_asked(kept)}")
+    reviews = list(client.every(REVIEWS, limit=200, **_query(options)))
+    if options.json:
+        print(json.dumps(reviews, ensure_ascii=False))
+    elif not reviews:
+        print("agenthub: No level says who answers: everybody whose role may, at once.", file=sys.stderr)
+    else:
+        table([(_level(review), _asked(review)) for review in reviews], ("LEVEL", "WHO ANSWERS"), sys.stdout)
+    return Exit.OK
+
+
+def _asked(review: Json) -> str:
+    words = [f"{clean(review['reviewer_name'])} first"] if review["reviewer_name"] else []
+    if review["people_after_seconds"]:
+        words.append(f"people after {review['people_after_seconds']} s")
+    words.append(", ".join(review["roles"]) or "every role that may answer")
+    if review["expires_seconds"]:
+        words.append(f"no after {review['expires_seconds']} s")
+    return "; ".join(words)
 
 
 def _remove(client: Client, options: argparse.Namespace) -> Exit:

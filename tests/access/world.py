@@ -130,6 +130,7 @@ def make_world(slug: str, canary: str) -> World:
         "tokens": token.pk, "token": token.pk, "user": people["mate"].pk, "username": people["mate"].username,
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
+        "rule_id": rule.pk, "grant_id": grant.pk,
         "audit/pk": event.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,

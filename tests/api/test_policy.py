@@ -8,9 +8,10 @@ from rest_framework.test import APIClient
 from agenthub_site.accounts.models import User
 from agents.models import Agent, Run
 from tests.agents.test_always_allow import TEST, asked
-from tests.factories import make_token
+from tests.factories import make_agent, make_token
 
 RULES = "/api/v1/policy/rules/"
+REVIEWS = "/api/v1/policy/reviews/"
 
 
 @pytest.fixture
@@ -75,3 +76,22 @@ def test_always_allowing_is_looked_at_before_it_is_stored(as_alice: APIClient, r
     assert [grant["id"] for grant in grants] == [stored["grants"][0]["id"]]
     assert as_alice.delete(f"/api/v1/policy/grants/{grants[0]['id']}/").status_code == 204
     assert as_alice.post(path, {}, format="json").status_code == 409
+
+
+def test_who_answers_is_said_for_a_level_and_taken_back(as_alice: APIClient, agent: Agent) -> None:
+    make_agent("critic", project=agent.project)
+    body = {"project": "harbour", "roles": ["owner"], "reviewer": "critic", "people_after_seconds": 30}
+    said = as_alice.put(REVIEWS, body, format="json").json()
+    assert (said["level"], said["roles"], said["reviewer_name"]) == ("project", ["owner"], "critic")
+    as_alice.put(REVIEWS, {"agent": "demo", "roles": ["maintainer"]}, format="json")
+    held = as_alice.get(REVIEWS, {"project": "harbour"}).json()["results"]
+    assert [(review["level"], review["people_after_seconds"]) for review in held] == [("agent", None), ("project", 30)]
+    assert as_alice.put(REVIEWS, {"project": "harbour"}, format="json").json()["reviewer"] is None
+    assert [review["level"] for review in as_alice.get(REVIEWS).json()["results"]] == ["agent"]
+
+
+def test_no_agent_is_its_own_reviewer_and_the_hubs_review_is_roots(as_alice: APIClient, agent: Agent) -> None:
+    answer = as_alice.put(REVIEWS, {"agent": "demo", "reviewer": "demo"}, format="json")
+    assert answer.status_code == 400 and "reviewer" in answer.json()["error"]["data"]["fields"]
+    assert as_alice.put(REVIEWS, {"roles": ["owner"]}, format="json").status_code == 403
+    assert as_alice.put(REVIEWS, {"project": "nowhere"}, format="json").status_code == 404

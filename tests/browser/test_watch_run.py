@@ -117,7 +117,7 @@ def test_the_second_answer_is_told_who_was_first(shaky_web: Page, relay: Relay, 
     assert hub.cli("approve", run, "--reject").returncode == 0
     relay.mend()
     card.locator("button.btn-primary").click()
-    expect(card.get_by_role("alert")).to_contain_text("root was faster")
+    expect(shaky_web.locator(".approval").get_by_role("alert")).to_contain_text("root answered this already")
     shaky_web.unroute_all()
     expect(approval(shaky_web, "applied")).to_be_visible()
 

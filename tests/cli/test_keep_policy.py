@@ -55,3 +55,23 @@ def test_what_is_removed_is_the_rule_or_answer_of_that_id(cli: Cli, hub: SmallHu
     hub.routes["DELETE", path] = (204, {})
     assert cli("remove", id_) == Exit.OK
     assert len(hub.asked("DELETE", path)) == 1
+
+
+REVIEWS = "/api/v1/policy/reviews/"
+REVIEW = {
+    "level": "project", "project": "web", "agent_name": None, "roles": ["owner"], "reviewer_name": "critic",
+    "people_after_seconds": 30, "expires_seconds": None,
+}  # fmt: skip
+
+
+def test_who_answers_is_listed_and_said(cli: Cli, hub: SmallHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.routes["GET", REVIEWS] = (200, {"results": [REVIEW], "next": None})
+    assert cli("review", "--project", "web") == Exit.OK
+    assert "critic first; people after 30 s; owner" in capsys.readouterr().out
+    hub.routes["PUT", REVIEWS] = (200, REVIEW)
+    said = ("--roles", "owner,maintainer", "--reviewer", "critic", "--people-after", "30")
+    assert cli("review", "--project", "web", *said) == Exit.OK
+    assert cli("review", "--project", "web", "--clear") == Exit.OK
+    bodies = [seen.body for seen in hub.asked("PUT", REVIEWS)]
+    given = {"roles": ["owner", "maintainer"], "reviewer": "critic", "people_after_seconds": 30}
+    assert bodies == [{"project": "web", **given}, {"project": "web"}]

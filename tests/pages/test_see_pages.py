@@ -84,7 +84,9 @@ def test_an_outsider_changes_nothing(sign_in: SignIn, charlie: User, project: Pr
 def test_a_viewer_is_offered_nothing_that_is_refused(sign_in: SignIn, vera: User, agent: Agent, run: Run) -> None:
     web = sign_in(vera)
     page = web.get(reverse("run", args=[run.pk])).content.decode()
-    assert 'data-may-answer="false"' in page and 'data-may-steer="false"' in page
+    assert 'data-may-steer="false"' in page
+    card = web.get(reverse("approval", args=[make_approval(run).pk])).content.decode()
+    assert "Your role may look at this" in card and "<form" not in card[card.index("<article") :]
     assert 'id="composer"' not in page and reverse("cancel_run", args=[run.pk]) not in page
     assert reverse("edit_agent", args=[agent.pk]) not in web.get(reverse("agent", args=[agent.pk])).content.decode()
 

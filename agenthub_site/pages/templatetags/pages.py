@@ -6,11 +6,13 @@ from typing import Any
 
 from django import template
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, may
 from agenthub_site.pages import words
 from agenthub_site.pages.questions import answer_of
@@ -21,6 +23,13 @@ from nodes.contract.reasons import Reason
 
 register = template.Library()
 MINUTE, HOUR, DAY = 60, 3600, 86_400
+_PROJECT_PAGES = (
+    ("project", "Overview", Can.VIEW),
+    ("policy", "Policy", Can.VIEW),
+    ("invitations", "People", Can.MANAGE_MEMBERS),
+    ("trail", "Audit trail", Can.VIEW_AUDIT),
+)
+"""By the names of their addresses."""
 
 
 @register.simple_tag
@@ -83,11 +92,12 @@ def settling(approval: Approval) -> str:
 
 
 @register.simple_tag
-def left(until: datetime) -> str:
+def left(until: datetime) -> SafeString:
     """``09:41 left``; the page's script counts on."""
     seconds = max(0, int((until - timezone.now()).total_seconds()))
     hours = f"{seconds // HOUR}:" if seconds >= HOUR else ""
-    return f"{hours}{seconds % HOUR // MINUTE:02}:{seconds % MINUTE:02} left" if seconds else "time is up"
+    text = f"{hours}{seconds % HOUR // MINUTE:02}:{seconds % MINUTE:02} left" if seconds else "time is up"
+    return format_html('<span class="tabular" data-left="{}">{}</span>', seconds, text)
 
 
 @register.simple_tag
@@ -173,6 +183,18 @@ def here(context: template.Context, section: str) -> SafeString | str:
     if not context["request"].path.startswith(f"/{section}/"):
         return ""
     return format_html(' aria-current="{}"', "page")
+
+
+@register.inclusion_tag("parts/project_head.html", takes_context=True)
+def project_head(context: template.Context, project: Project, section: str) -> dict[str, Any]:
+    """The head of a project's pages: its name, and the pages that one may see."""
+    actor = context["request"].actor
+    tabs = [
+        (name, reverse(name, args=[project.slug]), title)
+        for name, title, needed in _PROJECT_PAGES
+        if may(actor, needed, project.pk)
+    ]
+    return {"project": project, "tabs": tabs, "section": section}
 
 
 @register.simple_tag(takes_context=True)

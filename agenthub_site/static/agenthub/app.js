@@ -101,9 +101,27 @@ document.addEventListener("htmx:afterSettle", (event) => {
   wasWithin = "";
 });
 
+// What a person sent and the hub did not take is said where they pressed.
+for (const [name, words] of [
+  ["htmx:sendError", "The hub cannot be reached. Try again in a moment."],
+  ["htmx:responseError", "The hub did not take this. Reload the page and see how things stand."],
+]) {
+  document.addEventListener(name, (event) => {
+    if (event.detail.requestConfig.verb === "get" && !event.detail.elt.matches("a, button")) return; // asked by itself
+    const place = event.detail.elt.closest(".card-body, form") ?? document.getElementById("main");
+    const said = document.createElement("div");
+    said.className = "alert alert-danger flash unsent";
+    said.setAttribute("role", "alert");
+    said.textContent = words;
+    place.querySelector(".unsent")?.remove();
+    place.append(said);
+  });
+}
+
 // Parts that are swapped while somebody reads keep what the reader folded or opened.
 const morph = globalThis.Idiomorph;
 if (morph) {
+  morph.defaults.callbacks.beforeNodeMorphed = (old, fresh) => !(old.dataset && "busy" in old.dataset && fresh.dataset.state === "pending");
   morph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
     !(name === "open" && element.localName === "details") && !(name === "checked" && element.matches("[data-pick]"));
 }

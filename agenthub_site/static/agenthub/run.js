@@ -4,7 +4,7 @@ import { call, explain, newId } from "./api.js";
 import { DiffPanel } from "./diff.js";
 import { counts, put } from "./dom.js";
 import { RunModel } from "./model.js";
-import { refreshCountdown } from "./render/approval.js";
+import { fetchMissing, noteCards } from "./render/approval.js";
 import { renderFacts, renderPlan } from "./render/side.js";
 import { RunStream } from "./stream.js";
 import { Timeline } from "./timeline.js";
@@ -16,7 +16,7 @@ const TAKES_INPUT = ["starting", "running", "waiting", "lost"];
 
 const find = (id) => document.getElementById(id);
 const page = find("run");
-const { run: runId, agent, newRun, mayAnswer, maySteer } = page.dataset;
+const { run: runId, agent, newRun, maySteer } = page.dataset;
 const api = `/api/v1/runs/${runId}/`;
 const title = document.title;
 
@@ -26,11 +26,8 @@ let state = find("run-head").dataset.state;
 const context = {
   agent, newRun,
   reasons: JSON.parse(find("reasons").textContent),
-  mayAnswer: mayAnswer === "true",
   maySteer: maySteer === "true",
-  skewMs: 0,
   isEnded: () => ENDED.includes(state) || model.ending !== null,
-  decide: (approvalId, optionId) => call(`${api}approvals/${approvalId}/decide/`, { method: "POST", body: { option_id: optionId } }),
   showDiff: () => selectTab("diff"),
 };
 
@@ -44,8 +41,6 @@ timeline.following = !context.isEnded() && !location.hash;
 const stream = new RunStream(runId, {
   events(events, isMoreComing) {
     for (const event of events) model.apply(event);
-    const age = Date.now() - Date.parse(events.at(-1).recorded_at);
-    context.skewMs = Math.min(context.skewMs, age); // below zero: this clock is behind the hub's
     refresh(!isMoreComing && events.some((event) => STATEFUL.test(event.type)), isMoreComing);
   },
   state(frame) {
@@ -86,7 +81,9 @@ function askForHeader() {
   }, 120);
 }
 
-document.addEventListener("htmx:afterSwap", () => {
+document.addEventListener("htmx:afterSettle", () => {
+  noteCards(find("timeline"));
+  timeline.schedule();
   const head = find("run-head");
   if (!head || head.dataset.state === state) return;
   state = head.dataset.state;
@@ -104,6 +101,7 @@ function showConnection(status, message = "") {
   badge.lastChild.textContent = STATUS[status];
   badge.title = message;
   find("timeline").setAttribute("aria-busy", String(status === "connecting"));
+  if (status === "live") fetchMissing(find("timeline"));
   if (status === "ended") {
     find("timeline-empty").hidden = true;
     timeline.refresh("approval");
@@ -211,10 +209,6 @@ if (composer) {
     }
   }
 }
-
-setInterval(() => {
-  for (const element of document.querySelectorAll('.approval[data-state="pending"] [data-expires]')) refreshCountdown(element, context.skewMs);
-}, 1000);
 
 function showAnchor() {
   const key = location.hash.slice(1).replace("-", ":");

@@ -24,6 +24,15 @@ export function clock(seconds) {
   return `${hours ? `${hours}:` : ""}${two(Math.floor((whole % HOUR) / MINUTE))}:${two(whole % MINUTE)}`;
 }
 
+const ends = new WeakMap();
+
+/** Counted down from what the hub said, since this clock may differ from its. */
+function secondsLeft(element) {
+  const said = element.dataset.left;
+  if (ends.get(element)?.said !== said) ends.set(element, { said, at: performance.now() + Number(said) * 1000 });
+  return (ends.get(element).at - performance.now()) / 1000;
+}
+
 /** Bring every time on the page up to date, with the reader's own time zone as title. */
 export function refreshTimes(root = document) {
   const now = Date.now();
@@ -37,7 +46,7 @@ export function refreshTimes(root = document) {
     element.textContent = clock((now - Date.parse(element.dataset.elapsedSince)) / 1000);
   }
   for (const element of root.querySelectorAll("[data-left]")) {
-    const left = (Date.parse(element.dataset.left) - now) / 1000;
+    const left = secondsLeft(element);
     const text = left > 0 ? `${clock(left)} left` : "time is up";
     if (element.textContent !== text) element.textContent = text;
   }
