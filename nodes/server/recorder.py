@@ -1,7 +1,9 @@
 """Everything a run says, on its way to the spool: redacted, gathered, bounded, numbered, announced."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -13,7 +15,7 @@ from nodes.contract.runtime import TextKind
 
 from .coalesce import Coalescer
 from .control import Spooled
-from .redaction import RedactedStream, Redactor
+from .redaction import SLICE_CHARS, RedactedStream, Redactor
 from .spool import SpoolWriter
 
 logger = structlog.get_logger(__name__)
@@ -23,6 +25,8 @@ RETRY_SECONDS = 1.0
 """How long after the disk refused a write it is tried again."""
 OPEN_TEXTS = 64
 """Texts whose end is not known, at once at most; then the oldest counts as whole."""
+MOST_WAITING = 512
+"""Slices of long texts, and what was recorded after them, that wait to be redacted."""
 _Key = tuple[TextKind, str]
 _CUTS: Final = ((16_000, 300), (4_000, 100), (1_000, 50), (200, 20), (50, 5))
 """Characters a text and items a list may keep, tried in turn on a payload that is too large."""
@@ -48,6 +52,8 @@ class Recorder:
         self._flush_handle: asyncio.Handle | None = None
         self._text_handle: asyncio.TimerHandle | None = None
         self._sync_handle: asyncio.TimerHandle | None = None
+        self._backlog: deque[Callable[[], None]] = deque()
+        self._work_handle: asyncio.Handle | None = None
         self._is_held = False
         self.is_full = False
 
@@ -58,6 +64,42 @@ class Recorder:
 
     def emit(self, payload: events.Payload) -> None:
         """Record one event; pending text goes before it."""
+        if self._backlog:
+            self._in_turn([partial(self._emit, payload)])
+        else:
+            self._emit(payload)
+
+    def emit_text(self, kind: TextKind, text: str, message_id: str = "") -> None:
+        """Record a piece of text, gathered with its neighbours. What may be the start of a secret waits.
+
+        Of a text of many MiB a slice at a time is redacted, and others have their turn in between; what is recorded
+        after it comes after it.
+        """
+        if not self._backlog:
+            self._emit_text(kind, text[:SLICE_CHARS], message_id)
+            text = text[SLICE_CHARS:]
+        slices = [text[at : at + SLICE_CHARS] for at in range(0, len(text), SLICE_CHARS)]
+        self._in_turn([partial(self._emit_text, kind, part, message_id) for part in slices])
+
+    def _in_turn(self, works: Sequence[Callable[[], None]]) -> None:
+        self._backlog.extend(works)
+        if len(self._backlog) > MOST_WAITING:
+            self._catch_up()  # the agent waits meanwhile, instead of our memory growing
+        elif self._backlog and self._work_handle is None:
+            self._work_handle = self._loop.call_soon(self._work)
+
+    def _work(self) -> None:
+        self._work_handle = None
+        if self._backlog:
+            self._backlog.popleft()()
+        if self._backlog:
+            self._work_handle = self._loop.call_soon(self._work)
+
+    def _catch_up(self) -> None:
+        while self._backlog:
+            self._backlog.popleft()()
+
+    def _emit(self, payload: events.Payload) -> None:
         match payload:
             case events.MessageCompleted():
                 self._finish_texts(lambda key: key[1] == payload.message_id)
@@ -71,8 +113,7 @@ class Recorder:
         except ValidationError as error:
             self._append(_unfit(payload, error, self.redactor))
 
-    def emit_text(self, kind: TextKind, text: str, message_id: str = "") -> None:
-        """Record a piece of text, gathered with its neighbours. What may be the start of a secret waits."""
+    def _emit_text(self, kind: TextKind, text: str, message_id: str) -> None:
         key: _Key = (kind, self.redactor.text(message_id))
         stream = self._texts.get(key)
         if stream is None:
@@ -96,13 +137,17 @@ class Recorder:
 
     def flush(self) -> bool:
         """Write now what was recorded; False if the disk has no room for it."""
+        self._catch_up()
+        return self._flush()
+
+    def _flush(self) -> bool:
         if self._flush_handle:
             self._flush_handle.cancel()
             self._flush_handle = None
         before = self._writer.position
         is_written = self._writer.flush()
         if not is_written:
-            self._flush_handle = self._loop.call_later(RETRY_SECONDS, self.flush)
+            self._flush_handle = self._loop.call_later(RETRY_SECONDS, self._flush)
         elif self._writer.position != before:
             self._announce(self.spooled)
         if self._writer.is_dirty and self._sync_handle is None:
@@ -112,10 +157,11 @@ class Recorder:
 
     def close(self) -> None:
         """Write what there is and stop the clocks."""
+        self._catch_up()
         self._finish_texts(lambda _: True)
         self._coalescer.flush()
         self.flush()
-        for handle in (self._flush_handle, self._text_handle, self._sync_handle):
+        for handle in (self._flush_handle, self._text_handle, self._sync_handle, self._work_handle):
             if handle:
                 handle.cancel()
         self._writer.sync()
@@ -135,7 +181,7 @@ class Recorder:
         self._writer.append(payload)
         if self._flush_handle is None:
             # At the end of this turn of the loop: what came together is written together.
-            self._flush_handle = self._loop.call_soon(self.flush)
+            self._flush_handle = self._loop.call_soon(self._flush)
 
     def _finish_texts(self, chosen: Callable[[_Key], bool]) -> None:
         for key in [key for key in self._texts if chosen(key)]:

@@ -26,6 +26,8 @@ LEAST_BASE64: Final = 8
 """Of base64 in the midst of other base64: fewer characters are too often there by chance."""
 PEM_CHARS: Final = 64 * 1024
 """A private key without an end is swallowed this far."""
+JSON_DEPTH: Final = 3
+"""JSON as a text within JSON, so often: a tool's arguments hold a request's body, which holds a document."""
 SLICE_CHARS: Final = 64 * 1024
 """How much of a long text is redacted without a pause: some milliseconds' work."""
 PUBLIC_DIRS: Final = frozenset(
@@ -224,7 +226,7 @@ class Redactor:
                 is_end = not _component(beyond, 0) or _SENTENCE_END.match(beyond)
                 if is_end and not (beyond == "/../" or (beyond == "/.." and is_last)):
                     return at + length, readable, None
-            elif not is_last and readable.startswith(text[at:]):
+            elif not is_last and len(text) - at < length and readable.startswith(text[at:]):
                 return None
         end = at + 1 + len(_component(text, at + 1))
         name = text[at + 1 : end]
@@ -306,8 +308,7 @@ def _forms_of(secret: str) -> set[str]:
     forms = {
         clean,
         clean.strip(),
-        json.dumps(clean)[1:-1],
-        json.dumps(clean, ensure_ascii=False)[1:-1],
+        *_in_json(clean),
         quote(raw, safe=""),
         quote(raw),
         quote_plus(raw),
@@ -322,6 +323,15 @@ def _forms_of(secret: str) -> set[str]:
     forms.add(base64.b64encode(raw).decode("ascii").rstrip("="))
     forms.add(base64.urlsafe_b64encode(raw).decode("ascii").rstrip("="))
     return {form for form in forms if len(form) >= MIN_SECRET_CHARS}
+
+
+def _in_json(text: str) -> set[str]:
+    """The text as it stands in JSON, and in JSON within that."""
+    found, inner = set[str](), {text}
+    for _ in range(JSON_DEPTH):
+        inner = {json.dumps(each, ensure_ascii=ascii_)[1:-1] for each in inner for ascii_ in (True, False)}
+        found |= inner
+    return found
 
 
 def _trigger(literals: Iterable[str], private: Iterable[str]) -> "re.Pattern[str]":

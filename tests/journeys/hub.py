@@ -89,10 +89,10 @@ class Hub:
                 if stream:
                     stream.close()
 
-    def cli(self, *arguments: str, timeout: float = 90, **environ: str) -> Ended:
-        """A client command, run to its end."""
+    def cli(self, *arguments: str, timeout: float = 90, given: str | None = None, **environ: str) -> Ended:
+        """A client command, run to its end; ``given`` on its standard input."""
         return subprocess.run(
-            [*self.agenthub, *arguments], env={**self._environ, **environ},
+            [*self.agenthub, *arguments], env={**self._environ, **environ}, input=given,
             capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 

@@ -1,5 +1,7 @@
 """On the way to the spool: gathered, cut to size, held when there is no room."""
 
+import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from nodes.contract.events import MessageCompleted, PlanEntry, PlanUpdated, Tool
 from nodes.contract.limits import EVENT_BYTES
 from nodes.server.control import Spooled
 from nodes.server.recorder import Recorder
-from nodes.server.redaction import Redactor
+from nodes.server.redaction import SLICE_CHARS, Redactor
 from nodes.server.spool import SpoolWriter
 from tests.supervisor.test_read_spool import read_all
 from tests.support import eventually_async
@@ -56,6 +58,28 @@ async def test_a_secret_cut_by_another_event_does_not_come_out(tmp_path: Path) -
     desk.recorder.close()
     written = "".join(payload for _, payload in desk.records())
     assert SECRET[:8] not in written and SECRET[8:] not in written and written.count("[secret]") == 2
+
+
+async def test_a_long_text_lets_others_have_their_turn_and_what_follows_it_comes_after_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    text = f"{'x ' * (SLICE_CHARS // 2 - 4)}{SECRET} " * 8  # across the edges of slices
+    desk.recorder.emit_text("message", text, "m1")
+    desk.recorder.emit(PlanUpdated(entries=[]))
+    await eventually_async(lambda: any(type_ == "run.plan.updated" for type_, _ in desk.records()))
+    other.cancel()
+    desk.recorder.close()
+    said = "".join(json.loads(payload)["text"] for type_, payload in desk.records() if type_ == "run.message.delta")
+    assert turns > 8 and said == text.replace(SECRET, "[secret]")
+    assert [type_ for type_, _ in desk.records()][-1] == "run.plan.updated"
 
 
 async def test_a_payload_that_is_too_large_is_cut_and_says_so(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.contract.events import Output, ToolCall, ToolContent
-from nodes.server.redaction import PATH, SECRET, SLICE_CHARS, Redactor, secret_values
+from nodes.server.redaction import JSON_DEPTH, PATH, SECRET, SLICE_CHARS, Redactor, secret_values
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc+/=\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
@@ -240,3 +240,11 @@ def test_a_chunk_of_a_megabyte_is_no_burden() -> None:
     text = "the quick brown fox / jumps over the lazy dog s\n" * 21_000
     assert Redactor(KNOWN).payload(Output(stream="stdout", text=text)).text == text
     assert not re.search(r"\[secret\]", text)
+
+
+@pytest.mark.parametrize("depth", range(1, JSON_DEPTH + 1))
+def test_a_value_is_known_in_json_within_json(depth: int) -> None:
+    secret = text = 'p"ss\\wörd-of-the-quay'
+    for level in range(depth):
+        text = json.dumps({"deep": text}, ensure_ascii=level % 2 == 0)
+    assert "of-the-quay" not in Redactor([secret]).text(text)

@@ -133,6 +133,14 @@ def env(turn: Turn, argument: str) -> None:
 
 
 @directive
+def leak(turn: Turn, argument: str) -> None:
+    """``@leak NAME``: tells a variable's value in every way that agents do by accident (to try redaction)."""
+    from .leaks import leak
+
+    leak(turn, os.environ.get(argument, "unset"))
+
+
+@directive
 def events(turn: Turn, argument: str) -> None:
     """``@events 1000 rate 50``: so many plan updates of about 300 bytes, so many a second (0: as fast as can be)."""
     words = argument.split()
