@@ -1,4 +1,6 @@
 # Everything by one command each. `make up` and `make test` install into .venv by themselves.
+# Compiled modules are kept: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -35,6 +35,7 @@ from pytest_django import DjangoDbBlocker  # noqa: E402
 from audit.protection import protect, unprotect  # noqa: E402
 from audit.refusals import Refusals, failures, refusals  # noqa: E402
 from tests.cast import *  # noqa: E402, F403
+from tests.prepared import forget, give_database  # noqa: E402
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
 
@@ -69,6 +70,20 @@ def _tables_can_be_emptied() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", unprotected)
         yield
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        forget()
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Begin with the database that all homes are given; this process's home is a fresh one."""
+    if connection.vendor == "sqlite":
+        give_database(HOME)
+        Path(str(settings.DATABASES["default"]["TEST"]["NAME"])).write_bytes((HOME / "db.sqlite3").read_bytes())
+    return connection.vendor == "sqlite"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from integrations.cli.exits import Exit
+from tests.prepared import give_database
 
 Ended = subprocess.CompletedProcess[str]
 
@@ -53,6 +54,7 @@ def test_a_password_is_told_once_and_nothing_is_made_twice(home: Path) -> None:
 
 
 def test_without_demo_there_is_an_operator_and_nothing_else(home: Path) -> None:
+    give_database(home)
     answer = prepared(home, AGENTHUB_ADMIN_PASSWORD="correct horse battery", AGENTHUB_INTERNAL_GRPC__ENABLED="true")
     assert answer["password"] == "correct horse battery" and answer["password_is_yours"]
     assert answer["project"] is None and not (home / "worktrees" / "demo").exists()
@@ -62,6 +64,7 @@ def test_without_demo_there_is_an_operator_and_nothing_else(home: Path) -> None:
 
 
 def test_a_weak_password_is_refused_by_the_name_of_its_variable(home: Path) -> None:
+    give_database(home)
     ended = prepare(home, AGENTHUB_ADMIN_PASSWORD="short")
     assert ended.returncode == Exit.USAGE
     assert "AGENTHUB_ADMIN_PASSWORD" in said(ended)["message"]
@@ -74,6 +77,7 @@ def test_a_bad_setting_is_one_clear_line(home: Path) -> None:
 
 
 def test_a_newer_database_is_refused_and_an_older_one_copied(home: Path) -> None:
+    give_database(home)
     prepared(home)
     with sqlite3.connect(home / "db.sqlite3") as database:
         database.execute(

@@ -14,6 +14,7 @@ import pytest
 from agenthub_site.homelock import HomeTaken, hold_home, share_home
 from agenthub_site.operator_socket import OperatorSocket
 from integrations.cli.exits import Exit
+from tests.prepared import give_database
 from tests.support import eventually
 
 PARTS = (["web", "--listen", "127.0.0.1:0"], ["controlplane"], ["worker"])
@@ -69,6 +70,7 @@ async def test_a_second_web_server_of_a_home_leaves_the_operators_socket_to_the_
 def worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker in a process group of its own, with all of its processes."""
     environ = {**os.environ, "AGENTHUB_HOME": str(home)}
+    give_database(home)
     subprocess.run(command("prepare"), env=environ, capture_output=True, timeout=100, check=True)
     process = subprocess.Popen(
         command("worker"), env=environ, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

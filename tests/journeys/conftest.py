@@ -20,6 +20,6 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture
 def own_hub(home: Path) -> Iterator[Hub]:
-    """A hub of one test's own, not started."""
-    with new_hub(home) as hub:
+    """A hub of one test's own, not started, which makes its database itself."""
+    with new_hub(home, first_start=True) as hub:
         yield hub

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from tests.prepared import give_database
 from tests.support import eventually
 
 AGENTHUB = (sys.executable, "-P", "-m", "agenthub_site.main")
@@ -203,7 +204,10 @@ class Follower:
 
 
 @contextmanager
-def new_hub(home: Path, agenthub: tuple[str, ...] = AGENTHUB) -> Iterator[Hub]:
+def new_hub(home: Path, agenthub: tuple[str, ...] = AGENTHUB, *, first_start: bool = False) -> Iterator[Hub]:
+    """``first_start``: it makes its database itself, as everybody's first hub does."""
+    if agenthub == AGENTHUB and not first_start:
+        give_database(home)
     hub = Hub(home, agenthub)
     try:
         yield hub

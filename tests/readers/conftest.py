@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.prepared import give_database
+
 ENGINES = ("daphne", "uvicorn")
 
 
@@ -24,6 +26,7 @@ class HubProcess:
 
     def __init__(self, home: Path, *options: str, **environ: str) -> None:
         self.home = home
+        give_database(home)
         ready, told = os.pipe()
         self._log = (home / "log").open("wb")
         env = {key: value for key, value in os.environ.items() if not key.startswith("AGENTHUB_")}
