@@ -21,6 +21,8 @@ from agenthub_site.engines import GRACE_SECONDS, App, Message
 logger = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 0.02
+CLOSE_SECONDS: Final = 20
+"""A reader gets so long to take what was sent before the close; after it the connection is reset, and the rest lost."""
 SENT_BYTES: Final = 1024 * 1024
 """A WebSocket's message at most, in either direction: autobahn has one bound for both."""
 
@@ -65,7 +67,9 @@ class _Server(Server):  # type: ignore[misc]
         self.ws_factory.setProtocolOptions(
             autoPingTimeout=self.ping_timeout,
             allowNullOrigin=True,
-            openHandshakeTimeout=self.websocket_handshake_timeout,
+            # It also counts the time until our application accepts, which has a limit of its own, with an answer.
+            openHandshakeTimeout=self.websocket_connect_timeout + self.websocket_handshake_timeout,
+            closeHandshakeTimeout=CLOSE_SECONDS,
             maxMessagePayloadSize=SENT_BYTES,
             maxFramePayloadSize=SENT_BYTES,
         )

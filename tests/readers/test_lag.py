@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 
 import httpx
 
@@ -41,6 +42,18 @@ async def test_a_deaf_reader_costs_little_and_gets_all_when_it_listens(
             assert hub.ask("memory") - before < 60_000_000
             assert await asyncio.to_thread(read_all, deaf) == lively
             assert await read_socket(slow) == lively
+
+
+async def test_a_reader_that_is_late_gets_what_was_sent_before_the_close(hub: HubProcess) -> None:
+    small = socket.socket()
+    small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    host, _, port = hub.address.rpartition(":")
+    small.connect((host, int(port)))
+    async with ws(hub.address, f"/ws/runs/{hub.run}/", hub.alice, sock=small, max_queue=1) as late:
+        assert (await ws_frame(late))[0] == "state"
+        hub.append(100, size=1_000, end=True)
+        time.sleep(2.5)  # the whole client, its answers to pings and closes too
+        assert await read_socket(late) == list(range(1, 101))
 
 
 def read_all(deaf: socket.socket) -> list[int]:
