@@ -2,8 +2,10 @@
 
 import json
 import queue
+import signal
 import sys
 from collections.abc import Iterator
+from types import FrameType, TracebackType
 
 from .ask import Asker, is_interactive
 from .client import Client, Json
@@ -62,6 +64,27 @@ def _say_aside(frame: Pause | Gap) -> None:
         _note("the connection to the hub was cut; waiting for it to come back …")
 
 
+class _CtrlC:
+    """Heard between two frames: raised in the middle of drawing one, it could be lost there, or a lock kept."""
+
+    def __init__(self) -> None:
+        self.is_pressed = False
+
+    def __enter__(self) -> "_CtrlC":
+        self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.is_pressed:  # and nobody came to look: the terminal is stuck
+            raise KeyboardInterrupt
+        self.is_pressed = True
+
+
 class _Watch:
     def __init__(self, client: Client, run: str, reader: Reader) -> None:
         self._client = client
@@ -70,6 +93,7 @@ class _Watch:
         self._sink = make_sink(is_live=True)
         self._story = Story(self._sink)
         self._asker = Asker(client, run, self._sink) if is_interactive() else None
+        self._ctrl_c = _CtrlC()
         self._open: dict[str, Json] = {}
         """Questions without an answer, by approval."""
         self._has_hinted = False
@@ -77,22 +101,21 @@ class _Watch:
 
     def to_the_end(self) -> Exit:
         try:
-            while True:
-                try:
-                    frame = self._reader.next(TICK_SECONDS)
-                except queue.Empty:
-                    self._when_quiet()
-                    continue
-                if frame is None:
-                    return self._outcome
-                self._take(frame)
-        except KeyboardInterrupt:
-            self._sink.finish()
-            _note(f"the run goes on. Follow it again: agenthub logs {short_id(self._run)} --follow")
-            _note(f"or end it: agenthub cancel {short_id(self._run)}")
-            return Exit.INTERRUPTED
+            with self._ctrl_c:
+                while not self._ctrl_c.is_pressed:
+                    try:
+                        frame = self._reader.next(TICK_SECONDS)
+                    except queue.Empty:
+                        self._when_quiet()
+                        continue
+                    if frame is None:
+                        return self._outcome
+                    self._take(frame)
         finally:
             self._sink.finish()
+        _note(f"the run goes on. Follow it again: agenthub logs {short_id(self._run)} --follow")
+        _note(f"or end it: agenthub cancel {short_id(self._run)}")
+        return Exit.INTERRUPTED
 
     def _take(self, frame: Frame) -> None:
         if isinstance(frame, Event):
@@ -124,8 +147,11 @@ class _Watch:
         if not (self._asker and self._open):
             return
         approval, request = next(iter(self._open.items()))
-        if self._asker.ask(approval, request, self._reader.has_more):
+        if self._asker.ask(approval, request, self._has_news):
             self._open.pop(approval, None)
+
+    def _has_news(self) -> bool:
+        return self._ctrl_c.is_pressed or self._reader.has_more()
 
     def _wants_input(self) -> None:
         if not self._has_hinted:
