@@ -73,8 +73,8 @@ examples:
 """
 
 CLIENT = (
-    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "diff", "agents", "nodes", "token", "secret",
-    "route", "usage", "budget", "user", "project",
+    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "resume", "diff", "agents", "nodes", "token",
+    "secret", "route", "usage", "budget", "user", "project",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""

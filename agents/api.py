@@ -30,7 +30,7 @@ from nodes.queries import visible_nodes
 from .downloads import Bytes, as_download
 from .filters import AgentFilter, RunFilter
 from .models import Agent, Run
-from .queries import artifacts_of, diff_of, find_agent, find_blob, shown_approvals
+from .queries import artifacts_of, diff_of, find_agent, find_blob, find_run, shown_approvals
 from .serializers import (
     AgentIn,
     AgentOut,
@@ -164,7 +164,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
         """Start a run. It waits in the queue if its node cannot take it now."""
         given = self.read(StartRunIn)
         agent = find_agent(self.actor, given.pop("agent"))
-        run = start_run(agent, by=self.actor, **given)
+        resumed = given.pop("resumes")
+        resumes = find_run(self.actor, resumed) if resumed else None
+        run = start_run(agent, by=self.actor, resumes=resumes, **given)
         return self._answer(run, 201)
 
     @extend_schema(request=BlankIn, responses=RunOut)

@@ -92,6 +92,14 @@ def find_agent(actor: Actor, id_or_name: str) -> Agent:
     return found[0]
 
 
+def find_run(actor: Actor, run_id: UUID) -> Run:
+    """A run that ``actor`` sees. Raises ``NotFound``."""
+    found: Run | None = Run.objects.visible_to(actor).filter(pk=run_id).first()
+    if found is None:
+        raise NotFound(f"There is no run {run_id} that you may see.", run=str(run_id))
+    return found
+
+
 def _is_uuid(text: str) -> bool:
     try:
         UUID(text)

@@ -109,8 +109,15 @@ class StartRunIn(In):
     agent = serializers.CharField(
         max_length=200, help_text="An agent's id, project/name, or its name if that is unique."
     )
-    prompt = serializers.CharField(trim_whitespace=False)
+    prompt = serializers.CharField(
+        default="", allow_blank=True, trim_whitespace=False, help_text="Needed, unless a run is resumed: then its own."
+    )
     keep_open = serializers.BooleanField(default=False, help_text="Wait for more input at the end of a turn.")
+    resumes = serializers.UUIDField(
+        default=None,
+        allow_null=True,
+        help_text="An ended run of the agent, to go on in its session and worktree where its node and runtime can.",
+    )
 
 
 class DiffSummaryOut(serializers.Serializer[Any]):
@@ -132,7 +139,7 @@ class RunRowOut(serializers.ModelSerializer[Run]):
     user = serializers.CharField(source="user.username", default=None, allow_null=True)
     state = serializers.ChoiceField(choices=[state.value for state in State])
     resumes = serializers.UUIDField(
-        source="resumes_id", allow_null=True, help_text="The run that this one was started anew for."
+        source="resumes_id", allow_null=True, help_text="The run that this one goes on from."
     )
     waiting_for = serializers.SerializerMethodField(help_text="In words; empty while it works, and at the end.")
     diff = serializers.SerializerMethodField()

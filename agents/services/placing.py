@@ -33,6 +33,7 @@ from ..queries import live_runs_of_nodes
 from ..states import State
 from .compiling import Terms, terms_of
 from .events import append_event
+from .left_off import LeftOff, left_off
 from .moves import lock_run, move_run
 from .policies import share_policy
 
@@ -121,13 +122,14 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     queued = _lock_queued(chosen)
     allowed = tickets((run.project_id, run.user_id, run.entry) for run in queued)
     terms = terms_of(run.agent for run in queued)
+    earlier = left_off(queued)
     for run in queued:
         view = views.get(chosen[run.pk])
         demand = replace(run.agent.demand, ticket=allowed[run.project_id, run.user_id, run.entry])
         if view is None or taken[view.id] >= view.free or not fits(demand, view):
             continue
         try:
-            command = start_command(run, terms[run.agent_id])
+            command = start_command(run, view.id, terms[run.agent_id], earlier.get(run.pk))
         except Invalid as error:
             unfit[run.pk] = error.text
             continue
@@ -228,10 +230,17 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
     )
 
 
-def start_command(run: Run, terms: Terms | None = None) -> StartRun:
-    """What a node is told to start. ``Invalid`` if the agent is set up in a way that no node takes."""
+def start_command(run: Run, node: UUID | None, terms: Terms, earlier: LeftOff | None) -> StartRun:
+    """What ``node`` is told to start. ``Invalid`` if the agent is set up in a way that no node takes.
+
+    ``earlier``: where the run that this one resumes left off. On another node there is nothing left of it.
+    """
     try:
-        return _start_command(run, terms or terms_of([run.agent])[run.agent_id])
+        command = _start_command(run, terms)
+        if earlier is None or earlier.node != node:
+            return command
+        went_on = {"prompt": earlier.prompt_for(run), "workspace": earlier.workspace_for(command.workspace)}
+        return command.model_copy(update={"session": earlier.session, **went_on})
     except ValidationError as error:
         problems = {".".join(map(str, each["loc"])): [each["msg"]] for each in error.errors(include_input=False)}
         said = "; ".join(f"{name}: {words[0]}" for name, words in problems.items())

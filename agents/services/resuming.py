@@ -23,8 +23,8 @@ def resume_run(run: Run) -> Run | None:
     """Queue a run that begins anew with the prompt of one that ended so, if its agent wants that. Once.
 
     Not for a run that somebody had cancelled, nor for a person who may start no runs there any more, or whom no route
-    lets use the node. It is placed as any other run; runtimes load no earlier session yet, so it knows nothing of what
-    was done. Inside the transaction that ended ``run``.
+    lets use the node. It is placed as any other run, and goes on in the session and worktree of ``run`` if it comes to
+    the same node and the runtime can. Inside the transaction that ended ``run``.
     """
     agent = run.agent
     if not agent.resume or agent.archived_at or run.resumes_id is not None:

@@ -1,10 +1,10 @@
 """Start, steer and stop runs."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
@@ -25,7 +25,9 @@ from ..models import Agent, Run
 from ..placement import Wait
 from ..states import ON_NODE, State
 from ..usage.budgets import require_budget
+from .compiling import terms_of
 from .events import append_event
+from .left_off import left_off
 from .moves import KEPT, lock_run, move_run
 from .placing import find_place, hand_over, start_command
 from .policies import share_policy
@@ -39,21 +41,33 @@ class PromptTooLarge(TooLarge):
     message = f"A prompt has at most {PROMPT_BYTES // 1024} KiB. Put long material into a file of the workspace."
 
 
+class AlreadyResumed(Conflict):
+    code = "already_resumed"
+    message = "The run was resumed before. Resume the one that went on from it."
+
+
 class InputConflict(Conflict):
     code = "input_conflict"
     message = "Another input was sent to this run under that input_id. Use a new id for a new input."
 
 
 @transaction.atomic
-def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) -> Run:
+def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False, resumes: Run | None = None) -> Run:
     """Queue a run, and hand it to a node at once if one can take it and nobody waits for it.
 
-    Raises ``Invalid`` for an empty prompt, a command that should be kept open or an agent that no node could start,
-    ``PromptTooLarge``, ``WrongState`` for an archived agent, ``RouteMissing`` where whoever starts it may not use any
+    ``resumes``: an ended run of the agent, in whose session and worktree this one goes on, if it comes to the same
+    node and the runtime can; an empty prompt then is that run's own.
+
+    Raises ``Invalid`` for an empty prompt, a command that should be kept open, an agent that no node could start or a
+    resumed run of another agent, ``AlreadyResumed``, ``PromptTooLarge``, ``WrongState`` for an archived agent or a
+    resumed run that is not over, ``RouteMissing`` where whoever starts it may not use any
     of the agent's nodes, ``PeerNotConfigured`` for a node that this hub could not dial, ``IsolationUnavailable`` for
     one that cannot isolate the run as is demanded.
     """
     require(by, Can.START_RUN, agent)
+    if resumes is not None:
+        _check_resumed(resumes, agent)
+        prompt = prompt or resumes.prompt
     prompt = _checked_prompt(prompt)
     if agent.archived_at:
         raise WrongState(f"The agent {agent.name} is archived; it starts no more runs.")
@@ -73,20 +87,30 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False) 
     if node:
         require_peer(settings.CONFIG, node)
     waits_for = found if isinstance(found, Wait) else Wait(Reason.QUEUED)
-    run = Run.objects.create(
-        id=run_id,
-        project_id=agent.project_id,
-        agent=agent,
-        node_id=agent.node_id,
-        user_id=by.user_id,
-        entry=by.entry,
-        reason=waits_for.reason,
-        message=waits_for.message,
-        prompt=prompt,
-        keep_open=keep_open,
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                id=run_id,
+                project_id=agent.project_id,
+                agent=agent,
+                node_id=agent.node_id,
+                user_id=by.user_id,
+                entry=by.entry,
+                reason=waits_for.reason,
+                message=waits_for.message,
+                prompt=prompt,
+                keep_open=keep_open,
+                resumes=resumes,
+            )
+    except IntegrityError as error:
+        if resumes is None:
+            raise
+        raise AlreadyResumed from error
+    command = start_command(
+        run, found.pk if isinstance(found, Node) else None, terms_of([agent])[agent.pk], left_off([run]).get(run.pk)
     )
-    command = start_command(run)
-    record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id)
+    told: dict[str, Any] = {"resumes": str(resumes.pk)} if resumes else {}
+    record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id, **told)
     if isinstance(found, Node):
         run.node = found
         hand_over([(run, command)], now)
@@ -140,6 +164,17 @@ def send_input(run: Run, *, by: Actor, text: str, input_id: str | None = None, m
     outbox.queue_command(run.placed_node_id, body, run=run.pk, key=input_id)
     record(run.project_id, "run.input_sent", by=by, of=("run", run.pk), run=run.pk, node=run.node_id, input=input_id)
     return input_id
+
+
+def _check_resumed(run: Run, agent: Agent) -> None:
+    """Without a lock, which the node's has to precede: of two that resume one, the database lets one through."""
+    if run.agent_id != agent.pk:
+        problem = "is a run of another agent"
+        raise Invalid(f"The run to resume {problem}.", fields={"resumes": [problem]})
+    if not run.is_ended:
+        raise WrongState(f"The run is {run.state}; send it an input instead of resuming it.", state=run.state)
+    if again := Run.objects.filter(resumes=run).first():
+        raise AlreadyResumed(run=str(again.pk))
 
 
 def _was_sent(run: Run, body: SendInput) -> bool:

@@ -198,6 +198,7 @@ export interface RunStarted {
   isolation?: "none" | "masked" | "user";
   secrets?: Array<string>;
   session_id?: string;
+  has_resumed?: boolean;
   phases?: StartPhases | null;
 }
 

@@ -126,6 +126,18 @@ def start_run(client: Client, options: argparse.Namespace) -> Exit:
         if error.code != "not_found":
             raise
         raise Missing(f"{error} {_agent_hint(options.agent)}") from error
+    return _tell_started(client, run, options)
+
+
+def resume(client: Client, options: argparse.Namespace) -> Exit:
+    """A new run that goes on where an ended one left off."""
+    earlier = client.get(f"/api/v1/runs/{find_run(client, options.run)}/")
+    prompt = _read_input() if options.prompt == "-" else options.prompt or ""
+    asked = {"agent": earlier["agent"], "resumes": earlier["id"], "prompt": prompt, "keep_open": options.keep_open}
+    return _tell_started(client, client.post("/api/v1/runs/", asked), options)
+
+
+def _tell_started(client: Client, run: Json, options: argparse.Namespace) -> Exit:
     if options.follow:
         if options.json:
             return watch(client, run["id"], as_json=True)
@@ -468,6 +480,7 @@ COMMANDS = {
     "approve": approve,
     "approvals": list_approvals,
     "cancel": cancel,
+    "resume": resume,
     "diff": show_diff,
     "agents": list_agents,
     "nodes": list_nodes,

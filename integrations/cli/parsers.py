@@ -58,6 +58,20 @@ def _run() -> Parser:
     return parser
 
 
+def _resume() -> Parser:
+    parser = _make(
+        "resume",
+        "Go on from a run that is over: a new run in its session and worktree, where node and runtime still have them.",
+        '  agenthub resume last --follow\n  agenthub resume 0192f3a1 "Now write the tests"',
+    )
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument("prompt", nargs="?", help="what to do now (else the task as it was); - reads standard input")
+    parser.add_argument("-f", "--follow", action="store_true", help="watch it to its end; exit by its outcome")
+    parser.add_argument("--keep-open", action="store_true", help="wait for more input at the end of the turn")
+    _json(parser, "print the new run as JSON; with --follow, its events as lines of JSON")
+    return parser
+
+
 def _runs() -> Parser:
     parser = _make("runs", "List runs, newest first.", "  agenthub runs --open\n  agenthub runs --agent demo --json")
     which = parser.add_mutually_exclusive_group()
@@ -273,6 +287,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "approve": _approve,
     "approvals": _approvals,
     "cancel": _cancel,
+    "resume": _resume,
     "diff": _diff,
     "agents": _agents,
     "nodes": _nodes,

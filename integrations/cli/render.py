@@ -148,7 +148,8 @@ class Story:
             filter(None, (payload.get("runtime_name") or payload["runtime"], payload.get("runtime_version")))
         )
         branch = f" on {payload['branch']}" if payload.get("branch") else ""
-        self._say(f"started {what} in {payload['workspace']}{branch}", "dim")
+        session = ", in the session of the run before" if payload.get("has_resumed") else ""
+        self._say(f"started {what} in {payload['workspace']}{branch}{session}", "dim")
 
     def _on_run_turn_started(self, payload: Json) -> None:
         self._tools.clear()  # ids of tool calls and messages may begin anew

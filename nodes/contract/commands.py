@@ -56,6 +56,8 @@ class StartRun(Body):
     network: Network = "shared"
     prompt: str
     input_id: str
+    session: str = ""
+    """The runtime's session of an earlier run, to be taken up; if the runtime cannot, a new one begins."""
     keep_open: bool = False
     approval_seconds: Annotated[float, Field(gt=0)] = APPROVAL_SECONDS
     stall_seconds: Annotated[float, Field(gt=0)] = 60.0

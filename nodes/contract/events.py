@@ -64,6 +64,8 @@ class RunStarted(Payload):
     isolation: Literal["none", "masked", "user"] = "none"
     secrets: list[str] = []
     session_id: str = ""
+    has_resumed: bool = False
+    """Whether the runtime goes on in an earlier run's session."""
     phases: StartPhases | None = None
 
 

@@ -39,6 +39,8 @@ class RuntimeInfo:
     session_id: str = ""
     may_resume: bool = False
     """Whether another process of this runtime can take the session up again."""
+    has_resumed: bool = False
+    """Whether this is the session that the run was to take up."""
 
 
 @dataclass(frozen=True, slots=True)

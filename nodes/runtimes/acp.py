@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from nodes.contract.reasons import Reason
 from nodes.contract.runtime import AgentProcess, Host, Preset, RuntimeFailed, RuntimeInfo, TurnEnd
 
-from .acp_client import AcpClient
+from .acp_client import AcpClient, Choices, ResumedBy
 from .acp_tools import clip
 from .lines import Faults, Lines
 from .presets import PRESETS
@@ -107,8 +107,10 @@ class AcpRuntime:
     async def _shake_hands(self) -> RuntimeInfo:
         try:
             hello = await self._client.initialize(_own_version())
-            session = await self._client.open_session(str(self._host.workspace))
-            await self._choose(session)
+            way = _way_to_resume(hello.agent_capabilities)
+            choices = await self._take_up(way) if way and self._host.spec.session else None
+            has_resumed = choices is not None
+            await self._choose(choices or await self._client.open_session(str(self._host.workspace)))
         except ConnectionError:
             raise await self._gone("before it was ready") from None
         except RequestError as error:
@@ -122,16 +124,24 @@ class AcpRuntime:
         about = hello.agent_info
         name = (about.title or about.name) if about else ""
         release = about.version if about else ""
-        can = hello.agent_capabilities
-        may_resume = bool(can and (can.load_session or (can.session_capabilities and can.session_capabilities.resume)))
-        return RuntimeInfo(name[:200], release[:100], session.session_id[:200], may_resume)
+        return RuntimeInfo(name[:200], release[:100], self._client.session_id[:200], way is not None, has_resumed)
 
-    async def _choose(self, session: schema.NewSessionResponse) -> None:
+    async def _take_up(self, way: ResumedBy) -> Choices | None:
+        """The earlier session; None if the agent does not have it any more."""
+        try:
+            return await self._client.resume_session(self._host.spec.session, str(self._host.workspace), by=way)
+        except RequestError as error:
+            if error.code == AUTH_REQUIRED:
+                raise
+            logger.info("session_not_resumed", error=_message_of(error))
+            return None
+
+    async def _choose(self, session: Choices) -> None:
         """Choose the mode that asks, and the wanted model, among what the session offers."""
         modes = session.modes
         mode = self._preset.mode if self._preset else ""
         if modes and mode and mode != modes.current_mode_id and mode in {each.id for each in modes.available_modes}:
-            request = schema.SetSessionModeRequest(session_id=session.session_id, mode_id=mode)
+            request = schema.SetSessionModeRequest(session_id=self._client.session_id, mode_id=mode)
             await self._client.request("session_set_mode", request)
         wanted = self._host.spec.runtime.model
         if not wanted:
@@ -139,7 +149,7 @@ class AcpRuntime:
         for option in session.config_options or []:
             if isinstance(option, schema.SessionConfigOptionSelect) and "model" in {option.category, option.id}:
                 choice = schema.SetSessionConfigOptionSelectRequest(
-                    session_id=session.session_id, config_id=option.id, value=_pick(wanted, option)
+                    session_id=self._client.session_id, config_id=option.id, value=_pick(wanted, option)
                 )
                 await self._client.request("session_set_config_option", choice)
                 return
@@ -175,6 +185,15 @@ class AcpRuntime:
         hint = _login_hint(self._preset) or "Log in to it on this node."
         message = f"{name} is not logged in on this node ({_message_of(error)}). {hint}"
         return RuntimeFailed(Reason.LOGIN_REQUIRED, message)
+
+
+def _way_to_resume(can: schema.AgentCapabilities | None) -> ResumedBy | None:
+    """``session/resume`` before ``session/load``, which tells the whole conversation again."""
+    if can is None:
+        return None
+    if can.session_capabilities and can.session_capabilities.resume:
+        return "session_resume"
+    return "session_load" if can.load_session else None
 
 
 def _own_version() -> str:

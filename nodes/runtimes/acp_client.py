@@ -6,7 +6,7 @@ one logs what does not validate and goes on, and here every such fault becomes a
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from acp import schema
 from acp.connection import Connection
@@ -41,6 +41,9 @@ COMMAND_BYTES = 4_000
 _NOT_OFFERED = frozenset(CLIENT_METHODS.values())
 UPDATE = CLIENT_METHODS["session_update"]
 PERMISSION = CLIENT_METHODS["session_request_permission"]
+ResumedBy = Literal["session_resume", "session_load"]
+Choices = schema.NewSessionResponse | schema.LoadSessionResponse
+"""Where an agent says which modes and models a session offers."""
 
 
 class AcpClient:
@@ -53,6 +56,7 @@ class AcpClient:
         self._stop_asking = asyncio.Event()
         self.translator = Translator(host)
         self.session_id = ""
+        self._is_replaying = False
 
     async def close(self) -> None:
         await self._connection.close()
@@ -75,6 +79,22 @@ class AcpClient:
         session = schema.NewSessionResponse.model_validate(answer)
         self.session_id = session.session_id
         return session
+
+    async def resume_session(self, session: str, cwd: str, *, by: ResumedBy) -> Choices:
+        """Take up a session of an earlier process. What ``session/load`` tells again was told by that one's run."""
+        request = (
+            schema.ResumeSessionRequest(session_id=session, cwd=cwd, mcp_servers=[])
+            if by == "session_resume"
+            else schema.LoadSessionRequest(session_id=session, cwd=cwd, mcp_servers=[])
+        )
+        self._is_replaying = True
+        try:
+            answer = await self.request(by, request)
+        finally:
+            self._is_replaying = False
+        choices = schema.LoadSessionResponse.model_validate(answer or {})  # of the same shape as the other's
+        self.session_id = session
+        return choices
 
     async def prompt(self, text: str) -> Message:
         """The agent's answer as it is: an unknown stop reason is no reason to lose a turn."""
@@ -112,6 +132,8 @@ class AcpClient:
             notification = schema.SessionNotification.model_validate(params)
         except ValidationError as error:
             self._faults.report(_explain(UPDATE, error), canonical(params))
+            return
+        if self._is_replaying:
             return
         if notification.session_id != self.session_id:
             if self.session_id:  # before that, an agent may speak of the session it is about to name

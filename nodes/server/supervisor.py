@@ -245,6 +245,7 @@ class Supervisor:
                 isolation=self._spec.isolation,
                 secrets=sorted(self._secrets),
                 session_id=info.session_id,
+                has_resumed=info.has_resumed,
                 phases=phases,
             )
         )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nodes.contract.commands import RuntimeSpec, StartRun, Workspace
 from nodes.contract.events import MessageDelta, Output, Payload, ThoughtDelta
 from nodes.contract.reasons import Reason
-from nodes.contract.runtime import Answer, Question, RuntimeFailed, TextKind
+from nodes.contract.runtime import Answer, Question, RuntimeFailed, RuntimeInfo, TextKind
 
 P = TypeVar("P", bound=Payload)
 Rule = Callable[[Question], str | None]
@@ -55,6 +55,7 @@ class SmallHost:
         self.environ = environ
         self.rule = rule
         self.marker = f"AGENTHUB_RUN_ID={workspace.name}-{id(self)}"
+        self.info = RuntimeInfo()
         self.events: list[Payload] = []
         self.questions: list[Question] = []
         self.cancelled_questions = 0

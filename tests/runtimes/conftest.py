@@ -18,14 +18,17 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Starts the scripted agent without pauses; everything is gone afterwards."""
     started: list[tuple[AcpRuntime, SmallHost]] = []
 
-    async def start_(*options: str, rule: Rule = allow, model: str = "") -> tuple[AcpRuntime, SmallHost]:
+    async def start_(
+        *options: str, rule: Rule = allow, model: str = "", session: str = ""
+    ) -> tuple[AcpRuntime, SmallHost]:
         workspace = tmp_path / "work"
         workspace.mkdir(exist_ok=True)
         command = [*PRESETS["scripted"].command, "--pace", "0", *options]
         host = SmallHost(workspace, RuntimeSpec(kind="acp", preset="scripted", command=command, model=model), rule)
+        host.spec = host.spec.model_copy(update={"session": session})
         runtime = AcpRuntime()
         started.append((runtime, host))
-        await runtime.start(host)
+        host.info = await runtime.start(host)
         return runtime, host
 
     yield start_

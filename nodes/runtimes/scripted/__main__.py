@@ -8,12 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+from . import memory
 from .story import AUTH_REQUIRED, INTERNAL_ERROR, play
 from .turn import Session, Turn
 from .wire import Cancelled, Message, RpcError, Wire
 
 NAME = "scripted (demo)"
 VERSION = "1.0"
+INVALID_PARAMS = -32602
 
 
 class Agent:
@@ -32,6 +34,8 @@ class Agent:
                     self.wire.answer(message, self.initialize)
                 case "session/new":
                     self.wire.answer(message, self.open)
+                case "session/load":
+                    self.wire.answer(message, self.load)
                 case "session/prompt":
                     self.wire.cancelled.clear()
                     self.prompts.put(message)
@@ -44,14 +48,33 @@ class Agent:
 
     def initialize(self, params: Message) -> Message:
         time.sleep(self.options.slow)
-        return {"protocolVersion": 1, "agentCapabilities": {}, "agentInfo": {"name": NAME, "version": VERSION}}
+        capabilities = {"loadSession": True}
+        return {
+            "protocolVersion": 1,
+            "agentCapabilities": capabilities,
+            "agentInfo": {"name": NAME, "version": VERSION},
+        }
 
     def open(self, params: Message) -> Message:
         if self.options.login_required:
             raise RpcError(AUTH_REQUIRED, "Authentication required")
-        session = Session(f"scripted-{len(self.sessions) + 1}", Path(params["cwd"]))
+        session = Session(memory.new_id(), Path(params["cwd"]))
         self.sessions[session.id] = session
         return {"sessionId": session.id}
+
+    def load(self, params: Message) -> Message:
+        """Take up an earlier process's session, and tell it again, as the protocol wants it."""
+        session = Session(params["sessionId"], Path(params["cwd"]))
+        remembered = memory.recall(session.id)
+        if remembered is None:
+            raise RpcError(INVALID_PARAMS, "There is no such session")
+        self.sessions[session.id] = session
+        session.remembered = remembered
+        told = Turn(self.wire, session)
+        for prompt in remembered:
+            told.chunk(prompt, "user_message_chunk")
+            told.chunk("(what was answered)")
+        return {}
 
     def work(self) -> None:
         """Run turns until the input ends."""
@@ -61,7 +84,9 @@ class Agent:
     def run(self, params: Message) -> Message:
         turn = Turn(self.wire, self.sessions[params["sessionId"]], self.options.pace)
         try:
-            play(turn, "\n".join(block.get("text", "") for block in params["prompt"]))
+            prompt = "\n".join(block.get("text", "") for block in params["prompt"])
+            memory.remember(turn.session.id, prompt)
+            play(turn, prompt)
         except Cancelled:
             turn.stop_reason = "cancelled"
         except OSError as error:

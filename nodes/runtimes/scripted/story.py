@@ -108,6 +108,12 @@ def think(turn: Turn, argument: str) -> None:
 
 
 @directive
+def recall(turn: Turn, argument: str) -> None:
+    """``@recall``: says what it remembers of the session that it has taken up."""
+    turn.chunk(f"I remember: {' | '.join(turn.session.remembered) or 'nothing'}.")
+
+
+@directive
 def plan(turn: Turn, argument: str) -> None:
     """``@plan one, two``: a plan whose first step has begun."""
     turn.plan(*(step.strip() for step in (argument or "Look, Answer").split(",")), done=0)

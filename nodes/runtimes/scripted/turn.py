@@ -25,6 +25,8 @@ class Session:
     always: set[str] = field(default_factory=set)
     calls: int = 0
     turns: int = 0
+    remembered: list[str] = field(default_factory=list)
+    """The prompts of the process that had this session before."""
 
 
 @dataclass
