@@ -18,6 +18,7 @@ from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, RunViewSet
 from agents.approvals_api import ApprovalViewSet
+from agents.mail.api import MessageViewSet
 from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
 from agents.review_api import ReviewViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
@@ -31,6 +32,7 @@ router.register("agents", AgentViewSet, "agent")
 router.register("approvals", ApprovalViewSet, "approval")
 router.register("audit", AuditViewSet, "audit")
 router.register("me", MeViewSet, "me")
+router.register("messages", MessageViewSet, "message")
 router.register("nodes", NodeViewSet, "node")
 router.register("policy/grants", GrantViewSet, "policy-grant")
 router.register("policy/rules", RuleViewSet, "policy-rule")

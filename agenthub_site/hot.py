@@ -34,6 +34,7 @@ from agenthub_site.origins import check_host, check_origin
 from agenthub_site.rates import Rates
 from agenthub_site.refused import count_scope
 from agents.events_app import list_events, stream_approvals, stream_events
+from agents.mail import doors as mail
 from audit.refusals import refusals
 from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unauthenticated, Unavailable
 
@@ -83,7 +84,10 @@ class Route:
     parameters: tuple[tuple[str, str, str], ...] = ()
     """(name, ``query`` or ``header``, description), all optional."""
     is_stream: bool = False
+    body: tuple[tuple[str, str], ...] = ()
+    """(field, description) of what is sent as JSON."""
     body_bytes: int = 0
+    deadline_seconds: float = DEADLINE_SECONDS
 
 
 async def _list_events(request: HotRequest) -> Answer:
@@ -94,10 +98,32 @@ async def _stream_events(request: HotRequest) -> Answer:
     return await stream_events(request.caller, request.id, request.query, request.headers)
 
 
+async def _send_message(request: HotRequest) -> Answer:
+    return await mail.send(request.caller, request.body)
+
+
+async def _list_inbox(request: HotRequest) -> Answer:
+    return await mail.list_inbox(request.caller, request.query)
+
+
+async def _receive(request: HotRequest) -> Answer:
+    return await mail.receive(request.caller, request.body)
+
+
+async def _ack(request: HotRequest) -> Answer:
+    return await mail.ack(request.caller, request.body)
+
+
+async def _stream_inbox(request: HotRequest) -> Answer:
+    return mail.stream_inbox(request.caller)
+
+
 async def _stream_approvals(request: HotRequest) -> Answer:
     return stream_approvals(request.caller)
 
 
+MAIL_BYTES: Final = 80 * 1024
+"""Of a message's body: the payload, and what is around it."""
 _AFTER: Final = ("after", "query", "The number of the last event read; 0 for all.")
 ROUTES: Final = (
     Route(
@@ -123,6 +149,73 @@ ROUTES: Final = (
         "approval_stream",
         "How many approvals wait for you, as server-sent events; what waits is read at `/api/v1/approvals/`.",
         _stream_approvals,
+        is_stream=True,
+    ),
+    Route(
+        "POST",
+        "/api/v1/messages",
+        "messages_send",
+        "Write to agents and people of a project; durable once it is answered.",
+        _send_message,
+        body=(
+            ("to", "Names or addresses: mender, agent:ID, user:bob; or team:all alone."),
+            ("payload", "Any JSON, at most 64 KiB and 32 levels."),
+            ("project", "A slug or id; needed where you see several projects."),
+            ("subject", "At most 200 characters."),
+            ("kind", "A word such as question; message, if left out."),
+            ("reply_to", "The id of a message that you sent or got."),
+            ("dedupe_key", "The same key and content is the same message; other content is refused."),
+            ("run_id", "The run that this belongs to."),
+            ("hop_count", "The least that it counts as passed on; up to 16."),
+        ),
+        body_bytes=MAIL_BYTES,
+    ),
+    Route(
+        "GET",
+        "/api/v1/inbox",
+        "inbox_read",
+        "A page of your inbox, oldest first; reading changes nothing.",
+        _list_inbox,
+        (
+            ("after", "query", "The number of the last delivery read; 0 for all."),
+            ("limit", "query", "Deliveries at most: 50, up to 500."),
+            ("run_id", "query", "Only what belongs to this run."),
+            ("state", "query", "`open` (queued or leased), `queued`, `leased`, `acked` or `dead`; all, if left out."),
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/v1/inbox/receive",
+        "inbox_receive",
+        "Lease what is due, and wait up to 30 s for it if `wait` says so; what is not acked in time comes again.",
+        _receive,
+        body=(
+            ("limit", "Deliveries at most: 10, up to 500."),
+            ("lease_seconds", "How long they are yours: 60, from 1 to 43,200."),
+            ("wait", "Seconds to wait if nothing is due: 0, up to 30."),
+            ("run_id", "Only what belongs to this run."),
+        ),
+        body_bytes=MAIL_BYTES,
+        deadline_seconds=60.0,
+    ),
+    Route(
+        "POST",
+        "/api/v1/inbox/ack",
+        "inbox_ack",
+        "Settle deliveries by message id or number; each is told whether that changed anything.",
+        _ack,
+        body=(
+            ("message_ids", "Ids of messages, or their numbers in your inbox; up to 500."),
+            ("run_id", "Only what belongs to this run."),
+        ),
+        body_bytes=MAIL_BYTES,
+    ),
+    Route(
+        "GET",
+        "/api/v1/inbox/stream",
+        "inbox_stream",
+        "That you have mail, as server-sent events; what came is read at `/api/v1/inbox`.",
+        _stream_inbox,
         is_stream=True,
     ),
 )
@@ -187,7 +280,7 @@ class _Call:
         secret, _, is_operator = credential_of(scope)
         if route.method != "GET" and not (secret or is_operator):
             raise Forbidden("This door is written to with a bearer token, not with a session.")
-        async with _deadline():
+        async with _deadline(route.deadline_seconds):
             body = await self._body(route.body_bytes)
             answer = await route.answer(HotRequest(caller, _uuid(id_), _query(scope), self._headers, body))
         if isinstance(answer, bytes):

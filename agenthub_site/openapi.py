@@ -128,6 +128,10 @@ _PAGE: dict[str, Any] = {
     "description": "A page of the stream, oldest first.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Events"}}},
 }
+_OBJECT: dict[str, Any] = {
+    "description": "Done.",
+    "content": {"application/json": {"schema": {"type": "object", "additionalProperties": {}}}},
+}
 _STREAM: dict[str, Any] = {
     "description": "Endless, with a heartbeat; it may be cut at any moment and taken up again.",
     "content": {"text/event-stream": {"schema": {"type": "string"}}},
@@ -140,11 +144,17 @@ def _described(route: Route) -> dict[str, Any]:
         {"name": name, "in": where, "required": False, "schema": _PARAMETERS.get(name, _TEXT), "description": why}
         for name, where, why in route.parameters
     ]
-    return {
+    is_page = route.path.endswith("/events")
+    described: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,
         "tags": [route.path.split("/")[3]],
         "parameters": [*([_ID] if "{id}" in route.path else []), *parameters],
-        "security": [{"bearer": []}, {"session": []}],
-        "responses": {"200": _STREAM if route.is_stream else _PAGE},
+        "security": [{"bearer": []}] if route.body else [{"bearer": []}, {"session": []}],
+        "responses": {"200": _STREAM if route.is_stream else _PAGE if is_page else _OBJECT},
     }
+    if route.body:
+        shapes = {name: {"description": why} for name, why in route.body}
+        schema = {"type": "object", "properties": shapes, "additionalProperties": False}
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return described

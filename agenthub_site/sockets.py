@@ -10,7 +10,7 @@ from agenthub_site.engines import Receive, Scope, Send
 from agenthub_site.hot import counted, identify, note_scope
 from agenthub_site.logs import request_id_of
 from agenthub_site.origins import check_host, check_origin
-from agents.consumers import ApprovalsConsumer, ProjectConsumer, RunConsumer
+from agents.consumers import ApprovalsConsumer, InboxConsumer, ProjectConsumer, RunConsumer
 from nodes.contract.errors import HubError, NotFound
 
 logger = structlog.get_logger(__name__)
@@ -19,10 +19,11 @@ _CONSUMERS: Final[dict[str, Any]] = {
     "runs": RunConsumer.as_asgi(),
     "projects": ProjectConsumer.as_asgi(),
     "approvals": ApprovalsConsumer.as_asgi(),
+    "inbox": InboxConsumer.as_asgi(),
 }
-_WITHOUT_ID: Final = {"approvals"}
+_WITHOUT_ID: Final = {"approvals", "inbox"}
 """Whose own, not a thing's."""
-_PATH: Final = re.compile(r"/ws/(?:(runs|projects)/([0-9a-fA-F-]{36})|(approvals))/?")
+_PATH: Final = re.compile(r"/ws/(?:(runs|projects)/([0-9a-fA-F-]{36})|(approvals|inbox))/?")
 _REFUSED: Final = 4403
 
 

@@ -15,6 +15,7 @@ from audit.bell import bell
 from nodes.contract.errors import HubError, NotFound, TooLarge
 
 from .answering import AnswerRefused, take_answer
+from .mail.doors import InboxReader
 from .reading import RunHead, in_thread, number_in, read_head
 from .stream import EVENTS, GAP, Kind, Reader, as_json, tails
 from .trail import TrailReader, read_trail_end
@@ -119,6 +120,15 @@ class ApprovalsConsumer(AnsweringConsumer):
 
     async def frames(self, caller: Caller, after: int) -> AsyncGenerator[str, None]:
         reader = ApprovalsReader(caller)
+        while (frame := await reader.next()) is not None:
+            yield as_json(frame)
+
+
+class InboxConsumer(LiveConsumer):
+    """``/ws/inbox/``: that the caller has mail. ``mail``, ``heartbeat``."""
+
+    async def frames(self, caller: Caller, after: int) -> AsyncGenerator[str, None]:
+        reader = InboxReader(caller)
         while (frame := await reader.next()) is not None:
             yield as_json(frame)
 

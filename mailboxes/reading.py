@@ -1,7 +1,7 @@
 """Reading inboxes: pages by number, whose cost depends on their length and not on the inbox's."""
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -79,6 +79,14 @@ def _mail(row: Iterable[Any]) -> Mail:
     return Mail(number, message, project, run, Address(sender_kind, sender_id), Address(kind, owner), *rest)
 
 
+def mails_of(keys: Sequence[tuple[int, int]]) -> list[Mail]:
+    """The deliveries with these (inbox, number), all of one inbox, in order."""
+    if not keys:
+        return []
+    mine = Delivery.objects.filter(inbox_id=keys[0][0], number__in=[number for _, number in keys])
+    return mails(mine.order_by("number"))
+
+
 def deliveries_to(
     recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None
 ) -> "QuerySet[Delivery]":
@@ -100,9 +108,11 @@ def count_open(recipient: Address, run_id: UUID | None = None, projects: Collect
     return deliveries_to(recipient, run_id, projects).filter(settled_at=None).order_by()[:PENDING_COUNTED].count()
 
 
-def next_due(recipient: Address, run_id: UUID | None = None) -> datetime | None:
+def next_due(
+    recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None
+) -> datetime | None:
     """When something may be handed out to the recipient at the earliest; None if nothing is open."""
-    waiting = deliveries_to(recipient, run_id).filter(settled_at=None)
+    waiting = deliveries_to(recipient, run_id, projects).filter(settled_at=None)
     dues = waiting.filter(state=State.QUEUED).aggregate(at=Min("due_at"))["at"]
     ends = waiting.filter(state=State.LEASED).aggregate(at=Min("leased_until"))["at"]
     return min((at for at in (dues, ends) if at is not None), default=None)

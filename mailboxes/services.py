@@ -6,7 +6,6 @@ the same time, and answered after the commit.
 
 import re
 from collections.abc import Collection, Sequence
-from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -33,15 +32,15 @@ from .limits import (
 )
 from .models import Delivery, Message
 from .payload import encode_payload
-from .reading import Mail, Page, deliveries_to, last_number, mails
+from .reading import Mail, Page, deliveries_to, last_number, mails, mails_of
 from .sending import Draft, Sent, take_numbers, write_drafts
 from .settling import Acked, Claim, MessageId, Return, Settling, give_back, write_acks, write_claims
 from .states import OPEN, State
 from .writer import writer
 
 __all__ = [
-    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "draft", "inbox", "receive", "requeue",
-    "send", "submit", "sweep",
+    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "post",
+    "post_async", "receive", "requeue", "send", "settling", "sweep",
 ]  # fmt: skip
 
 logger = structlog.get_logger(__name__)
@@ -112,12 +111,17 @@ def send(
         project_id, sender, to, payload, subject=subject, kind=kind, audience=audience, reply_to=reply_to,
         dedupe_key=dedupe_key, run_id=run_id, hop_count=hop_count, most_hops=most_hops,
     )  # fmt: skip
+    return post(made)
+
+
+def post(made: Draft) -> Sent:
+    """``send`` what was drafted before."""
     return writer.write(write_drafts, made)
 
 
-def submit(made: Draft) -> "Future[Sent]":
-    """As ``send``, without waiting: for doors on an event loop. Not within a transaction."""
-    return writer.submit(write_drafts, made)
+async def post_async(made: Draft) -> Sent:
+    """``post`` without holding a thread while it waits. Not within a transaction."""
+    return await writer.write_async(write_drafts, made)
 
 
 def inbox(
@@ -154,6 +158,21 @@ def inbox(
     return Page(results, results[-1].number if len(results) == limit else last, last)
 
 
+def claim(
+    recipient: Address,
+    *,
+    limit: int = 10,
+    lease_seconds: float = LEASE_SECONDS,
+    run_id: UUID | None = None,
+    projects: Collection[UUID] | None = None,
+) -> Claim:
+    """What a recipient asks for, if it fits. Raises ``Invalid``."""
+    limit = _bounded("limit", limit, 1, MOST_PER_PAGE)
+    if not LEASE_SECONDS_LEAST <= lease_seconds <= LEASE_SECONDS_MOST:
+        raise _unfit("lease_seconds", f"A lease lasts {LEASE_SECONDS_LEAST:g} to {LEASE_SECONDS_MOST:g} seconds.")
+    return Claim(recipient, limit, lease_seconds, run_id, None if projects is None else frozenset(projects))
+
+
 def receive(
     recipient: Address,
     *,
@@ -166,18 +185,24 @@ def receive(
 
     After ``ATTEMPTS`` leases without an ack it is dead. A ``DatabaseError`` is raised, and is no empty list.
     """
-    limit = _bounded("limit", limit, 1, MOST_PER_PAGE)
-    if not LEASE_SECONDS_LEAST <= lease_seconds <= LEASE_SECONDS_MOST:
-        raise _unfit("lease_seconds", f"A lease lasts {LEASE_SECONDS_LEAST:g} to {LEASE_SECONDS_MOST:g} seconds.")
+    wanted = claim(recipient, limit=limit, lease_seconds=lease_seconds, run_id=run_id, projects=projects)
     due = deliveries_to(recipient, run_id, projects).filter(settled_at=None, state=State.QUEUED)
     if not due.filter(due_at__lte=timezone.now()).exists():
         return []  # without a write: most who ask find nothing
-    theirs = None if projects is None else frozenset(projects)
-    keys = writer.write(write_claims, Claim(recipient, limit, lease_seconds, run_id, theirs))
-    if not keys:
-        return []
-    mine = Delivery.objects.filter(inbox_id=keys[0][0], number__in=[number for _, number in keys])
-    return mails(mine.order_by("number"))
+    return mails_of(writer.write(write_claims, wanted))
+
+
+def settling(
+    recipient: Address,
+    message_ids: Sequence[MessageId],
+    *,
+    run_id: UUID | None = None,
+    projects: Collection[UUID] | None = None,
+) -> Settling:
+    """What a recipient has dealt with, if it fits. Raises ``Invalid``."""
+    if not 0 < len(message_ids) <= MOST_PER_PAGE:
+        raise _unfit("message_ids", f"Name 1 to {MOST_PER_PAGE} messages.")
+    return Settling(recipient, tuple(message_ids), run_id, None if projects is None else frozenset(projects))
 
 
 def ack(
@@ -191,10 +216,7 @@ def ack(
 
     An id is a message's, or the number in the inbox. What is not the recipient's has the code ``not_found``.
     """
-    if not 0 < len(message_ids) <= MOST_PER_PAGE:
-        raise _unfit("message_ids", f"Name 1 to {MOST_PER_PAGE} messages.")
-    theirs = None if projects is None else frozenset(projects)
-    return writer.write(write_acks, Settling(recipient, tuple(message_ids), run_id, theirs))
+    return writer.write(write_acks, settling(recipient, message_ids, run_id=run_id, projects=projects))
 
 
 def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = None) -> list[tuple[Address, int]]:

@@ -4,6 +4,7 @@ Whatever queued up while the last commit ran is committed next. An answer is giv
 piece of work that fails takes none of the others with it.
 """
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -65,10 +66,18 @@ class Writer:
         except FutureTimeout:
             raise Unavailable(_UNKNOWN) from None
 
+    async def write_async(self, work: Work[T, R], item: T) -> R:
+        """``write`` for an event loop: no thread is held while it waits. Not within a transaction."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                return await asyncio.wrap_future(self.submit(work, item))
+        except TimeoutError:
+            raise Unavailable(_UNKNOWN) from None
+
     def submit(self, work: Work[T, R], item: T) -> "Future[R]":
         """From any thread, outside a transaction. The future has the result, or the ``HubError``."""
         job = _Job(work, item)
-        job.done.set_running_or_notify_cancel()  # whoever waits may leave; it is written all the same
+        job.done.set_running_or_notify_cancel()  # whoever waits may leave: it is written all the same
         with self._lock:
             self._queue.put(job)
             if self._thread is None or self._pid != os.getpid():

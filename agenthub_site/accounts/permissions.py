@@ -27,12 +27,15 @@ class Can(StrEnum):
     EDIT_POLICY = "policy:edit"
     EDIT_PROJECT = "project:edit"
     MANAGE_MEMBERS = "member:manage"
+    MANAGE_MESSAGES = "message:manage"
     MANAGE_NODES = "node:manage"
     MANAGE_ROUTES = "route:manage"
     MANAGE_SECRETS = "secret:manage"
     MANAGE_TOKENS = "token:manage"
     MANAGE_USERS = "user:manage"
+    READ_MESSAGES = "message:read"
     SEND_INPUT = "run:input"
+    SEND_MESSAGE = "message:send"
     START_RUN = "run:start"
     VIEW = "project:view"
     VIEW_AUDIT = "audit:view"
@@ -68,6 +71,8 @@ TABLE: Final[dict[Can, Grant]] = {
         "Answer what a run asks (an agent: only what is offered to it, never for a run of its own)",
         _from(Role.REVIEWER, AGENT_ROLE),
     ),
+    Can.READ_MESSAGES: Grant("Receive and acknowledge messages to oneself", _from(Role.VIEWER, AGENT_ROLE)),
+    Can.SEND_MESSAGE: Grant("Write to the project's agents and people", _from(Role.REVIEWER, AGENT_ROLE)),
     Can.START_RUN: Grant("Start a run: that is executing code on the agent's node", _from(Role.DEVELOPER)),
     Can.SEND_INPUT: Grant("Speak to a run, and interrupt its turn", _from(Role.DEVELOPER)),
     Can.CANCEL_RUN: Grant("Stop a run", _from(Role.DEVELOPER)),
@@ -82,6 +87,9 @@ TABLE: Final[dict[Can, Grant]] = {
     Can.CREATE_AGENT: Grant("Create an agent", _from(Role.MAINTAINER)),
     Can.EDIT_AGENT: Grant("Change, archive and bring back an agent", _from(Role.MAINTAINER)),
     Can.MANAGE_TOKENS: Grant("Make and revoke tokens that speak for an agent", _from(Role.MAINTAINER)),
+    Can.MANAGE_MESSAGES: Grant(
+        "See what became of the project's messages, and have dead ones delivered again", _from(Role.MAINTAINER)
+    ),
     Can.EDIT_POLICY: Grant("Change the approval policy of the project and its agents", _from(Role.MAINTAINER)),
     Can.EDIT_LIMITS: Grant("Set the limits on agents' rounds, assignments and messages", _from(Role.MAINTAINER)),
     Can.EDIT_PROJECT: Grant("Change the project's name and description", _from(Role.MAINTAINER)),

@@ -18,6 +18,7 @@ from agenthub_site import asgi
 from agenthub_site.accounts.models import Role
 from agenthub_site.accounts.permissions import CAPABILITIES, TABLE, Can
 from agents import reading
+from mailboxes.writer import Writer
 
 from . import collect
 from .doors import ADMIN_FOR_ALL, DOORS, GRPC, LIVE, MACHINE, ONESELF, OWN, PAGES, PUBLIC, REST, SIGNED_IN, Door
@@ -55,6 +56,11 @@ def in_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
         each for each in list(sys.modules.values()) if getattr(each, "in_thread", None) is reading.in_thread
     ]:
         monkeypatch.setattr(module, "in_thread", in_thread)
+
+    async def write_async(self: Writer, work: Any, item: Any) -> Any:
+        return await sync_to_async(self.write)(work, item)
+
+    monkeypatch.setattr(Writer, "write_async", write_async)
 
     # Doors beside Django give the connection back after each use, and the test's transaction would go with it.
     monkeypatch.setattr(connections["default"], "close", lambda: None)
@@ -241,11 +247,13 @@ def ask(who: Who, method: str, address: str, body: Any, *, has_session: bool = F
 
 
 def knock_live(who: Who, method: str, address: str, body: Any) -> int:
-    status, _ = live(who, method, address)
+    with transaction.atomic():
+        status, _ = live(who, method, address, body=b"" if body is None else json.dumps(body).encode())
+        transaction.set_rollback(True)
     return status
 
 
-def live(who: Who, method: str, address: str, query: bytes = b"") -> tuple[int, bytes]:
+def live(who: Who, method: str, address: str, query: bytes = b"", body: bytes = b"") -> tuple[int, bytes]:
     """The status of a hot door or a socket (4404 is 404), and what it says first."""
     headers = [(b"host", b"localhost")]
     if who.secret:
@@ -255,14 +263,14 @@ def live(who: Who, method: str, address: str, query: bytes = b"") -> tuple[int, 
         "type": "websocket" if is_socket else "http", "method": method, "path": address, "query_string": query,
         "headers": headers, "client": ("127.0.0.1", 1), "scheme": "http", "subprotocols": [],
     }  # fmt: skip
-    return async_to_sync(_live)(scope, is_socket)
+    return async_to_sync(_live)(scope, is_socket, body)
 
 
-async def _live(scope: dict[str, Any], is_socket: bool) -> tuple[int, bytes]:
+async def _live(scope: dict[str, Any], is_socket: bool, body: bytes) -> tuple[int, bytes]:
     sent: list[MutableMapping[str, Any]] = []
     heard = asyncio.Event()
     asked: Iterator[MutableMapping[str, Any]] = iter(
-        [{"type": "websocket.connect"}] if is_socket else [{"type": "http.request", "body": b""}]
+        [{"type": "websocket.connect"}] if is_socket else [{"type": "http.request", "body": body}]
     )
 
     async def receive() -> MutableMapping[str, Any]:

@@ -17,6 +17,7 @@ from agents.states import State
 from agents.usage.models import Budget, RunUsage
 from audit.models import AuditEvent
 from audit.services import record
+from mailboxes.services import Address, send
 from nodes.contract.events import PAYLOADS, BlobRef, DiffReady, FileChange
 from nodes.contract.ids import new_id, now_us
 from nodes.models import Route
@@ -123,7 +124,12 @@ def make_world(slug: str, canary: str) -> World:
     make_token(account, f"{canary} of the service")
     record(project.pk, "thing.happened", by=SYSTEM, of=("thing", canary), what=canary)
     event = AuditEvent.objects.filter(project=project.pk).latest("number")
+    message = send(
+        project.pk, Address.of("user", people[Role.OWNER].pk), [Address.of("user", people["mate"].pk)], {"x": canary},
+        subject=canary,
+    )  # fmt: skip
     things = {
+        "messages": message.message_id,
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,
         "members/user": people["mate"].pk, "membership_id": members["mate"].pk, "artifacts": DIGEST,

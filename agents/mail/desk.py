@@ -1,0 +1,104 @@
+"""Mail as an actor's own affair: what it may send, and its inbox. Doors call this; it asks who may."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.api import find_project
+from agenthub_site.accounts.errors import OutOfScope
+from agenthub_site.accounts.permissions import Can, require
+from mailboxes.reading import count_open, last_number
+from mailboxes.sending import Draft
+from mailboxes.services import ack, draft, inbox, post, receive
+from nodes.contract.errors import Invalid, NotFound
+
+from ..models import Run
+from .addressing import address_of, resolve
+from .shapes import AckIn, InboxIn, ReceiveIn, SendIn, show_acked, show_mails, show_sent
+
+
+def prepare(actor: Actor, given: SendIn) -> Draft:
+    """A message of the actor's that may be sent. Raises ``Forbidden``, ``NotFound``, ``UnknownRecipient``, ``Invalid``."""  # noqa: E501
+    run = find_run(actor, given.run_id)
+    project_id = run.project_id if run and not given.project else _project_of(actor, given.project)
+    require(actor, Can.SEND_MESSAGE, project_id)
+    if run is not None and run.project_id != project_id:
+        raise NotFound("There is no such run in this project.", run=str(run.pk))
+    sender = address_of(actor)
+    to = resolve(project_id, given.to, sender=sender, run=run)
+    return draft(
+        project_id, sender, to.addresses, given.payload, subject=given.subject, kind=given.kind, audience=to.audience,
+        reply_to=given.reply_to, dedupe_key=given.dedupe_key, run_id=given.run_id, hop_count=given.hop_count,
+    )  # fmt: skip
+
+
+def send_mail(actor: Actor, given: SendIn) -> dict[str, Any]:
+    """Send it; what the sender is told."""
+    return show_sent(post(prepare(actor, given)))
+
+
+def read_inbox(actor: Actor, given: InboxIn) -> dict[str, Any]:
+    """A page of the actor's inbox, and how many deliveries in it are open (counted up to 10,000)."""
+    recipient, projects = address_of(actor), projects_of(actor)
+    page = inbox(
+        recipient, after=given.after, limit=given.limit, run_id=given.run_id, state=given.state, projects=projects
+    )
+    return {
+        "results": show_mails(page.results),
+        "next": page.next,
+        "last_number": page.last_number,
+        "pending_count": count_open(recipient, given.run_id, projects),
+    }
+
+
+def receive_mail(actor: Actor, given: ReceiveIn) -> dict[str, Any]:
+    """Lease what is due, without waiting for more."""
+    require_own(actor)
+    mails = receive(
+        address_of(actor), limit=given.limit, lease_seconds=given.lease_seconds, run_id=given.run_id,
+        projects=projects_of(actor),
+    )  # fmt: skip
+    return {"results": show_mails(mails)}
+
+
+def ack_mail(actor: Actor, given: AckIn) -> dict[str, Any]:
+    """Settle; for each id, in order, what came of it."""
+    require_own(actor)
+    acked = ack(address_of(actor), given.message_ids, run_id=given.run_id, projects=projects_of(actor))
+    return {"results": show_acked(acked)}
+
+
+def told_of(actor: Actor) -> dict[str, int]:
+    """What live readers of an inbox are told: its last number, and how many deliveries are open."""
+    recipient = address_of(actor)
+    return {"last_number": last_number(recipient), "pending_count": count_open(recipient, None, projects_of(actor))}
+
+
+def require_own(actor: Actor) -> None:
+    """One's own inbox needs no role; a token needs the scope. Raises ``OutOfScope``."""
+    if not actor.is_within_scope(Can.READ_MESSAGES):
+        raise OutOfScope(capability=Can.READ_MESSAGES.value)
+
+
+def projects_of(actor: Actor) -> Collection[UUID] | None:
+    """From which projects mail is still shown to the actor; None: all."""
+    return None if actor.sees_all else actor.project_ids
+
+
+def find_run(actor: Actor, run_id: UUID | None) -> Run | None:
+    """A run that the actor sees. Raises ``NotFound``."""
+    if run_id is None:
+        return None
+    run = Run.objects.visible_to(actor).filter(pk=run_id).defer("prompt", "diff").first()
+    if run is None:
+        raise NotFound("There is no such run, or you may not see it.", run=str(run_id))
+    return run
+
+
+def _project_of(actor: Actor, wanted: str) -> UUID:
+    if wanted:
+        return find_project(actor, wanted).pk
+    if len(actor.roles) != 1:
+        raise Invalid("Say in which project: you see several.", fields={"project": ["is missing"]})
+    return actor.project_ids[0]
