@@ -149,7 +149,7 @@ def test_a_follow_up_becomes_the_next_turn(web: Page) -> None:
     web.once("dialog", lambda dialog: dialog.accept())
     web.get_by_role("button", name="Cancel").click()
     expect(web.locator(".ending")).to_be_visible()
-    expect(web.get_by_label("Follow-up prompt")).to_be_hidden()
+    expect(web.get_by_role("button", name="Continue in a new run")).to_be_visible()
 
 
 def test_a_prompt_may_interrupt_the_turn(web: Page) -> None:
@@ -162,6 +162,21 @@ def test_a_prompt_may_interrupt_the_turn(web: Page) -> None:
     web.once("dialog", lambda dialog: dialog.accept())
     web.get_by_role("button", name="Cancel").click()
     expect(web.locator(".ending")).to_be_visible()
+
+
+def test_what_is_written_after_the_end_goes_on_in_a_new_run(web: Page) -> None:
+    start_run(web, "@say first")
+    expect_state(web, "succeeded")
+    expect(web.get_by_role("button", name="Interrupt")).to_be_hidden()
+    before = web.url
+    web.get_by_label("Follow-up prompt").fill("@recall")
+    web.get_by_role("button", name="Continue in a new run").click()
+    expect(web.locator(".run-head")).to_contain_text("It goes on from an earlier run")
+    assert web.url != before
+    expect(web.locator(".message").first).to_contain_text("I remember: @say first.")
+    web.get_by_role("link", name="an earlier run").click()
+    expect(web.locator(".run-head")).to_contain_text("It goes on in a later run")
+    expect(web.get_by_label("Follow-up prompt")).to_be_hidden()
 
 
 def test_what_an_agent_writes_is_data(web: Page, hub: Hub) -> None:

@@ -310,5 +310,5 @@ def test_what_happens_when_the_node_is_cut_off_is_chosen_and_shown(
 def test_a_run_and_the_one_that_began_anew_for_it_lead_to_each_other(web: Client, agent: Agent) -> None:
     died = make_run(agent=agent, state=State.FAILED, reason="node_rebooted")
     again = make_run(agent=agent, state=State.RUNNING, resumes=died)
-    assert f'href="/runs/{again.pk}/">started anew' in web.get(f"/runs/{died.pk}/").content.decode()
-    assert f'href="/runs/{died.pk}/">a run whose node died' in web.get(f"/runs/{again.pk}/").content.decode()
+    assert f'href="/runs/{again.pk}/">a later run' in web.get(f"/runs/{died.pk}/").content.decode()
+    assert f'href="/runs/{died.pk}/">an earlier run' in web.get(f"/runs/{again.pk}/").content.decode()

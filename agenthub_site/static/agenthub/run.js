@@ -16,7 +16,7 @@ const TAKES_INPUT = ["starting", "running", "waiting", "lost"];
 
 const find = (id) => document.getElementById(id);
 const page = find("run");
-const { run: runId, agent, newRun, maySteer } = page.dataset;
+const { run: runId, agent, agentId, newRun, maySteer } = page.dataset;
 const api = `/api/v1/runs/${runId}/`;
 const title = document.title;
 
@@ -162,9 +162,11 @@ const composer = find("composer");
 
 function showComposer() {
   if (!composer) return;
-  composer.hidden = context.isEnded() || !TAKES_INPUT.includes(state);
+  const isEnded = context.isEnded();
+  composer.hidden = isEnded ? find("resumed-by") !== null : !TAKES_INPUT.includes(state);
   // A run that waits for a prompt has no turn to interrupt.
-  find("composer-interrupt").hidden = state === "waiting" && !model.pendingApprovals().length;
+  find("composer-interrupt").hidden = isEnded || (state === "waiting" && !model.pendingApprovals().length);
+  find("composer-send").textContent = isEnded ? "Continue in a new run" : "Send";
 }
 
 if (composer) {
@@ -178,9 +180,24 @@ if (composer) {
   });
   composer.addEventListener("submit", (event) => {
     event.preventDefault();
-    send("queue");
+    if (context.isEnded()) resume();
+    else send("queue");
   });
   find("composer-interrupt").addEventListener("click", () => send("interrupt"));
+
+  /** What is written after the end goes to a new run, in this one's session. */
+  async function resume() {
+    const prompt = text.value.trim(), button = composer.querySelector('[type="submit"]');
+    find("composer-note").textContent = "";
+    button.disabled = true;
+    try {
+      const run = await call("/api/v1/runs/", { method: "POST", body: { agent: agentId, resumes: runId, prompt } });
+      location.assign(page.dataset.runs.replace(runId, run.id));
+    } catch (error) {
+      find("composer-note").textContent = explain(error);
+      button.disabled = false;
+    }
+  }
 
   async function send(mode) {
     const prompt = text.value.trim();
