@@ -29,8 +29,9 @@ from agenthub_site.accounts.admission import Caller, admit, credential_of
 from agenthub_site.engines import Receive, Scope, Send
 from agenthub_site.errors import MethodNotAllowed, Throttled, as_hub_error
 from agenthub_site.logs import request_id_of
+from agenthub_site.mcp_door import Whole, as_jsonrpc, door
 from agenthub_site.metrics import REGISTRY, REQUEST_SECONDS
-from agenthub_site.origins import check_host, check_origin
+from agenthub_site.origins import check_any_origin, check_host, check_origin
 from agenthub_site.rates import Rates
 from agenthub_site.refused import count_scope
 from agents.events_app import list_events, stream_approvals, stream_events
@@ -69,12 +70,15 @@ class HotRequest:
     body: bytes
 
 
-Answer = bytes | AsyncGenerator[bytes, None]
+Answer = bytes | Whole | AsyncGenerator[bytes, None]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A door: what it is called in OpenAPI, and who answers. An iterator as the answer is streamed as SSE."""
+    """A door: what it is called in OpenAPI, and who answers. An iterator as the answer is streamed as SSE.
+
+    ``shape`` is how its refusals look, if not as all others do; such a door is not in OpenAPI.
+    """
 
     method: str
     path: str
@@ -88,6 +92,7 @@ class Route:
     """(field, description) of what is sent as JSON."""
     body_bytes: int = 0
     deadline_seconds: float = DEADLINE_SECONDS
+    shape: Callable[[HubError], dict[str, Any]] | None = None
 
 
 async def _list_events(request: HotRequest) -> Answer:
@@ -120,6 +125,11 @@ async def _stream_inbox(request: HotRequest) -> Answer:
 
 async def _stream_approvals(request: HotRequest) -> Answer:
     return stream_approvals(request.caller)
+
+
+async def _answer_mcp(request: HotRequest) -> Answer:
+    check_any_origin(request.headers)
+    return await door.answer(request.caller, request.body)
 
 
 MAIL_BYTES: Final = 80 * 1024
@@ -218,6 +228,15 @@ ROUTES: Final = (
         _stream_inbox,
         is_stream=True,
     ),
+    Route(
+        "POST",
+        "/mcp",
+        "mcp",
+        "The Model Context Protocol, over Streamable HTTP.",
+        _answer_mcp,
+        body_bytes=BODY_BYTES,
+        shape=as_jsonrpc,
+    ),
 )
 """All of them; OpenAPI and the authorization matrix are made from it."""
 
@@ -250,7 +269,7 @@ async def serve(routes: list[Route], id_: str, scope: Scope, receive: Receive, s
                 logger.exception("hot.failed", path=scope["path"])
                 refusal = HubError()
             await note_scope(scope, headers, refusal, call.actor)
-            await call.send_error(refusal)
+            await call.send_error(refusal, routes[0])
         finally:
             call.note(routes[0])
 
@@ -285,6 +304,9 @@ class _Call:
             answer = await route.answer(HotRequest(caller, _uuid(id_), _query(scope), self._headers, body))
         if isinstance(answer, bytes):
             await self._send_whole(200, b"application/json", answer)
+        elif isinstance(answer, Whole):
+            await self._start(answer.status, *answer.headers)
+            await self._send_body(bytes(answer.body), more=False)
         else:
             await self._send_stream(route.name, answer)
 
@@ -340,7 +362,7 @@ class _Call:
         async with asyncio.timeout(SEND_SECONDS):
             await self._send({"type": "http.response.body", "body": body, "more_body": more})
 
-    async def send_error(self, refusal: HubError) -> None:
+    async def send_error(self, refusal: HubError, route: Route) -> None:
         if self._status:
             return  # the answer had begun: all that can be done is to end it
         headers = []
@@ -350,7 +372,8 @@ class _Call:
             headers.append((b"retry-after", b"2"))
         if isinstance(refusal, MethodNotAllowed):
             headers.append((b"allow", ", ".join(refusal.data["allowed"]).encode()))
-        await self._send_whole(refusal.http, b"application/json", json.dumps(refusal.as_json()).encode(), *headers)
+        body = route.shape(refusal) if route.shape else refusal.as_json()
+        await self._send_whole(refusal.http, b"application/json", json.dumps(body).encode(), *headers)
 
     def note(self, route: Route) -> None:
         if not route.is_stream or self._status != HTTPStatus.OK:

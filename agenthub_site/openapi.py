@@ -43,6 +43,8 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: Any) 
     """Post-processing hook: the one error shape for every refusal, and the doors that are not Django's."""
     result["components"]["schemas"] |= {"Error": _ERROR, "Event": _EVENT, "Events": _EVENTS}
     for route in ROUTES:
+        if route.shape:
+            continue
         result["paths"].setdefault(route.path, {})[route.method.lower()] = _described(route)
     for path in result["paths"].values():
         for operation in path.values():

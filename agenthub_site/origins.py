@@ -32,6 +32,12 @@ def check_host(scope: Scope, headers: Headers) -> None:
         raise WrongHost(host=host[:200])
 
 
+def check_any_origin(headers: Headers) -> None:
+    """Raise ``WrongOrigin`` for a page of another site, whatever it brings: as MCP has it, against DNS rebinding."""
+    if origin := headers.get("origin", ""):
+        _require_ours(origin, headers)
+
+
 def check_origin(scope: Scope, headers: Headers) -> None:
     """Raise ``WrongOrigin`` for a caller that another site's page made speak by its cookies.
 
@@ -46,5 +52,9 @@ def check_origin(scope: Scope, headers: Headers) -> None:
         if is_socket or headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise WrongOrigin()
         return
+    _require_ours(origin, headers)
+
+
+def _require_ours(origin: str, headers: Headers) -> None:
     if origin != settings.CONFIG.server.public_url.rstrip("/") and urlsplit(origin).netloc != headers.get("host"):
         raise WrongOrigin(origin=origin[:200])

@@ -34,6 +34,7 @@ STOP_SECONDS: Final = 9.0
 CONTROLPLANE_STOP_SECONDS: Final = 4.0
 OPERATOR_STOP_SECONDS: Final = 1.0
 READERS_STOP_SECONDS: Final = 1.0
+MCP_STOP_SECONDS: Final = 1.0
 REFUSALS_SECONDS: Final = 10.0
 BACKLOG: Final = 1024
 HIGHEST_PORT: Final = 65_535
@@ -180,6 +181,7 @@ class Web:
 
     async def _stop(self) -> None:
         """Stop accepting; end the live readers; then links, sockets, and last the bell."""
+        from agenthub_site import mcp_door
         from audit.bell import bell
 
         logger.info("web.stopping")
@@ -190,6 +192,7 @@ class Web:
             await _within(CONTROLPLANE_STOP_SECONDS, self._controlplane.stop(), "controlplane")
         await _within(READERS_STOP_SECONDS, _readers_left(), "readers")
         await asyncio.gather(self._engine.stop(), self._operator.stop(OPERATOR_STOP_SECONDS))
+        await _within(MCP_STOP_SECONDS, mcp_door.door.stop(), "mcp")
         if self._counting:
             self._counting.cancel()
             await asyncio.gather(self._counting, return_exceptions=True)

@@ -37,6 +37,7 @@ class Can(StrEnum):
     SEND_INPUT = "run:input"
     SEND_MESSAGE = "message:send"
     START_RUN = "run:start"
+    USE_HUB_TOOLS = "hub:tools"
     VIEW = "project:view"
     VIEW_AUDIT = "audit:view"
     VIEW_USAGE = "usage:view"
@@ -82,6 +83,10 @@ TABLE: Final[dict[Can, Grant]] = {
     ),
     Can.WORK_ON_TASK: Grant(
         "Plan, claim, hand over and review work, and hold locks: agents only", frozenset({AGENT_ROLE})
+    ),
+    Can.USE_HUB_TOOLS: Grant(
+        "Work the hub by MCP's tools; each asks for its own capability besides, and the token must say so",
+        _from(Role.VIEWER, AGENT_ROLE),
     ),
     Can.VIEW_AUDIT: Grant("Read the project's audit trail, with the addresses of who acted", _from(Role.MAINTAINER)),
     Can.CREATE_AGENT: Grant("Create an agent", _from(Role.MAINTAINER)),

@@ -15,7 +15,7 @@ SCOPES: Final[dict[str, frozenset[Can]]] = {
     "read": _READ,
     "run": _READ | {Can.START_RUN, Can.SEND_INPUT, Can.CANCEL_RUN},
     "answer": _READ | {Can.ANSWER_APPROVAL},
-    "all": frozenset(Can),
+    "all": frozenset(Can) - {Can.USE_HUB_TOOLS},
 }
 """Those with a name of their own. Every capability's own name is a scope as well."""
 ALL: Final = "all"
@@ -30,7 +30,9 @@ def clean_scope(text: str) -> str:
         wrong = f"There is no scope {', '.join(word for word in words if word not in known)[:100]!r}. " if words else ""
         message = f"{wrong}Use {', '.join(SCOPES)}, or capabilities such as run:start."
         raise Invalid(message, fields={"scope": [message]})
-    return ALL if ALL in words else " ".join(words)
+    if ALL in words:
+        return " ".join([ALL, *(word for word in words if word == Can.USE_HUB_TOOLS)])
+    return " ".join(words)
 
 
 @lru_cache(maxsize=1_000)

@@ -113,7 +113,3 @@ class LockNotHeld(Conflict):
 
 class MessageLimitReached(WrongState):
     code = "message_limit_reached"
-
-
-class HopLimitReached(WrongState):
-    code = "hop_limit_reached"

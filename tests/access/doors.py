@@ -238,6 +238,8 @@ LIVE = {
     "POST /api/v1/inbox/receive": Door(SIGNED_IN, {}, scope=Can.READ_MESSAGES),
     "POST /api/v1/inbox/ack": Door(SIGNED_IN, {"message_ids": [1]}, scope=Can.READ_MESSAGES),
     "GET /api/v1/inbox/stream": Door(SIGNED_IN),
+    # Whoever is somebody may speak the protocol; what they may do is asked by each tool: tests/mcp/.
+    "POST /mcp": Door(SIGNED_IN, ok=(400,)),
     "WS /ws/approvals/": Door(SIGNED_IN),
     "WS /ws/inbox/": Door(SIGNED_IN),
     "WS /ws/runs/{id}/": Door(Can.VIEW),

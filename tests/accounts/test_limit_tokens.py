@@ -128,7 +128,9 @@ def test_scopes_are_words() -> None:
     assert clean_scope("run:start, read read") == "read run:start"
     assert clean_scope("read all") == "all"
     assert capabilities_of("run:start") == {Can.VIEW, Can.START_RUN}
-    assert capabilities_of("all") == SCOPES["all"] == set(Can)
+    assert capabilities_of("all") == SCOPES["all"] == set(Can) - {Can.USE_HUB_TOOLS}
+    assert clean_scope("hub:tools all") == "all hub:tools"
+    assert capabilities_of("all hub:tools") == set(Can)
 
 
 def test_an_agents_actor_has_no_tokens_of_others_in_sight(alice: User, project: Project) -> None:

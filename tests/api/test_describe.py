@@ -36,6 +36,8 @@ def test_every_route_is_in_the_schema(schema: dict[str, Any]) -> None:
 
 def test_live_doors_and_refusals_are_described(schema: dict[str, Any]) -> None:
     for route in ROUTES:
+        if route.shape:  # another protocol, which describes itself
+            continue
         operation = schema["paths"][route.path][route.method.lower()]
         assert operation["operationId"] == route.name and operation["summary"] == route.summary
         named = ["id"] if "{id}" in route.path else []

@@ -28,7 +28,8 @@ def register_agent(*, by: Actor, name: str, capabilities: list[str]) -> Presence
         agent=agent, defaults={**said, "registered_at": now, "heartbeat_at": now}
     )
     if is_new:
-        record(agent.project_id, "agent.registered", by=by, of=("agent", agent.pk), **said)
+        told = {"says_its_name": said["name"], "capabilities": said["capabilities"]}
+        record(agent.project_id, "agent.registered", by=by, of=("agent", agent.pk), **told)
     return presence
 
 

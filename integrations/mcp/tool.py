@@ -1,0 +1,134 @@
+"""What a tool is: a function of an actor, described by its signature, answering with a dict."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.permissions import Can
+from nodes.contract.errors import HubError, Invalid
+
+Json = dict[str, Any]
+Answer = Callable[..., Json]
+
+
+class UnknownTool(HubError):
+    code, http, grpc = "unknown_tool", 404, "NOT_FOUND"
+    message = "There is no such tool, or not for this token."
+
+
+@dataclass(frozen=True)
+class Tool:
+    """One tool. Its ``schema`` is made from the parameters of ``answer`` that follow the actor."""
+
+    name: str
+    answer: Answer
+    needs: Can
+    """Shown to, and callable by, those whose token has it in its scope."""
+    is_reading: bool = False
+    is_repeatable: bool = False
+    is_destructive: bool = False
+    _model: type[BaseModel] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        fields: dict[str, Any] = {}
+        for parameter in list(inspect.signature(self.answer).parameters.values())[1:]:
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            fields[parameter.name] = (parameter.annotation, default)
+        model: type[BaseModel] = create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)
+        object.__setattr__(self, "_model", model)
+
+    @property
+    def description(self) -> str:
+        return inspect.cleandoc(self.answer.__doc__ or "")
+
+    @cached_property
+    def schema(self) -> Json:
+        """JSON Schema of the arguments. What it does not name is refused."""
+        schema: Json = _without_titles(self._model.model_json_schema())
+        schema.setdefault("properties", {})
+        return schema
+
+    def call(self, actor: Actor, arguments: Mapping[str, Any]) -> Json:
+        """The result. Raises ``HubError``, ``Invalid`` among them for arguments that do not fit."""
+        try:
+            given = self._model.model_validate(dict(arguments))
+        except ValidationError as error:
+            raise _invalid(error) from error
+        values = {name: getattr(given, name) for name in type(given).model_fields}
+        return {"ok": True, **self.answer(actor, **values)}
+
+
+_TOOLS: Final[dict[str, Tool]] = {}
+
+
+def tool(needs: Can, **hints: bool) -> Callable[[Answer], Answer]:
+    """The function is a tool of its name. ``hints`` are ``Tool``'s ``is_…``."""
+
+    def register(answer: Answer) -> Answer:
+        _TOOLS[answer.__name__] = Tool(answer.__name__, answer, needs, **hints)
+        return answer
+
+    return register
+
+
+def all_tools() -> list[Tool]:
+    """Every tool, in the order in which they are told."""
+    from . import coordination, hub, messages  # noqa: F401  (they register themselves)
+
+    return list(_TOOLS.values())
+
+
+def tools_for(actor: Actor) -> list[Tool]:
+    """Those that the actor's token covers."""
+    return [tool for tool in all_tools() if actor.is_within_scope(tool.needs)]
+
+
+def find_tool(actor: Actor, name: str) -> Tool:
+    """``UnknownTool`` for one that does not exist, or not for this token."""
+    found = next((tool for tool in tools_for(actor) if tool.name == name), None)
+    if found is None:
+        raise UnknownTool(f"There is no tool {name[:100]!r}, or not for this token.")
+    return found
+
+
+_OLD_CODES: Final = {"dedupe_conflict": "DUPLICATE_MESSAGE", "already_exists": "TASK_EXISTS"}
+
+
+def told(error: HubError) -> Json:
+    """A refusal as tools answer it: the hub's code, in capitals."""
+    code = _OLD_CODES.get(error.code, error.code.upper())
+    return {"ok": False, "error": code, "message": error.text, **({"data": error.data} if error.data else {})}
+
+
+def as_text(result: Json) -> str:
+    return json.dumps(result, ensure_ascii=False, default=str)
+
+
+def _invalid(error: ValidationError) -> Invalid:
+    fields: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False, include_input=False, include_context=False)[:20]:
+        name = str(problem["loc"][0]) if problem["loc"] else "arguments"
+        message = "There is no such argument." if problem["type"] == "extra_forbidden" else problem["msg"]
+        fields.setdefault(name[:100], []).append(message)
+    words = "; ".join(f"{name}: {' '.join(why)}" for name, why in fields.items())
+    return Invalid(f"The arguments do not fit: {words}", fields=fields)
+
+
+def _without_titles(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_titles(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: {key: _without_titles(value) for key, value in inner.items()}
+        if name == "properties"
+        else _without_titles(inner)
+        for name, inner in schema.items()
+        if not (name == "title" and isinstance(inner, str))
+    }
