@@ -89,8 +89,22 @@ def check_isolation(case: Case) -> Iterator[Finding]:
     """Whether agents can be masked here: tried, really."""
     from nodes.server.sandbox import why_not
 
+    yield from _check_other_user(case)
     if why := why_not():
         what, _, fix = why.partition(". ")
         yield note("isolation", f"agents cannot be masked here: {what}.", fix, "isolation_unavailable")
     else:
         yield ok("isolation", "agents can be masked (bubblewrap works)")
+
+
+def _check_other_user(case: Case) -> Iterator[Finding]:
+    from nodes.server import other_user
+
+    name = case.config.isolation.run_as if case.config else ""
+    if not name:
+        return
+    if why := other_user.why_not(name):
+        what, _, fix = why.partition(". ")
+        yield warning("isolation", f"agents cannot be run as {name}: {what}.", fix, "run_as_unavailable")
+    else:
+        yield ok("isolation", f"agents can be run as {name}")

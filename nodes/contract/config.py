@@ -142,6 +142,7 @@ Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDec
 
 Words = Annotated[list[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,255}$")]], NoDecode, BeforeValidator(_split(" "))]
 Secrets = Annotated[list[SecretStr], NoDecode, BeforeValidator(_split(","))]
+OsUser = Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_.-]{0,31}\$?)?$")]
 SecretsKey = Annotated[SecretStr, AfterValidator(_check_key)]
 SecretsKeys = Annotated[list[SecretsKey], NoDecode, BeforeValidator(_split(","))]
 
@@ -261,6 +262,8 @@ class IsolationConfig(Section):
     hidden: Directories = []
     readable: Directories = []
     writable: Directories = []
+    run_as: OsUser = ""
+    """The OS user of agents with the level ``user``; empty: this node does not have it."""
 
 
 class SecretsConfig(Section):

@@ -90,6 +90,8 @@ async def _own_index(git: Git, scratch: Path, objects: str, sandbox: Sandbox | N
     ):  # not where an agent has put a device that never ends
         await asyncio.to_thread(shutil.copyfile, theirs, scratch / "index")
     (scratch / "objects").mkdir()
+    if sandbox is not None and sandbox.user is not None:
+        sandbox.user.own(scratch)
     return git.within(
         GIT_INDEX_FILE=str(scratch / "index"),
         GIT_OBJECT_DIRECTORY=str(scratch / "objects"),

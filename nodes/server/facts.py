@@ -19,7 +19,7 @@ from nodes.link.versions import SPOKEN, Spoken
 from nodes.pb import link_pb2 as pb
 from nodes.runtimes.probe import Found, ask_version, find_runtimes, probe
 
-from . import proc
+from . import other_user, proc
 from .environment import base_environment
 from .joining import trust_of
 from .sandbox import why_not
@@ -47,7 +47,7 @@ class Facts:
 
     async def refresh(self) -> bool:
         """Look again; whether anything is different."""
-        isolations = [] if await asyncio.to_thread(why_not) else ["masked"]
+        isolations = await asyncio.to_thread(_isolations, self._config.isolation.run_as)
         runtimes = await probe()
         git, _ = await asyncio.to_thread(ask_version, ("git", "--version"), base_environment(os.environ), GIT_SECONDS)
         is_new = (runtimes, git, isolations) != (self._runtimes, self._git, self._isolations)
@@ -112,6 +112,12 @@ class Facts:
             disk_free=free,
             disk_total=total,
         )
+
+
+def _isolations(run_as: str) -> list[str]:
+    """Tried, really."""
+    masked = [] if why_not() else ["masked"]
+    return [*masked, *([] if other_user.why_not(run_as) else ["user"])]
 
 
 def _software_version() -> str:

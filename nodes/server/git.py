@@ -52,6 +52,8 @@ class Git:
             "LC_ALL": "C.UTF-8",
             **environment,
         }
+        if sandbox is not None and sandbox.user is not None:
+            self._environment = sandbox.user.environment(self._environment)
 
     def within(self, **environment: str) -> "Git":
         """The same with more in its environment."""

@@ -17,6 +17,7 @@ from nodes.runtimes.presets import PRESETS
 from .asking import Questions
 from .environment import agent_environment, masked_environment
 from .node_secrets import PREFIX, filled_in
+from .other_user import OtherUser
 from .process import READ_BYTES, Process
 from .recorder import Recorder
 from .redaction import secret_values
@@ -41,6 +42,7 @@ class RunHost:
         *,
         secrets: Mapping[str, str] = MappingProxyType({}),
         isolate: Callable[[Sequence[str], Mapping[str, str]], Sandbox | None] = lambda _command, _environment: None,
+        user: OtherUser | None = None,
     ) -> None:
         self._spec = spec
         self._workspace = workspace
@@ -48,6 +50,7 @@ class RunHost:
         self._questions = questions
         self._on_sound = on_sound
         self._isolate = isolate
+        self._user = user
         self._secrets = secrets
         self._early: list[Callable[[], None]] | None = []
         self._stderr: asyncio.Task[None] | None = None
@@ -69,6 +72,8 @@ class RunHost:
         own = filled_in(self._spec.runtime.environment if environment is None else environment, self._secrets)
         secret_names = preset.secret_names if preset else ()
         variables = agent_environment(self._spec.run, own, secret_names)
+        if self._user is not None:
+            variables = self._user.environment(variables)
         began = time.monotonic()
         sandbox = self._isolate(command, variables)
         if sandbox is not None:

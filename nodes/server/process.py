@@ -120,7 +120,8 @@ class Process:
     ) -> Self:
         """Start ``command`` with exactly this environment. Raises ``RuntimeFailed`` if it cannot be started."""
         with _entrance(sandbox, command, cwd, environment) as entrance:
-            popen, in_w, out_r, err_r = _fork(entrance.command, cwd, environment, entrance.descriptors)
+            owner = (sandbox.user.uid, sandbox.user.gid) if sandbox and sandbox.user else None
+            popen, in_w, out_r, err_r = _fork(entrance.command, cwd, environment, entrance.descriptors, owner)
             with contextlib.suppress(OSError):
                 Path(f"/proc/{popen.pid}/oom_score_adj").write_text(str(OOM_SCORE))
             # Known as ours before anything is waited for: a dead child that is not would be reaped as an orphan.
@@ -295,8 +296,9 @@ def _entrance(
     try:
         os.write(instructions, b"".join(os.fsencode(part) + b"\0" for part in sandbox.arguments()))
         os.lseek(instructions, 0, os.SEEK_SET)
+        become = sandbox.user.prefix if sandbox.user else ()
         entrance.command = (
-            PROGRAM, "--args", str(instructions), "--json-status-fd", str(theirs), "--", *command
+            PROGRAM, "--args", str(instructions), "--json-status-fd", str(theirs), "--", *become, *command
         )  # fmt: skip
         yield entrance
     finally:
@@ -306,11 +308,18 @@ def _entrance(
 
 
 def _fork(
-    command: Sequence[str], cwd: Path, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+    command: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    descriptors: Sequence[int] = (),
+    owner: tuple[int, int] | None = None,
 ) -> tuple["subprocess.Popen[bytes]", int, int, int]:
-    """The process, and our ends of its three pipes."""
+    """The process, and our ends of its three pipes. Its own ends are ``owner``'s, who may open them by name as well."""
     (in_r, in_w), (out_r, out_w), (err_r, err_w) = pipes = os.pipe(), os.pipe(), os.pipe()
     try:
+        if owner is not None:
+            for fd in (in_r, out_w, err_w):
+                os.fchown(fd, *owner)
         popen = subprocess.Popen(
             command, stdin=in_r, stdout=out_w, stderr=err_w, cwd=cwd, env=dict(environment), start_new_session=True,
             pass_fds=descriptors,

@@ -17,11 +17,14 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from nodes.contract.runtime import Preset
 
 from .fence import Fence
+
+if TYPE_CHECKING:
+    from .other_user import OtherUser
 
 PROGRAM: Final = "bwrap"
 INSTALL_HINT: Final = "Install it, with apt-get install bubblewrap, say, and start the node again"
@@ -66,6 +69,8 @@ class Sandbox:
     workspace: Path
     steps: frozenset[tuple[Path, _How]]
     network: Literal["shared", "none"] = "shared"
+    user: "OtherUser | None" = None
+    """Who those within are, if not who we are."""
 
     def arguments(self) -> list[str]:
         """bubblewrap's, without the program."""
@@ -73,10 +78,12 @@ class Sandbox:
         for name in _KERNEL:
             found += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
         for path, how in sorted(self.steps, key=lambda step: (len(step[0].parts), step[1], step[0])):
-            found += _mount(path, how)
+            found += _mount(path, how) if self.user is None else _mount_for_another(path, how)
         found += ["--chdir", str(self.workspace), "--unshare-pid", "--unshare-ipc", "--unshare-cgroup-try"]
         # A session and group of their own: signals go to those inside, and not to bubblewrap, which has no grace.
         found += ["--new-session", "--die-with-parent", "--cap-drop", "ALL"]
+        if self.user is not None:  # enough to become them, which takes it away
+            found += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         return [*found, "--unshare-net"] if self.network == "none" else found
 
     def with_writable(self, *paths: Path) -> "Sandbox":
@@ -127,6 +134,7 @@ def mask(
     preset: Preset | None,
     environment: Mapping[str, str],
     network: Literal["shared", "none"] = "shared",
+    user: "OtherUser | None" = None,
 ) -> Sandbox:
     """For this workspace, and this program with its environment. ``others`` are roots in which others' work lies."""
     home = Path(environment.get("HOME") or Path.home()).resolve()
@@ -162,7 +170,15 @@ def mask(
     steps |= {(path, _How.WRITE) for path in _there(fence.writable)}
     steps.add((workspace, _How.WRITE))
     steps |= set(_git_steps(workspace))
-    return Sandbox(workspace, frozenset(steps), network)
+    return Sandbox(workspace, frozenset(steps), network, user)
+
+
+def _mount_for_another(path: Path, how: _How) -> list[str]:
+    """The same for who is not us: an empty directory may be written, and what lies deeper than one be reached."""
+    if how is _How.COVER:
+        return ["--perms", "1777", *_mount(path, how)] if path.is_dir() else _mount(path, how)
+    above = [parent for parent in reversed(path.parents) if parent != Path("/")]
+    return [part for parent in above for part in ("--perms", "0755", "--dir", str(parent))] + _mount(path, how)
 
 
 def _mount(path: Path, how: _How) -> list[str]:

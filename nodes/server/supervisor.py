@@ -24,6 +24,7 @@ from nodes.contract.reasons import Reason
 from nodes.contract.runtime import Runtime, RuntimeFailed, RuntimeInfo
 from nodes.runtimes.presets import PRESETS
 
+from . import other_user
 from .asking import Questions
 from .commandlog import Accepted
 from .control import ControlServer, Hello
@@ -35,6 +36,7 @@ from .environment import base_environment
 from .host import RunHost, known_secrets
 from .memory import oom_kills
 from .node_secrets import NodeSecrets
+from .other_user import OtherUser
 from .paths import OutsideSafePaths, SafePaths
 from .proc import RUN_MARKER
 from .process import reap_orphans
@@ -198,7 +200,7 @@ class Supervisor:
 
     async def _work(self) -> Ending:
         began = time.monotonic()
-        self._prepared = await prepare(self._spec, self._safe, self._marker)
+        self._prepared = await prepare(self._spec, self._safe, self._marker, self._become())
         prepared = time.monotonic()
         workspace = self._prepared.path
         same = [path for path in configured_paths(self._spec.workspace) if Path(path).resolve() == workspace]
@@ -206,6 +208,7 @@ class Supervisor:
         self._secrets = kept.resolve(self._spec.runtime.environment, self._spec.project_slug)
         known = known_secrets(self._spec) | set(self._secrets.values())
         self._recorder.redactor = Redactor(known, workspace, configured=same)
+        user = self._become()
         self._host = RunHost(
             self._spec,
             workspace,
@@ -214,6 +217,7 @@ class Supervisor:
             self._silence.touch,
             secrets=self._secrets,
             isolate=self._isolate,
+            user=user,
         )
         self._runtime = _adapter(self._spec.runtime.kind)
         try:
@@ -257,9 +261,6 @@ class Supervisor:
         """What the agent is kept within; None if within nothing. ``RuntimeFailed`` if this node has no such thing."""
         if self._prepared is None or self._spec.isolation == "none":
             return None
-        if self._spec.isolation != "masked":
-            text = f"This node has no isolation {self._spec.isolation!r}."
-            raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, text)
         own = (self._dir.path.parent.parent, *self._safe.fence.hidden)
         return mask(
             self._prepared.path,
@@ -269,7 +270,18 @@ class Supervisor:
             preset=PRESETS.get(self._spec.runtime.preset),
             environment=environment,
             network=self._spec.network,
+            user=self._become(),
         )
+
+    def _become(self) -> OtherUser | None:
+        """Whom the agent is to be, if not whom the node is. ``RuntimeFailed`` where that cannot be."""
+        if self._spec.isolation != "user":
+            return None
+        name = self._safe.fence.run_as
+        if why := other_user.why_not(name):
+            text = f"This node cannot run agents with isolation 'user': {why}"
+            raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, text)
+        return OtherUser.named(name)
 
     async def _stop_turn(self, work: "asyncio.Task[Ending]") -> None:
         """Give the present turn its grace. What is not in a turn has nothing to finish."""
@@ -313,7 +325,9 @@ class Supervisor:
             return failed(Reason.WORKSPACE_MISSING, gone) if ending.how == "completed" else ending
         try:
             # What the agent left for git to start is kept within as well.
-            sandbox = self._isolate(("git",), base_environment(os.environ))
+            user = self._become()
+            bare = base_environment(os.environ)
+            sandbox = self._isolate(("git",), user.environment(bare) if user else bare)
             async with asyncio.timeout(DIFF_SECONDS):
                 diff = await make_diff(
                     self._prepared.path, self._prepared.base_commit, self._marker, self._dir.write_blob,

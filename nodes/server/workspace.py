@@ -16,6 +16,7 @@ from nodes.contract.reasons import Reason
 
 from .files import PRIVATE_DIR, PRIVATE_FILE
 from .git import Git, GitFailed
+from .other_user import ANY_OWNER, OtherUser
 from .paths import SafePaths
 
 LOCK_SECONDS = 120.0
@@ -50,16 +51,25 @@ def configured_paths(workspace: Workspace) -> list[str]:
     return [path.rstrip("/") for path in named if path.startswith("/") and path.rstrip("/")]
 
 
-async def prepare(spec: StartRun, safe: SafePaths, environment: Mapping[str, str]) -> Prepared:
-    """Find or make the run's workspace. Raises ``OutsideSafePaths`` or ``WorkspaceFailed``."""
+async def prepare(
+    spec: StartRun, safe: SafePaths, environment: Mapping[str, str], user: OtherUser | None = None
+) -> Prepared:
+    """Find or make the run's workspace. Raises ``OutsideSafePaths`` or ``WorkspaceFailed``.
+
+    With ``user`` it is theirs: one that is made becomes so, one that is there must be already.
+    """
+    looking = {**environment, **ANY_OWNER} if user else environment  # nothing of a repository's is started by a look
     match spec.workspace.mode:
         case "use_existing":
             path = _configured(spec.workspace.workdir, spec, safe)
         case "create_worktree":
-            path = await _create(spec, safe, environment)
+            path = await _create(spec, safe, environment, user)
         case "reuse_worktree":
-            path = await _reuse(spec, safe, environment)
-    return await _describe(path, environment)
+            path = await _reuse(spec, safe, looking)
+    if user is not None and not await asyncio.to_thread(user.may_work_in, path):
+        text = f"The user {user.name}, whom this agent is on its node, may not read and write in the workspace. "
+        raise WorkspaceFailed(Reason.WORKSPACE_FAILED, f"{text}Make it theirs: chown -R {user.name} DIRECTORY")
+    return await _describe(path, looking)
 
 
 async def _describe(path: Path, environment: Mapping[str, str]) -> Prepared:
@@ -86,23 +96,29 @@ def _existing(path: Path, named: str) -> Path:
     return path
 
 
-async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str]) -> Path:
+async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str], user: OtherUser | None) -> Path:
     repository = _configured(spec.workspace.repository or spec.workspace.workdir, spec, safe)
     git = Git(repository, environment)
+    looking = Git(repository, {**environment, **ANY_OWNER}) if user else git
     named = spec.workspace.repository or spec.workspace.workdir
-    common = await _common_dir(git, named, safe, spec.project_slug)
+    common = await _common_dir(looking, named, safe, spec.project_slug)
     root = safe.project_root(spec.project_slug)
     root.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
     short = spec.run.replace("-", "")
     name = f"{_plain(repository.name.removesuffix('.git'))}-{_plain(spec.agent_name)}-{short[-8:]}"
     path = safe.resolve(root / name, spec.project_slug)
     branch = f"agenthub/{short[:8]}-{short[-8:]}"
-    commit = await git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{spec.workspace.ref}^{{commit}}")
+    wanted = f"{spec.workspace.ref}^{{commit}}"
+    commit = await looking.ask("rev-parse", "--verify", "--quiet", "--end-of-options", wanted)
     if not commit:
         text = f"The repository has no commit {spec.workspace.ref!r}. Make a first commit, or choose another ref."
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, text)
     async with _locked(common / "agenthub-worktree.lock"):
         await _add_worktree(git, branch, path, commit)
+        if user is not None:
+            places = ("worktrees/" + path.name, *(f"{log}refs/heads/agenthub" for log in ("", "logs/")))
+            for own in (path, *(common / place for place in places)):
+                await asyncio.to_thread(user.own, own)
     return _existing(path, str(path))
 
 

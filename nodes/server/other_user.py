@@ -1,0 +1,93 @@
+"""Isolation ``user``: a masked agent that is another OS user as well, whom the node's operator names.
+
+Only a node that runs as root can do this. With sudo it could start such an agent, but neither stop what it leaves
+behind nor see what belongs to it, and nothing of a run survives its end.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, Self
+
+from . import sandbox
+
+PROGRAM: Final = "setpriv"
+ACCESS_SECONDS: Final = 10.0
+ANY_OWNER: Final = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+"""For git, which otherwise refuses a repository of somebody else: here the node has looked at it."""
+_TMP: Final = "/tmp"  # noqa: S108 - the run's own, in memory
+
+
+@dataclass(frozen=True, slots=True)
+class OtherUser:
+    """Whom agents with isolation ``user`` are."""
+
+    name: str
+    uid: int
+    gid: int
+    home: Path
+
+    @classmethod
+    def named(cls, name: str) -> Self:
+        """Raises ``KeyError`` if this machine has no such user."""
+        found = pwd.getpwnam(name)
+        return cls(name, found.pw_uid, found.pw_gid, Path(found.pw_dir))
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Before a command within the sandbox: from there on it is this user, with no way back."""
+        program = shutil.which(PROGRAM) or PROGRAM
+        who = ("--reuid", str(self.uid), "--regid", str(self.gid), "--init-groups")
+        return (program, *who, "--inh-caps=-all", "--no-new-privs", "--")
+
+    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
+        """``given`` as this user's: home and name."""
+        home = str(self.home) if self.home.is_dir() else _TMP
+        return {**given, "HOME": home, "USER": self.name, "LOGNAME": self.name, **ANY_OWNER}
+
+    def may_work_in(self, directory: Path) -> bool:
+        """Whether the directory itself is this user's to read and write, whatever lies above it. Blocks briefly."""
+        tests = [part for mode in "rwx" for part in ("-a", f"-{mode}", ".")][1:]
+        groups = os.getgrouplist(self.name, self.gid)
+        done = subprocess.run(
+            ["test", *tests], cwd=directory, user=self.uid, group=self.gid, extra_groups=groups, check=False,
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=ACCESS_SECONDS,
+        )  # fmt: skip
+        return done.returncode == 0
+
+    def own(self, top: Path) -> None:
+        """Make everything from ``top`` down this user's; links themselves, not what they lead to."""
+        if not top.exists():
+            return
+        os.chown(top, self.uid, self.gid, follow_symlinks=False)
+        for directory, names, files, fd in os.fwalk(top):
+            del directory
+            for name in (*names, *files):
+                os.chown(name, self.uid, self.gid, dir_fd=fd, follow_symlinks=False)
+
+
+def why_not(name: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Empty if this node can start agents as the user ``name``, else what is missing and what to do."""
+    return _why_not(name, environ.get("PATH", os.defpath)) or sandbox.why_not(environ)
+
+
+@cache
+def _why_not(name: str, search: str) -> str:
+    if not name:
+        return "no user is named. Set run_as in the section [isolation] of the node's config.toml."
+    if os.geteuid() != 0:
+        return "the node does not run as root. Only root can start, watch and end processes of another user."
+    try:
+        user = OtherUser.named(name)
+    except KeyError:
+        return f"there is no user {name!r} on this machine. Make one: useradd --system --create-home {name}"
+    if user.uid == 0:
+        return f"{name} is root. Name a user of no importance."
+    if shutil.which(PROGRAM, path=search) is None:
+        return f"{PROGRAM} is not installed. It comes with util-linux."
+    return ""
