@@ -35,7 +35,8 @@ class Fence:
 
     @classmethod
     def from_json(cls, held: dict[str, Any]) -> Self:
-        return cls(*(tuple(Path(path) for path in held.get(name, ())) for name in _PATHS), held.get("run_as", ""))
+        hidden, readable, writable = (tuple(Path(path) for path in held.get(name, ())) for name in _PATHS)
+        return cls(hidden, readable, writable, held.get("run_as", ""))
 
     def as_json(self) -> dict[str, Any]:
         paths = {name: [os.fspath(path) for path in getattr(self, name)] for name in _PATHS}
