@@ -172,7 +172,9 @@ def _check_resumed(run: Run, agent: Agent) -> None:
         problem = "is a run of another agent"
         raise Invalid(f"The run to resume {problem}.", fields={"resumes": [problem]})
     if not run.is_ended:
-        raise WrongState(f"The run is {run.state}; send it an input instead of resuming it.", state=run.state)
+        raise WrongState(
+            f"The run is {run.state}. It can be resumed once it is over; until then it takes input.", state=run.state
+        )
     if again := Run.objects.filter(resumes=run).first():
         raise AlreadyResumed(run=str(again.pk))
 
