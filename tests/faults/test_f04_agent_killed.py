@@ -60,6 +60,6 @@ async def test_an_agent_killed_while_it_waits_for_input_is_said_too(supervised: 
     assert ending.signal == signal.SIGKILL
 
 
-async def test_an_agent_that_cannot_take_up_its_session_again_offers_no_resume(supervised: SupervisedRun) -> None:
+async def test_an_agent_that_can_take_up_its_session_again_offers_it(supervised: SupervisedRun) -> None:
     supervised.start("@crash")
-    assert not (await supervised.failed()).may_resume
+    assert (await supervised.failed()).may_resume

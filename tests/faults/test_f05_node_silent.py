@@ -38,7 +38,7 @@ def test_a_run_that_finished_while_its_node_was_silent_ends_once() -> None:
         eventually(lambda: run.follower.has("run.output"), SECONDS)
 
         far.line.cut()
-        eventually(lambda: not far.is_online(), SECONDS)
+        eventually(far.is_offline, SECONDS)
         later = far.follow(agent, "Print again.")
         (far.work / "enough").touch()
         eventually((far.work / "printed").exists, SECONDS)

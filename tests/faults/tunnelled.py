@@ -12,7 +12,7 @@ from tests.browser.relay import Relay
 from tests.faults.deployment import free_ports
 from tests.faults.followed import Followed
 from tests.journeys.hub import Hub, new_hub
-from tests.journeys.machine import Machine, client_of, command_of, is_online, workdir
+from tests.journeys.machine import Machine, client_of, command_of, is_offline, is_online, workdir
 from tests.support import eventually
 
 SECONDS = 120.0
@@ -41,6 +41,9 @@ class Tunnelled:
 
     def is_online(self) -> bool:
         return is_online(self.hub, NODE)
+
+    def is_offline(self) -> bool:
+        return is_offline(self.hub, NODE)
 
 
 @contextmanager

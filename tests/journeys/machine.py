@@ -78,8 +78,14 @@ def node_of(hub: Hub, name: str) -> Any:
 
 
 def is_online(hub: Hub, name: str) -> bool:
+    """Whether it takes runs: a busy machine's node may be degraded, and takes them."""
     node = node_of(hub, name)
-    return bool(node and node["state"] == "online" and node["runtimes"])
+    return bool(node and node["state"] in ("online", "degraded") and node["runtimes"])
+
+
+def is_offline(hub: Hub, name: str) -> bool:
+    node = node_of(hub, name)
+    return bool(node and node["state"] == "offline")
 
 
 def client_of(hub: Hub) -> Client:
