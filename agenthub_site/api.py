@@ -18,6 +18,7 @@ from agenthub_site.accounts.secrets_api import SecretViewSet
 from agenthub_site.audit_api import AuditViewSet, CheckpointView, ExportView
 from agents.api import AgentViewSet, RunViewSet
 from agents.approvals_api import ApprovalViewSet
+from agents.coordination.api import LimitsViewSet, LockViewSet, RoundViewSet, TaskViewSet
 from agents.mail.api import MessageViewSet
 from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
 from agents.review_api import ReviewViewSet
@@ -39,6 +40,9 @@ router.register("policy/rules", RuleViewSet, "policy-rule")
 router.register("projects", ProjectViewSet, "project")
 router.register("budgets", BudgetViewSet, "budget")
 router.register("usage", UsageViewSet, "usage")
+router.register("locks", LockViewSet, "lock")
+router.register("rounds", RoundViewSet, "round")
+router.register("tasks", TaskViewSet, "task")
 router.register("routes", RouteViewSet, "route")
 router.register("runs", RunViewSet, "run")
 router.register("secrets", SecretViewSet, "secret")
@@ -49,6 +53,11 @@ urlpatterns = [
     path("projects/<str:project>/invitations/", InvitationsView.as_view(), name="invitations"),
     path("projects/<str:project>/invitations/<uuid:invitation>/", InvitationView.as_view(), name="invitation"),
     path("projects/<str:project>/service-accounts/", ServiceAccountsView.as_view(), name="service-accounts"),
+    path(
+        "projects/<str:project>/limits/",
+        LimitsViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="limits",
+    ),
     # Before the router's, which would take the last words for ids.
     path(
         "approvals/<uuid:pk>/always-allow/",

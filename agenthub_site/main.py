@@ -35,6 +35,9 @@ work:
   diff           what a run changed
   agents, nodes  what there is to work with
 
+agents' tasks:
+  hubctl         approve and reject plans, close tasks, see how far they are; also a command of its own
+
 access:
   token          create, list and revoke tokens
   usage, budget  what runs used and cost, and how much they may
@@ -138,6 +141,16 @@ def _policy(arguments: list[str], where: Where) -> int:
     return main(arguments, where)
 
 
+def _hubctl(arguments: list[str], where: Where) -> int:
+    if arguments[:1] == ["serve"]:
+        from agenthub_site.hubctl_serve import main as serve
+
+        return serve(arguments[1:], where)
+    from integrations.cli.hubctl import main
+
+    return main(arguments, where)
+
+
 def _manage(arguments: list[str], where: Where) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agenthub_site.settings")
     from django.core.management import execute_from_command_line
@@ -156,6 +169,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
     "node": _node,
     "audit": _audit,
     "policy": _policy,
+    "hubctl": _hubctl,
     "manage": _manage,
 }
 
@@ -190,6 +204,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if where.config and (config or "AGENTHUB_CONFIG" in os.environ):
         os.environ["AGENTHUB_CONFIG"] = str(where.config)  # children may run in another directory
     return _dispatch(arguments, where, is_node=is_node)
+
+
+def hubctl() -> int:
+    """The ``hubctl`` command: ``agenthub hubctl`` by a name of its own."""
+    return main(["hubctl", *sys.argv[1:]])
 
 
 def _dispatch(arguments: list[str], where: Where, *, is_node: bool) -> int:

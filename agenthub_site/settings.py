@@ -6,9 +6,10 @@ from typing import Any
 
 from agenthub_site import admin_look
 from agenthub_site.secret_key import read_or_make_secret_key
+from agents.coordination.states import AssignmentState, RoundState, TaskState
 from agents.states import State
 from nodes.contract.config import Config, load_config
-from nodes.contract.policy import ActionKind
+from nodes.contract.policy import ActionKind, Verdict
 from nodes.contract.reasons import Reason
 from nodes.health import NodeState
 from nodes.health import Status as NodeStatus
@@ -199,6 +200,11 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_NAME_OVERRIDES": {
         "RunState": [state.value for state in State],
+        "TaskState": [state.value for state in TaskState],
+        "RoundState": [state.value for state in RoundState],
+        "VerdictEnum": [verdict.value for verdict in Verdict],
+        "ReviewVerdict": "agents.coordination.models.Review.Verdict",
+        "AssignmentState": [state.value for state in AssignmentState],
         "ApprovalState": "agents.models.Approval.State",
         "DiffState": ["none", "pending", "ready"],
         "NodeStatus": [status.value for status in NodeStatus],

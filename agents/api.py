@@ -39,6 +39,8 @@ from .serializers import (
     BlankIn,
     DecideIn,
     DiffOut,
+    ImportAgentsIn,
+    ImportedAgentOut,
     InputIn,
     InputOut,
     NewAgentIn,
@@ -48,6 +50,7 @@ from .serializers import (
 )
 from .services.agents import archive_agent, create_agent, edit_agent
 from .services.approvals import decide_approval
+from .services.importing import import_agents
 from .services.runs import cancel_run, send_input, start_run
 from .services.tokens import create_agent_token
 
@@ -123,6 +126,17 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
         require(self.actor, Can.MANAGE_TOKENS, agent)
         token, secret = create_agent_token(agent, by=self.actor, **self.read(AgentTokenIn))
         return Response(NewTokenOut(token, context={"secret": secret}).data, status=201)
+
+    @extend_schema(request=ImportAgentsIn, responses=ImportedAgentOut(many=True), filters=False)
+    @action(detail=False, methods=["post"], url_path="import", pagination_class=None, filter_backends=[])
+    def import_(self, request: Request) -> Response:
+        """Make sure of agents that come by MCP with tokens of their own: an `agents.env`. Twice is once."""
+        given = self.read(ImportAgentsIn)
+        lines = {item["name"]: item["token"] for item in given["agents"]}
+        if len(lines) < len(given["agents"]):
+            raise Invalid("An agent is named twice.", fields={"agents": ["An agent is named twice."]})
+        done = import_agents(self._project(given["project"]), lines, by=self.actor)
+        return Response(ImportedAgentOut(done, many=True).data)
 
     def _answer(self, agent: Agent, status: int = 200) -> Response:
         return Response(self.get_serializer(agent).data, status=status, headers={"ETag": etag_of(agent)})

@@ -75,6 +75,23 @@ class AgentIn(In):
         return environment
 
 
+class ImportedAgentIn(In):
+    name = serializers.CharField(max_length=64)
+    token = serializers.CharField(max_length=256, trim_whitespace=False, write_only=True)
+
+
+class ImportAgentsIn(In):
+    project = serializers.CharField(max_length=64, help_text="A project's slug or id.")
+    agents = ImportedAgentIn(many=True)
+
+
+class ImportedAgentOut(serializers.Serializer[Any]):
+    agent = serializers.UUIDField(source="agent.pk")
+    name = serializers.CharField(source="agent.name")
+    is_new = serializers.BooleanField()
+    token = serializers.CharField(help_text="new, replaced or unchanged.")
+
+
 class NewAgentIn(AgentIn):
     project = serializers.CharField(max_length=64, help_text="A project's slug or id.")
 

@@ -22,6 +22,8 @@ from .permissions import Can, may, require
 from .scopes import ALL, capabilities_of, clean_scope
 
 HINT_CHARS: Final = 8
+OWN_HINT_CHARS: Final = 3
+"""Of a secret that somebody else made, perhaps not at random."""
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -58,19 +60,31 @@ def create_agent_token(
     by: Actor,
     expires_at: datetime | None = None,
     scope: str | None = None,
+    secret: str = "",
 ) -> tuple[Token, str]:
-    """A token that speaks for an agent, in its project. ``agents.services.tokens`` knows which agents there are."""
+    """A token that speaks for an agent, in its project. ``agents.services.tokens`` knows which agents there are.
+
+    With a ``secret`` that it has already, elsewhere; that it is no other token's is for the caller to know.
+    """
     require(by, Can.MANAGE_TOKENS, project_id)
-    return _make(Token(agent_id=agent, agent_label=label[:150], name=name), by, expires_at, scope, project_id)
+    token = Token(agent_id=agent, agent_label=label[:150], name=name)
+    token.hint = secret[:OWN_HINT_CHARS]
+    return _make(token, by, expires_at, scope, project_id, secret=secret)
 
 
 def _make(
-    token: Token, by: Actor, expires_at: datetime | None, scope: str | None, project_id: UUID | None
+    token: Token,
+    by: Actor,
+    expires_at: datetime | None,
+    scope: str | None,
+    project_id: UUID | None,
+    *,
+    secret: str = "",
 ) -> tuple[Token, str]:
     token.expires_at, token.scope, token.project_id = _no_wider(by, expires_at, scope, project_id)
     token.made_with_id = by.token.id if by.token else None
-    secret = Token.PREFIX + secrets.token_urlsafe(32)
-    token.hint, token.digest = secret[:HINT_CHARS], Token.digest_of(secret)
+    secret = secret or Token.PREFIX + secrets.token_urlsafe(32)
+    token.hint, token.digest = token.hint or secret[:HINT_CHARS], Token.digest_of(secret)
     with field_errors():
         token.clean_fields(exclude=["made_with", "project", "user"])
     with transaction.atomic():

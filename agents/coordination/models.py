@@ -17,7 +17,7 @@ from .states import ROUND_ENDED, AssignmentState, RoundState, TaskState
 
 
 def _choices(states: type[StrEnum]) -> list[tuple[str, str]]:
-    return [(state.value, state.value.replace("_", " ")) for state in states]
+    return [(state.value, state.value) for state in states]
 
 
 class Task(models.Model):

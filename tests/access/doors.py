@@ -70,6 +70,9 @@ REST = {
     "DELETE /api/v1/agents/{pk}/": Door(Can.EDIT_AGENT),
     "GET /api/v1/agents/{pk}/tokens/": Door(Can.MANAGE_TOKENS),
     "POST /api/v1/agents/{pk}/tokens/": Door(Can.MANAGE_TOKENS, {"name": "mcp"}),
+    "POST /api/v1/agents/import/": Door(
+        Can.CREATE_AGENT, {"project": "{slug}", "agents": [{"name": "new", "token": "{slug}-0123456789"}]}
+    ),
     "GET /api/v1/approvals/": Door(SIGNED_IN),
     "GET /api/v1/approvals/{pk}/": Door(Can.VIEW),
     # What one may not answer is told for each, and refuses nothing as a whole.
@@ -124,6 +127,19 @@ REST = {
     "POST /api/v1/projects/{project}/invitations/": Door(Can.MANAGE_MEMBERS, {"role": "viewer"}),
     "DELETE /api/v1/projects/{project}/invitations/{invitation}/": Door(Can.MANAGE_MEMBERS),
     "POST /api/v1/projects/{project}/service-accounts/": Door(Can.MANAGE_MEMBERS, {"name": "new-one"}),
+    "GET /api/v1/projects/{project}/limits/": Door(Can.VIEW),
+    "PATCH /api/v1/projects/{project}/limits/": Door(Can.EDIT_LIMITS, {"max_rounds": 4}),
+    "GET /api/v1/locks/": Door(SIGNED_IN),
+    "GET /api/v1/tasks/": Door(SIGNED_IN),
+    "POST /api/v1/tasks/": Door(
+        Can.CREATE_TASK, {"project": "{slug}", "key": "T-9", "title": "Go", "dispatcher": "{agent}"}, refused=(403, 404)
+    ),
+    "GET /api/v1/tasks/{pk}/": Door(Can.VIEW),
+    "POST /api/v1/tasks/{pk}/close/": Door(Can.DECIDE_ROUND),
+    "GET /api/v1/rounds/": Door(SIGNED_IN),
+    "GET /api/v1/rounds/{pk}/": Door(Can.VIEW),
+    "POST /api/v1/rounds/{pk}/approve/": Door(Can.DECIDE_ROUND, {"note": "Go."}),
+    "POST /api/v1/rounds/{pk}/reject/": Door(Can.DECIDE_ROUND, {"note": "No."}),
     "GET /api/v1/routes/": Door(SIGNED_IN),
     "POST /api/v1/routes/": Door(Can.MANAGE_ROUTES, {"project": "{slug}", "pool": "gpu"}),
     "GET /api/v1/routes/test/": Door(Can.VIEW, query="?project={slug}&node=oslo"),

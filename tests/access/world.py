@@ -10,6 +10,7 @@ from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
 from agenthub_site.accounts.models import Invitation, Membership, Project, Role, Token, User
 from agenthub_site.accounts.permissions import ROLES
 from agenthub_site.accounts.scopes import capabilities_of
+from agents.coordination.models import Assignment, Lock, Round, Task
 from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
 from agents.rules import PolicyGrant, PolicyRule
@@ -109,6 +110,13 @@ def make_world(slug: str, canary: str) -> World:
         prompt=canary, message=canary, workspace=f"/w/{canary}", last_seq=1,
         diff=diff.model_dump(mode="json"),
     )  # fmt: skip
+    task = Task.objects.create(
+        project=project, key=f"T-{canary}", title=canary, description=canary, dispatcher=agent,
+        state="awaiting_operator_approval",
+    )  # fmt: skip
+    round_ = Round.objects.create(project=project, task=task, number=1, operator_note=canary)
+    Assignment.objects.create(project=project, task=task, round=round_, agent=agent, goal=canary)
+    Lock.objects.create(project=project, key=canary, resource_id=canary)
     budget = Budget.objects.create(project=project, unit="tokens", amount=10**12, created_by=canary)
     RunUsage.objects.create(run=run, project_id=project.pk, total_tokens=7, model=canary, updated_at=timezone.now())
     now = now_us()
@@ -137,7 +145,7 @@ def make_world(slug: str, canary: str) -> World:
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
         "rule_id": rule.pk, "grant_id": grant.pk,
-        "audit/pk": event.pk,
+        "audit/pk": event.pk, "tasks": task.pk, "rounds": round_.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,
         "invitation_id": invitation.pk, "secret": "none",

@@ -1,0 +1,217 @@
+"""``hubctl`` against a small hub: what it asks, what it says, and with which exit code."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agenthub_site.hubctl_serve import BadFiles, Files, OldTasks, refuse_old_tasks
+from integrations.cli.agents_env import BadFile, read_agents_env
+from integrations.cli.client import Client
+from integrations.cli.hubctl import hub_of, main, serve_home
+from integrations.cli.limits_file import LIMITS, read_limits
+from integrations.cli.where import Where, find_where
+
+from .small_hub import SmallHub
+
+TASKS, ROUNDS, IMPORT, PROJECTS = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/", "/api/v1/projects/"
+ID = "0199a1b2-0000-7000-8000-000000000007"
+TASK = {"id": ID, "key": "T-1", "title": "Mend the nets", "state": "draft", "project_slug": "web"}
+ROUND: dict[str, Any] = {
+    "id": ID, "task_key": "T-1", "project_slug": "web", "number": 2, "state": "dispatched", "decided_by": "bob",
+    "operator_note": "Go.", "review": None,
+    "assignments": [{"id": ID, "state": "pending", "agent": None, "goal": "Mend"}],
+}  # fmt: skip
+Cli = Callable[..., int]
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def page(*items: object) -> tuple[int, object]:
+    return 200, {"results": list(items), "next": None, "previous": None}
+
+
+@pytest.fixture
+def cli(home: Path) -> Cli:
+    """Run ``agenthub hubctl …`` against the home's hub; returns the exit code."""
+    return lambda _hubctl, *arguments: main(arguments, Where(home, environ={"AGENTHUB_HOME": str(home)}))
+
+
+@pytest.fixture
+def with_tasks(hub: SmallHub) -> SmallHub:
+    hub.routes["GET", TASKS] = page(TASK)
+    hub.routes["GET", ROUNDS] = page(ROUND, {**ROUND, "number": 1, "state": "rejected"})
+    hub.routes["GET", f"{ROUNDS}{ID}/"] = (200, ROUND)
+    hub.routes["POST", f"{ROUNDS}{ID}/approve/"] = (200, ROUND)
+    hub.routes["POST", f"{ROUNDS}{ID}/reject/"] = (200, {**ROUND, "state": "rejected"})
+    hub.routes["POST", f"{TASKS}{ID}/close/"] = (200, {**TASK, "state": "closed"})
+    return hub
+
+
+def test_approve_takes_the_note_as_it_is_typed(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("hubctl", "approve", ID, "Go", "ahead") == 0
+    assert with_tasks.asked("POST", f"{ROUNDS}{ID}/approve/")[0].body == {"note": "Go ahead"}
+    assert capsys.readouterr().out == f"Round {ID}: APPROVED → dispatched\n"
+
+
+def test_reject_says_that_it_is_planned_again(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("hubctl", "reject", ID, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "rejected"
+
+
+def test_status_as_json_has_the_field_status(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("hubctl", "status", ID, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["round_number"], told["task_id"]) == ("dispatched", 2, "T-1")
+    assert cli("hubctl", "status", ID) == 0
+    said = capsys.readouterr().out
+    assert "dispatched" in said and "bob: Go." in said and "anyone" in said
+
+
+def test_close_finds_the_task_by_its_own_id(with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("hubctl", "close", "T-1") == 0
+    assert with_tasks.asked("GET", TASKS)[0].query["key"] == ["T-1"]
+    assert capsys.readouterr().out == "Task T-1: CLOSED\n"
+
+
+def test_lists_look_as_they_did(with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("hubctl", "list-tasks") == 0
+    assert capsys.readouterr().out == "  [draft] T-1  Mend the nets\n"
+    assert cli("hubctl", "list-rounds", "T-1") == 0
+    assert capsys.readouterr().out == f"  [rejected] round#1  {ID}  T-1\n  [dispatched] round#2  {ID}  T-1\n"
+
+
+def test_what_does_not_exist_ends_with_4_and_says_where_to_look(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It used to end with 0, or with a traceback."""
+    with_tasks.routes["GET", TASKS] = page()
+    for arguments in (("close", "T-9"), ("approve", "nonsense"), ("status", "nonsense")):
+        assert cli("hubctl", *arguments) == 4
+        assert "hubctl list-" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [(), ("approve",), ("destroy", "x"), ("approve", ID, "--loudly")])
+def test_wrong_usage_ends_with_2(hub: SmallHub, cli: Cli, arguments: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli("hubctl", *arguments)
+    assert ended.value.code == 2
+
+
+def test_agents_are_imported_into_the_only_project(
+    hub: SmallHub, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "agents.env"
+    file.write_text("# mine\nclaude-code='secret-one'\n\ncodex=secret=two\n")
+    hub.routes["GET", PROJECTS] = page({"slug": "web"})
+    hub.routes["POST", IMPORT] = (200, [{"name": "codex", "is_new": True, "token": "new"}])
+    assert cli("hubctl", "import-agents", str(file)) == 0
+    assert hub.asked("POST", IMPORT)[0].body == {
+        "project": "web",
+        "agents": [{"name": "claude-code", "token": "secret-one"}, {"name": "codex", "token": "secret=two"}],
+    }
+    assert "secret" not in capsys.readouterr().out
+    hub.routes["GET", PROJECTS] = page({"slug": "web"}, {"slug": "docs"})
+    assert cli("hubctl", "import-agents", str(file)) == 2
+    assert cli("hubctl", "import-agents", str(tmp_path / "none")) == 2
+
+
+@pytest.mark.parametrize("text", ["", "# none\n", "codex\n", "codex=\n", "bad name=token-1\n", "a=x\na=y\n"])
+def test_a_bad_agents_env_is_refused_without_telling_tokens(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "agents.env"
+    file.write_text(text)
+    with pytest.raises(BadFile) as refused:
+        read_agents_env(file)
+    assert "token-1" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["max_round: 3", "max_rounds: many", "max_rounds: true", "auto_approve: 1", "lease_minutes: x", "- 1", "a: ["],
+)
+def test_a_bad_config_yaml_is_refused_by_the_name_of_the_key(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    with pytest.raises(BadFile):
+        read_limits(file)
+
+
+def test_the_examples_are_valid() -> None:
+    assert set(read_limits(EXAMPLES / "config.yaml.example")) == set(LIMITS)
+    assert read_agents_env(EXAMPLES / "agents.env.example").keys() == {"claude-code", "codex-desktop"}
+    told = json.loads((EXAMPLES / "mcp.json.example").read_text())
+    (server,) = told["mcpServers"].values()
+    assert server["type"] in ("http", "streamable-http") and server["url"].endswith("/mcp")
+    assert server["headers"]["Authorization"].startswith("Bearer ")
+
+
+def test_the_real_files_are_never_committed() -> None:
+    ignored = (Path(__file__).parents[2] / ".gitignore").read_text().split()
+    assert {"agents.env", ".mcp.json", "config.yaml"} <= set(ignored)
+
+
+def test_the_files_are_told_to_the_hub_again_when_they_change(hub: SmallHub, home: Path, tmp_path: Path) -> None:
+    agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
+    files = Files(agents, limits, "agent-hub")
+    assert files.have_changed() and not files.have_changed()
+    agents.write_text("codex=secret-one\n")
+    limits.write_text("max_rounds: 5\n")
+    assert files.have_changed()
+    hub.routes["GET", PROJECTS] = page()
+    hub.routes["POST", PROJECTS] = (201, {})
+    hub.routes["POST", IMPORT] = (200, [])
+    hub.routes["PATCH", f"{PROJECTS}agent-hub/limits/"] = (200, {})
+    assert "codex" in files.apply(Client.over_socket(home / "hub.sock"))
+    assert hub.asked("PATCH", f"{PROJECTS}agent-hub/limits/")[0].body == {"max_rounds": 5}
+    os.utime(agents, (1, 1))
+    assert files.have_changed()
+    agents.write_text("codex\n")
+    with pytest.raises(BadFiles):
+        files.read()
+
+
+def old_database(path: Path, *, status: str, is_read: int) -> Path:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE root_tasks (id TEXT, status TEXT)")
+        database.execute("CREATE TABLE messages (id TEXT, is_read INTEGER)")
+        database.execute("INSERT INTO root_tasks VALUES ('t', ?)", (status,))
+        database.execute("INSERT INTO messages VALUES ('m', ?)", (is_read,))
+    database.close()
+    return path
+
+
+def test_an_old_database_with_open_work_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = old_database(tmp_path / "hub.db", status="dispatched", is_read=0)
+    before = path.read_bytes()
+    with pytest.raises(OldTasks) as refused:
+        refuse_old_tasks(path)
+    assert (refused.value.data["tasks"], refused.value.data["messages"]) == (1, 1)
+    assert "--leave-old-tasks" in str(refused.value) and path.read_bytes() == before
+
+
+def test_an_old_database_whose_work_is_over_is_no_hindrance(tmp_path: Path) -> None:
+    refuse_old_tasks(tmp_path / "none.db")
+    refuse_old_tasks(old_database(tmp_path / "hub.db", status="closed", is_read=1))
+    (tmp_path / "other.db").write_text("not a database, but long enough to be looked at by sqlite" * 10)
+    with pytest.raises(BadFiles):
+        refuse_old_tasks(tmp_path / "other.db")
+
+
+def test_hubctl_talks_to_the_hub_that_it_serves_unless_told_otherwise(tmp_path: Path) -> None:
+    old = {"AGENT_HUB_DB": str(tmp_path / "hub.db")}
+    home = serve_home(old)
+    assert home == tmp_path / "hub-agenthub"
+    assert hub_of(find_where(None, old)).home == home
+    named = {**old, "AGENTHUB_HOME": str(tmp_path / "mine")}
+    assert hub_of(find_where(None, named)).home == tmp_path / "mine"
+    there = {**old, "AGENTHUB_URL": "https://hub.example.com", "AGENTHUB_TOKEN": "x"}
+    assert hub_of(find_where(None, there)).url == "https://hub.example.com"

@@ -1,0 +1,170 @@
+"""Operators work by REST: tasks, rounds, limits, and agents with tokens of their own."""
+
+from typing import Any
+
+import pytest
+from django.test.utils import CaptureQueriesContext
+
+from agenthub_site.accounts.authentication import actor_of_token
+from agenthub_site.accounts.models import Token, User
+from agenthub_site.accounts.tokens import find_token
+from agents.coordination.models import Limits, Round
+from agents.coordination.services.assignments import Work, claim_assignment, complete_assignment
+from agents.models import Agent
+from nodes.contract.errors import InvalidToken
+from tests.api.clients import Api, refusal
+
+from .conftest import Crew, make_external
+
+TASKS, ROUNDS, IMPORT = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/"
+LIMITS = "/api/v1/projects/harbour/limits/"
+
+
+@pytest.fixture
+def as_bob(bob: User) -> Api:
+    return Api(bob)
+
+
+@pytest.fixture
+def as_alice(alice: User) -> Api:
+    return Api(alice)
+
+
+def test_a_person_begins_a_task_for_an_agent_to_plan(crew: Crew, as_bob: Api) -> None:
+    body = {"project": "harbour", "key": "T-1", "title": "Mend", "dispatcher": "ada"}
+    made = as_bob.post(TASKS, body, format="json")
+    assert (made.status_code, made.json()["state"], made.json()["created_by"]) == (201, "draft", "bob")
+    assert crew.plan(task=crew.agent("ada").tasks.get()).number == 1
+    assert refusal(as_bob.post(TASKS, {**body, "title": "Other"}, format="json")) == (409, "task_exists")
+    assert refusal(as_bob.post(TASKS, {**body, "dispatcher": "nobody"}, format="json")) == (400, "invalid")
+    assert refusal(as_bob.post(TASKS, {**body, "colour": "red"}, format="json")) == (400, "invalid")
+
+
+def test_an_operator_approves_and_sees_what_came_of_it(crew: Crew, as_bob: Api) -> None:
+    round_ = crew.plan()
+    (waiting,) = as_bob.get(ROUNDS, {"state": "awaiting_operator_approval"}).json()["results"]
+    assert (waiting["id"], waiting["task_key"], waiting["number"]) == (str(round_.pk), "T-1", 1)
+    approved = as_bob.post(f"{ROUNDS}{round_.pk}/approve/", {"note": "Go."}, format="json").json()
+    assert (approved["state"], approved["decided_by"], approved["operator_note"]) == ("dispatched", "bob", "Go.")
+    again = as_bob.post(f"{ROUNDS}{round_.pk}/reject/", {}, format="json")
+    assert refusal(again) == (409, "round_not_awaiting_approval")
+    assignment = round_.assignments.get()
+    claim_assignment(assignment, by=crew.wim)
+    complete_assignment(assignment, Work(branch="nets"), by=crew.wim)
+    (shown,) = as_bob.get(f"{ROUNDS}{round_.pk}/").json()["assignments"]
+    assert (shown["agent"], shown["state"], shown["handoff"]["branch"]) == ("wim", "completed", "nets")
+
+
+def test_a_round_is_rejected_and_a_task_closed(crew: Crew, as_bob: Api) -> None:
+    round_ = crew.plan()
+    assert as_bob.post(f"{ROUNDS}{round_.pk}/reject/", {"note": "No."}, format="json").json()["state"] == "rejected"
+    closed = as_bob.post(f"{TASKS}{round_.task_id}/close/", format="json")
+    assert (closed.status_code, closed.json()["state"]) == (200, "closed")
+
+
+def test_lists_take_a_fixed_number_of_queries(crew: Crew, as_bob: Api) -> None:
+    def count(path: str) -> int:
+        from django.db import connection
+
+        with CaptureQueriesContext(connection) as queries:
+            assert as_bob.get(path).status_code == 200
+        return len(queries)
+
+    for path in (TASKS, ROUNDS):
+        crew.plan(task=crew.draft(f"{path}-0"))
+        count(path)  # the first one notes that the token was used
+        few = count(path)
+        for number in range(1, 4):
+            crew.plan(task=crew.draft(f"{path}-{number}"))
+        assert count(path) == few
+
+
+def test_limits_are_read_by_all_and_set_by_maintainers(crew: Crew, as_bob: Api, as_alice: Api) -> None:
+    assert as_bob.get(LIMITS).json() == {
+        "max_rounds": 3, "max_assignments_per_round": 6, "max_messages_per_task": 40, "max_hop_count": 3,
+        "max_simultaneous_assignments": 4, "lease_minutes": 90.0, "auto_approve": False,
+        "auto_create_next_round": False,
+    }  # fmt: skip
+    assert refusal(as_bob.patch(LIMITS, {"max_rounds": 5}, format="json")) == (403, "forbidden")
+    assert as_alice.patch(LIMITS, {"max_rounds": 5, "auto_approve": True}, format="json").json()["max_rounds"] == 5
+    assert crew.plan().state == "dispatched"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_rounds": 0}, {"lease_minutes": -1}, {"auto_approve": "perhaps"}, {"max_round": 3}]
+)
+def test_a_limit_that_does_not_fit_is_refused(crew: Crew, as_alice: Api, wrong: dict[str, Any]) -> None:
+    assert refusal(as_alice.patch(LIMITS, wrong, format="json")) == (400, "invalid")
+    assert not Limits.objects.exists()
+
+
+def give(client: Api, **tokens: str) -> Any:
+    agents = [{"name": name.replace("_", "-"), "token": token} for name, token in tokens.items()]
+    return client.post(IMPORT, {"project": "harbour", "agents": agents}, format="json")
+
+
+def test_imported_tokens_work_as_they_are(crew: Crew, as_alice: Api) -> None:
+    (told,) = give(as_alice, claude_code="your-secret-token-here").json()
+    assert (told["name"], told["is_new"], told["token"]) == ("claude-code", True, "new")
+    actor = actor_of_token(find_token("your-secret-token-here"))
+    agent = Agent.objects.get(name="claude-code")
+    assert (actor.id, agent.runs_on) == (str(agent.pk), "elsewhere")
+    token = Token.objects.get(agent_id=agent.pk)
+    assert "secret" not in token.hint and token.digest == Token.digest_of("your-secret-token-here")
+
+
+def test_importing_again_changes_what_the_file_changed(crew: Crew, as_alice: Api) -> None:
+    give(as_alice, codex="first-token", claude="other-token")
+    assert [item["token"] for item in give(as_alice, codex="first-token", claude="new-token-1").json()] == [
+        "unchanged", "replaced",
+    ]  # fmt: skip
+    with pytest.raises(InvalidToken):
+        find_token("other-token")
+    assert Agent.objects.filter(runtime="external", name__in=("codex", "claude")).count() == 2
+
+
+@pytest.mark.parametrize(
+    ("tokens", "code"),
+    [
+        ({"codex": "short"}, "invalid"),
+        ({"codex": "with a space in it"}, "invalid"),
+        ({"codex": "same-token-1", "claude": "same-token-1"}, "invalid"),
+        ({"bad!name": "good-token-1"}, "invalid"),
+        ({"codex": "tokens-of-alice"}, "token_in_use"),
+        ({}, "invalid"),
+    ],
+)
+def test_a_bad_file_imports_nothing(crew: Crew, as_alice: Api, tokens: dict[str, str], code: str) -> None:
+    Token.objects.create(
+        user=User.objects.get(username="bob"), name="b", hint="x", digest=Token.digest_of("tokens-of-alice")
+    )
+    before = Agent.objects.count()
+    assert refusal(give(as_alice, first="a-good-token", **tokens))[1] == code if tokens else True
+    assert Agent.objects.count() == before
+    if not tokens:
+        assert refusal(give(as_alice)) == (400, "invalid")
+
+
+def test_an_external_agent_is_not_started(crew: Crew, as_alice: Api) -> None:
+    started = as_alice.post("/api/v1/runs/", {"agent": "wim", "prompt": "Go."}, format="json")
+    assert refusal(started) == (409, "wrong_state")
+    agent = make_external("ian", crew.project)
+    changed = as_alice.patch(f"/api/v1/agents/{agent.pk}/", {"runtime": "acp", "preset": "scripted"}, format="json")
+    assert refusal(changed) == (400, "invalid")
+
+
+def test_an_agent_approves_no_plan_and_sets_no_limits(crew: Crew) -> None:
+    secret = "token-of-ada-0123456789"
+    agent = crew.agent("ada")
+    Token.objects.create(
+        agent_id=agent.pk, agent_label="harbour/ada", project=crew.project, name="mcp", hint="x",
+        digest=Token.digest_of(secret),
+    )  # fmt: skip
+    as_ada = Api()
+    as_ada.credentials(HTTP_AUTHORIZATION=f"Bearer {secret}")
+    round_ = crew.plan()
+    for verb in ("approve", "reject"):
+        assert refusal(as_ada.post(f"{ROUNDS}{round_.pk}/{verb}/", {}, format="json")) == (403, "forbidden")
+    assert refusal(as_ada.post(f"{TASKS}{round_.task_id}/close/", format="json")) == (403, "forbidden")
+    assert refusal(as_ada.patch(LIMITS, {"auto_approve": True}, format="json")) == (403, "forbidden")
+    assert Round.objects.get().state == "awaiting_operator_approval"
