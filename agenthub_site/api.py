@@ -23,6 +23,7 @@ from agents.mail.api import MessageViewSet
 from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
 from agents.review_api import ReviewViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
+from agents.usage.prices_api import PriceViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
 from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
@@ -64,6 +65,8 @@ urlpatterns = [
         AlwaysAllowViewSet.as_view({"get": "retrieve", "post": "create"}),
         name="always-allow",
     ),
+    path("usage/prices/", PriceViewSet.as_view({"get": "list", "put": "update"}), name="prices"),
+    path("usage/prices/<uuid:pk>/", PriceViewSet.as_view({"delete": "destroy"}), name="price"),
     path("policy/reviews/", ReviewViewSet.as_view({"get": "list", "put": "update"}), name="policy-reviews"),
     path("policy/test/", TrialViewSet.as_view({"post": "create"}), name="policy-test"),
     path("audit/export", ExportView.as_view(), name="audit-export"),

@@ -1,7 +1,8 @@
 """What ``/metrics`` tells: few numbers of our own, those of rows counted when asked."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from prometheus_client.registry import Collector
 
 from agents.models import Approval, Run
 from agents.states import LIVE
+from agents.usage.models import Budget, DayUsage
+from agents.usage.queries import Spent, sum_up
 from nodes.evidence import health_of
 from nodes.health import Health, Status
 from nodes.models import Node
@@ -54,6 +57,7 @@ class Rows(Collector):
         yield GaugeMetricFamily(
             "agenthub_task_queue_seconds", "How long the oldest task that calls outside has waited.", _oldest_task(now)
         )
+        yield from _usage(now)
         yield from _health(enabled, known)
 
 
@@ -61,6 +65,36 @@ def _oldest_task(now: datetime) -> float:
     """``lock`` is when a task may begin; a worker that takes one moves it ahead."""
     due = OrmQ.objects.filter(lock__lte=now).order_by("lock").values_list("lock", flat=True).first()
     return (now - due).total_seconds() if due else 0.0
+
+
+def _usage(now: datetime) -> Iterator[GaugeMetricFamily]:
+    """Of the whole hub since the month (UTC) began. No names: whoever reads this has not said who they are."""
+    tokens = GaugeMetricFamily("agenthub_usage_tokens", "Tokens used this month (UTC).", labels=["direction"])
+    cost = GaugeMetricFamily(
+        "agenthub_usage_cost", "Cost this month (UTC), with what is estimated.", labels=["currency"]
+    )
+    first = now.astimezone(UTC).date().replace(day=1)
+    spent = next(iter(sum_up(DayUsage.objects.filter(day__gte=first))), Spent())
+    tokens.add_metric(["input"], spent.input_tokens)
+    tokens.add_metric(["output"], spent.output_tokens)
+    for currency, micros in spent.cost.items():
+        cost.add_metric([currency], micros / 1e6)
+    yield from (tokens, cost)
+    yield GaugeMetricFamily(
+        "agenthub_usage_unpriced_tokens", "Tokens of this month of which nobody says the cost.", spent.unpriced_tokens
+    )
+    budgets = GaugeMetricFamily("agenthub_budgets", "Budgets, by how they were found last.", labels=["state"])
+    held = Counter(standing(*row, now) for row in Budget.objects.values_list("period", "warned_for", "exceeded_for"))
+    for state in ("within", "warned", "exceeded"):
+        budgets.add_metric([state], held[state])
+    yield budgets
+
+
+def standing(period: str, warned: date | None, exceeded: date | None, now: datetime) -> str:
+    """Of a budget, by when it was last said to near its end, or to be spent: in this period or not."""
+    today = now.astimezone(UTC).date()
+    since = today if period == Budget.Period.DAY else today.replace(day=1)
+    return "exceeded" if exceeded == since else "warned" if warned == since else "within"
 
 
 def _health(enabled: list[Node], found: Mapping[UUID, Health]) -> Iterator[GaugeMetricFamily]:

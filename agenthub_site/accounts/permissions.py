@@ -36,6 +36,7 @@ class Can(StrEnum):
     READ_MESSAGES = "message:read"
     SEND_INPUT = "run:input"
     SEND_MESSAGE = "message:send"
+    SET_PRICES = "price:set"
     START_RUN = "run:start"
     USE_HUB_TOOLS = "hub:tools"
     VIEW = "project:view"
@@ -106,6 +107,7 @@ TABLE: Final[dict[Can, Grant]] = {
     Can.MANAGE_NODES: Grant("Register, join, drain and revoke nodes", _ROOT_ONLY),
     Can.MANAGE_ROUTES: Grant("Say who may run on which nodes, and change the hub's own policy", _ROOT_ONLY),
     Can.MANAGE_SECRETS: Grant("Set the secrets of the hub itself", _ROOT_ONLY),
+    Can.SET_PRICES: Grant("Say what models cost whose runtimes do not tell", _ROOT_ONLY),
     Can.MANAGE_USERS: Grant("Create, change and deactivate people, and make others root operators", _ROOT_ONLY),
 }
 """What each role may do in its project. What no role has only a root operator may, who may do everything.

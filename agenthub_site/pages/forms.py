@@ -369,3 +369,25 @@ class TokenForm(StyledForm):
     def expires_at(self) -> Any:
         days = self.cleaned_data["days"]
         return timezone.now() + timedelta(days=int(days)) if days else None
+
+
+class ServiceForm(StyledForm):
+    name = forms.CharField(max_length=150, help_text="Unique on this hub, as in web-ci.")
+    role = forms.ChoiceField(choices=[each for each in Role.choices if each[0] != Role.OWNER], initial=Role.DEVELOPER)
+
+
+class ProgramTokenForm(StyledForm):
+    """Several stand on a page, so its fields have no ids: each stands in its label."""
+
+    name = forms.CharField(max_length=64)
+    days = forms.ChoiceField(choices=TokenForm.DAYS, required=False, label="Expires after", initial="90")
+    scope = forms.ChoiceField(choices=TokenForm.SCOPES, label="May", initial="run")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, auto_id=False, **kwargs)
+
+    def made(self) -> dict[str, Any]:
+        """What the services take."""
+        given = self.cleaned_data
+        expires = timezone.now() + timedelta(days=int(given["days"])) if given["days"] else None
+        return {"name": given["name"], "scope": given["scope"], "expires_at": expires}

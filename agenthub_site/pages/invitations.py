@@ -1,24 +1,22 @@
-"""Coming in by an invitation, and the owners' side of it: who is asked, and the accounts of programs."""
+"""Coming in by an invitation. The owners' side of it is ``people``."""
 
 from typing import Final
-from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods
 
 from agenthub_site.accounts import invitations as services
 from agenthub_site.accounts.authentication import request_actor, request_address
-from agenthub_site.accounts.models import Invitation, Project, User
+from agenthub_site.accounts.models import Invitation, User
 from agenthub_site.accounts.people_api import bound_tries
-from agenthub_site.accounts.permissions import Can, require
 from nodes.contract.errors import HubError
 
-from .doors import PageRequest, page, show_in_form, tell
-from .forms import InvitedForm, InviteForm
+from .doors import show_in_form
+from .forms import InvitedForm
 
 KEPT: Final = "invitation"
 
@@ -68,37 +66,3 @@ def invitation(request: HttpRequest) -> HttpResponse:
 def _welcome(request: HttpRequest, found: Invitation) -> HttpResponse:
     messages.success(request, f"You belong to {found.project.name} now, as its {found.role}.")
     return redirect("project", found.project.slug)
-
-
-@never_cache
-@require_http_methods(["GET", "POST"])
-@page
-def invitations(request: PageRequest, slug: str) -> HttpResponse:
-    """A new link is in the answer to the request that made it, and nowhere else."""
-    project = get_object_or_404(Project.objects.visible_to(request.actor), slug=slug)
-    require(request.actor, Can.MANAGE_MEMBERS, project.pk)
-    form, link = InviteForm(request.POST or None), ""
-    if request.method == "POST" and form.is_valid():
-        try:
-            _, secret = services.invite(project, by=request.actor, **form.cleaned_data)
-        except HubError as error:
-            show_in_form(form, error)
-        else:
-            link = request.build_absolute_uri(f"/invitations/{secret}/")
-            form = InviteForm()
-    sent = Invitation.objects.filter(project=project).select_related("invited_by", "accepted_by")[:200]
-    context = {"project": project, "form": form, "link": link, "invitations": sent}
-    return render(request, "pages/projects/invitations.html", context, status=400 if form.errors else 200)
-
-
-@require_POST
-@page
-def withdraw(request: PageRequest, slug: str, invitation_id: UUID) -> HttpResponse:
-    project = get_object_or_404(Project.objects.visible_to(request.actor), slug=slug)
-    require(request.actor, Can.MANAGE_MEMBERS, project.pk)
-    found = get_object_or_404(Invitation, project=project, pk=invitation_id)
-    try:
-        services.revoke_invitation(found, by=request.actor)
-    except HubError as error:
-        tell(request, error)
-    return redirect("invitations", slug)

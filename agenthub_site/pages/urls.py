@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, nodes, policies, tokens, trail, views
+from . import approvals, invitations, nodes, people, policies, tokens, trail, usage, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -18,6 +18,12 @@ urlpatterns = [
     path("agents/new/", views.new_agent, name="new_agent"),
     path("agents/<uuid:agent_id>/", views.agent, name="agent"),
     path("agents/<uuid:agent_id>/edit/", views.change_agent, name="edit_agent"),
+    path("agents/<uuid:agent_id>/tokens/", views.add_agent_token, name="add_agent_token"),
+    path(
+        "agents/<uuid:agent_id>/tokens/<uuid:agent_token_id>/revoke/",
+        views.revoke_agent_token,
+        name="revoke_agent_token",
+    ),
     path("agents/<uuid:agent_id>/archive/", views.archive, name="archive_agent"),
     path("projects/", views.projects, name="projects"),
     path("projects/new/", views.new_project, name="new_project"),
@@ -27,13 +33,25 @@ urlpatterns = [
     path("projects/<slug:slug>/policy/rules/", policies.add, name="add_rule"),
     path("projects/<slug:slug>/policy/review/", policies.review, name="set_review"),
     path("projects/<slug:slug>/policy/test/", policies.test, name="test_policy"),
-    path("projects/<slug:slug>/members/", views.add_member, name="add_member"),
-    path("projects/<slug:slug>/members/<uuid:membership_id>/remove/", views.remove_member, name="remove_member"),
-    path("projects/<slug:slug>/invitations/", invitations.invitations, name="invitations"),
+    path("projects/<slug:slug>/usage/", usage.usage, name="usage"),
+    path("projects/<slug:slug>/usage/budgets/", usage.add, name="add_budget"),
+    path("projects/<slug:slug>/usage/budgets/<uuid:budget_id>/", usage.budget, name="edit_budget"),
+    path("projects/<slug:slug>/usage/budgets/<uuid:budget_id>/remove/", usage.remove, name="remove_budget"),
+    path("projects/<slug:slug>/people/", people.people, name="people"),
+    path("projects/<slug:slug>/people/members/", people.add_member, name="add_member"),
     path(
-        "projects/<slug:slug>/invitations/<uuid:invitation_id>/withdraw/",
-        invitations.withdraw,
+        "projects/<slug:slug>/people/members/<uuid:membership_id>/remove/", people.remove_member, name="remove_member"
+    ),
+    path("projects/<slug:slug>/people/invitations/", people.invite, name="invite"),
+    path(
+        "projects/<slug:slug>/people/invitations/<uuid:invitation_id>/withdraw/",
+        people.withdraw,
         name="withdraw_invitation",
+    ),
+    path("projects/<slug:slug>/people/programs/", people.add_service, name="add_service"),
+    path("projects/<slug:slug>/people/programs/<uuid:user_id>/tokens/", people.add_token, name="add_program_token"),
+    path(
+        "projects/<slug:slug>/people/tokens/<uuid:program_token_id>/revoke/", people.revoke, name="revoke_program_token"
     ),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:secret>/", invitations.come_in, name="come_in"),

@@ -1,25 +1,31 @@
 """The pages' handlers: find what may be seen, call one service, show the answer."""
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, Prefetch, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agenthub_site.accounts import services as accounts
-from agenthub_site.accounts.models import Membership, Project
+from agenthub_site.accounts.models import Membership, Project, Token
 from agenthub_site.accounts.permissions import Can, may, require
+from agenthub_site.accounts.tokens import revoke_token
 from agents.models import Agent, Run
 from agents.services.agents import archive_agent, create_agent, edit_agent
 from agents.services.runs import cancel_run, start_run
+from agents.services.tokens import create_agent_token
 from nodes.contract.errors import HubError
 
 from . import words
 from .doors import PageRequest, page, show_in_form, tell
-from .forms import AgentForm, MemberForm, ProjectForm, RunFilter, StartRunForm
+from .forms import AgentForm, ProgramTokenForm, ProjectForm, RunFilter, StartRunForm
 from .rows import run_rows, with_live_runs
+from .usage import State, pressing
 
 PAGE_SIZE = 50
 RECENT = 10
@@ -86,10 +92,17 @@ def run(request: PageRequest, run_id: UUID) -> HttpResponse:
     context = {
         "run": found,
         "may_steer": may(request.actor, Can.SEND_INPUT, found.project_id),
+        "pressing": _pressing(request, found),
         "may_audit": may(request.actor, Can.VIEW_AUDIT, found.project_id),
         "reasons": words.table(),
     }
     return render(request, "pages/runs/header.html" if request.htmx else "pages/runs/run.html", context)
+
+
+def _pressing(request: PageRequest, run: Run) -> list[State]:
+    """Budgets that may soon stop it; nothing once it has ended, or for its header alone."""
+    is_told = not request.htmx and not run.is_ended and may(request.actor, Can.VIEW_USAGE, run.project_id)
+    return pressing(run.project_id, run.agent_id) if is_told else []
 
 
 @require_POST
@@ -124,17 +137,56 @@ def _find_agent(request: PageRequest, agent_id: UUID) -> Agent:
     return get_object_or_404(Agent.objects.visible_to(request.actor).select_related("project", "node"), pk=agent_id)
 
 
+@never_cache
 @require_GET
 @page
 def agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
-    found = _find_agent(request, agent_id)
+    return _agent_page(request, _find_agent(request, agent_id))
+
+
+def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse:
+    may_tokens = may(request.actor, Can.MANAGE_TOKENS, found.project_id)
     context = {
         "agent": found,
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
         "may_edit": may(request.actor, Can.EDIT_AGENT, found.project_id),
         "may_start": may(request.actor, Can.START_RUN, found.project_id) and found.archived_at is None,
+        "may_tokens": may_tokens,
+        "tokens": Token.objects.filter(agent_id=found.pk, revoked_at=None) if may_tokens else [],
+        "token_form": ProgramTokenForm(),
+        "now": timezone.now(),
+        **more,
     }
-    return render(request, "pages/agents/agent.html", context)
+    form = context["token_form"]
+    return render(request, "pages/agents/agent.html", context, status=400 if form.is_bound and form.errors else 200)
+
+
+@never_cache
+@require_POST
+@page
+def add_agent_token(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Its secret is in this answer, and nowhere else."""
+    found, form = _find_agent(request, agent_id), ProgramTokenForm(request.POST)
+    require(request.actor, Can.MANAGE_TOKENS, found)
+    if form.is_valid():
+        try:
+            _, secret = create_agent_token(found, by=request.actor, **form.made())
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            return _agent_page(request, found, secret=secret)
+    return _agent_page(request, found, token_form=form)
+
+
+@require_POST
+@page
+def revoke_agent_token(request: PageRequest, agent_id: UUID, agent_token_id: UUID) -> HttpResponse:
+    found = _find_agent(request, agent_id)
+    require(request.actor, Can.MANAGE_TOKENS, found)
+    token = get_object_or_404(Token, agent_id=found.pk, pk=agent_token_id)
+    revoke_token(token, by=request.actor)
+    messages.success(request, f"The token {token.name} no longer works.")
+    return redirect("agent", agent_id)
 
 
 @form_page
@@ -217,51 +269,19 @@ def _find_project(request: PageRequest, slug: str) -> Project:
 @require_GET
 @page
 def project(request: PageRequest, slug: str) -> HttpResponse:
-    return _project_page(request, _find_project(request, slug), MemberForm())
-
-
-def _project_page(request: PageRequest, found: Project, members: MemberForm) -> HttpResponse:
+    found = _find_project(request, slug)
     agents_here = found.agents.filter(archived_at=None).select_related("node")
     context = {
         "project": found,
         "agents": with_live_runs(agents_here, "agent"),
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(project=found))[:RECENT],
-        "member_form": members,
+        "pressing": pressing(found.pk) if may(request.actor, Can.VIEW_USAGE, found.pk) else [],
         "routes": found.routes.select_related("node", "user").order_by("-is_enabled", "node__slug", "id"),
         "may_route": may(request.actor, Can.MANAGE_ROUTES),
         "may_manage": may(request.actor, Can.MANAGE_MEMBERS, found.pk),
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
     }
-    return render(request, "pages/projects/project.html", context, status=400 if members.errors else 200)
-
-
-@require_POST
-@page
-def add_member(request: PageRequest, slug: str) -> HttpResponse:
-    found, form = _find_project(request, slug), MemberForm(request.POST)
-    require(request.actor, Can.MANAGE_MEMBERS, found.pk)
-    if form.is_valid():
-        try:
-            accounts.add_member(found, form.user(), form.cleaned_data["role"], by=request.actor)
-        except HubError as error:
-            show_in_form(form, error)
-        else:
-            return redirect("project", slug)
-    return _project_page(request, found, form)
-
-
-@require_POST
-@page
-def remove_member(request: PageRequest, slug: str, membership_id: UUID) -> HttpResponse:
-    found = _find_project(request, slug)
-    membership = get_object_or_404(found.memberships.select_related("user"), pk=membership_id)
-    try:
-        accounts.remove_member(found, membership.user, by=request.actor)
-    except HubError as error:
-        if error.http == 403:
-            raise
-        tell(request, error)
-    return redirect("project", slug)
+    return render(request, "pages/projects/project.html", context)
 
 
 def _uuid(text: str) -> UUID | None:

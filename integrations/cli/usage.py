@@ -12,6 +12,7 @@ from .render import clean, short_id, table
 
 USAGE: Final = "/api/v1/usage/"
 BUDGETS: Final = "/api/v1/budgets/"
+PRICES: Final = "/api/v1/usage/prices/"
 _COUNTS: Final = ("input_tokens", "output_tokens", "total_tokens")
 
 
@@ -21,6 +22,54 @@ def add_usage_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="DAY", help="as in 2026-11-01 (30 days ago)")
     parser.add_argument("--until", metavar="DAY", help="and that day is counted in")
     parser.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
+    add_price_arguments(parser.add_subparsers(dest="word", metavar="price"))
+
+
+def add_price_arguments(words: Any) -> None:
+    """``usage price list|set|remove``, beside the options of ``usage`` itself."""
+    price = words.add_parser("price", help="what models cost whose runtimes do not tell: root sets it")
+    actions = price.add_subparsers(dest="action", required=True, metavar="list|set|remove")
+    listing = actions.add_parser("list", help="list them")
+    set_ = actions.add_parser("set", help="set the price of the models that fit a pattern")
+    set_.add_argument("pattern", help="of their names, as in 'gpt-5*'; the longest that fits counts")
+    set_.add_argument("--input", type=float, required=True, metavar="MONEY", help="of a million input tokens")
+    set_.add_argument("--output", type=float, required=True, metavar="MONEY", help="of a million output tokens")
+    set_.add_argument("--currency", default="USD", help="(USD)")
+    remove = actions.add_parser("remove", help="forget one")
+    remove.add_argument("pattern")
+    for each in (listing, set_, remove):
+        each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
+
+
+def manage_prices(client: Client, options: argparse.Namespace) -> Exit:
+    if options.action == "set":
+        given = {"pattern": options.pattern, "currency": options.currency,
+                 "input_micros": round(options.input * 1_000_000),
+                 "output_micros": round(options.output * 1_000_000)}  # fmt: skip
+        made = client.put(PRICES, given)
+        _say(options, made, f"a million tokens of {made['pattern']}: {_price(made)}.")
+        return Exit.OK
+    prices = list(client.every(PRICES, limit=200))
+    if options.action == "remove":
+        found = next((price for price in prices if price["pattern"] == options.pattern), None)
+        if found is None:
+            raise Missing(f"There is no price of {options.pattern!r}. `agenthub usage price list` lists them.")
+        client.delete(f"{PRICES}{found['id']}/")
+        _say(options, {"id": found["id"]}, f"{options.pattern} has no price any more.")
+    elif options.json:
+        print(json.dumps(prices, ensure_ascii=False))
+    elif not prices:
+        print("agenthub: No prices: what a runtime tells no cost of is unpriced.", file=sys.stderr)
+    else:
+        table(
+            [(clean(price["pattern"]), _price(price)) for price in prices], ("MODELS", "A MILLION TOKENS"), sys.stdout
+        )
+    return Exit.OK
+
+
+def _price(price: Json) -> str:
+    each = f"{price['input_micros'] / 1e6:g} in, {price['output_micros'] / 1e6:g} out"
+    return f"{each} ({clean(price['currency'])})"
 
 
 def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +91,8 @@ def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show_usage(client: Client, options: argparse.Namespace) -> Exit:
+    if options.word == "price":
+        return manage_prices(client, options)
     found = list(client.every(USAGE, by=options.by, project=options.project, since=options.since, until=options.until))
     if options.json:
         print(json.dumps(found, ensure_ascii=False))

@@ -15,7 +15,7 @@ from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
 from agents.rules import PolicyGrant, PolicyRule
 from agents.states import State
-from agents.usage.models import Budget, RunUsage
+from agents.usage.models import Budget, Price, RunUsage
 from audit.models import AuditEvent
 from audit.services import record
 from mailboxes.services import Address, send
@@ -118,6 +118,7 @@ def make_world(slug: str, canary: str) -> World:
     Assignment.objects.create(project=project, task=task, round=round_, agent=agent, goal=canary)
     Lock.objects.create(project=project, key=canary, resource_id=canary)
     budget = Budget.objects.create(project=project, unit="tokens", amount=10**12, created_by=canary)
+    price, _ = Price.objects.get_or_create(pattern="gpt-5*", defaults={"input_micros": 1, "output_micros": 1})
     RunUsage.objects.create(run=run, project_id=project.pk, total_tokens=7, model=canary, updated_at=timezone.now())
     now = now_us()
     assert "run.output" in PAYLOADS
@@ -129,7 +130,8 @@ def make_world(slug: str, canary: str) -> World:
         title=canary, request={**approval.request, "title": canary, "command": canary}
     )
     token, _ = make_token(people[Role.OWNER], canary)
-    make_token(account, f"{canary} of the service")
+    program, _ = make_token(account, f"{canary} of the service")
+    spoken, _ = make_token(None, canary, agent_id=agent.pk, project=project, agent_label=f"{slug}/demo")
     record(project.pk, "thing.happened", by=SYSTEM, of=("thing", canary), what=canary)
     event = AuditEvent.objects.filter(project=project.pk).latest("number")
     message = send(
@@ -144,7 +146,8 @@ def make_world(slug: str, canary: str) -> World:
         "tokens": token.pk, "token": token.pk, "user": people["mate"].pk, "username": people["mate"].username,
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
-        "rule_id": rule.pk, "grant_id": grant.pk,
+        "rule_id": rule.pk, "grant_id": grant.pk, "user_id": account.pk, "program_token_id": program.pk,
+        "agent_token_id": spoken.pk, "budget_id": budget.pk, "prices/pk": price.pk,
         "audit/pk": event.pk, "tasks": task.pk, "rounds": round_.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,

@@ -9,9 +9,11 @@ from django.test import Client
 
 from agenthub_site import health
 from agents.models import Agent, Run
+from agents.usage.models import Budget
 from nodes.models import Command, Node
 from tests.api.clients import Api, refusal
 from tests.factories import make_approval, make_node, make_run, node_of
+from tests.usage.test_count_usage import tell
 
 pytestmark = pytest.mark.django_db
 
@@ -108,3 +110,12 @@ def test_metrics_from_afar_are_for_root(as_alice: Api, as_root: Api) -> None:
         assert refusal(api.get("/metrics", REMOTE_ADDR="10.0.0.7")) == (403, "forbidden")
         assert refusal(api.get("/metrics", headers={"X-Forwarded-For": "10.0.0.7"})) == (403, "forbidden")
     assert as_root.get("/metrics", REMOTE_ADDR="10.0.0.7").status_code == 200
+
+
+def test_metrics_tell_the_months_usage_and_name_no_project(client: Client, run: Run) -> None:
+    tell(run, input_tokens=5, output_tokens=2, total_tokens=7, cost=0.5, currency="USD")
+    Budget.objects.create(project=run.project, unit="tokens", amount=1, period="day", created_by="root")
+    text = client.get("/metrics").content.decode()
+    assert 'agenthub_usage_tokens{direction="input"} 5.0' in text
+    assert 'agenthub_usage_cost{currency="USD"} 0.5' in text
+    assert 'agenthub_budgets{state="within"} 1.0' in text and "harbour" not in text

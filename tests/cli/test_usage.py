@@ -25,3 +25,18 @@ def test_a_budget_in_money_is_sent_in_millionths(cli: Cli, hub: SmallHub) -> Non
     assert cli("budget", "set", "5", "--currency", "USD", "--project", "web", "--stop") == Exit.OK
     (sent,) = [seen.body for seen in hub.asked("POST", "/api/v1/budgets/")]
     assert (sent["amount"], sent["unit"], sent["on_exceeded"]) == (5_000_000, "cost", "stop")
+
+
+def test_prices_are_set_in_millionths_listed_and_removed_by_their_pattern(cli: Cli, hub: SmallHub, capsys: Any) -> None:
+    path = "/api/v1/usage/prices/"
+    price = {"id": "p-1", "pattern": "gpt-5*", "input_micros": 1_250_000, "output_micros": 10**7, "currency": "USD"}
+    hub.routes["PUT", path] = (200, price)
+    hub.routes["GET", path] = (200, {"results": [price], "next": None})
+    hub.routes["DELETE", f"{path}p-1/"] = (204, None)
+    assert cli("usage", "price", "set", "gpt-5*", "--input", "1.25", "--output", "10") == Exit.OK
+    (sent,) = [seen.body for seen in hub.asked("PUT", path)]
+    assert sent == {name: price[name] for name in ("pattern", "input_micros", "output_micros", "currency")}
+    assert cli("usage", "price", "list") == Exit.OK
+    assert "1.25 in, 10 out (USD)" in capsys.readouterr().out
+    assert cli("usage", "price", "remove", "gpt-5*") == Exit.OK
+    assert cli("usage", "price", "remove", "gpt-6*") == Exit.REFUSED

@@ -15,10 +15,10 @@ def link(project: Project, alice: User) -> str:
     cache.clear()
     owner = Client(SERVER_NAME="localhost")
     owner.force_login(alice)
-    page = owner.post(f"/projects/{project.slug}/invitations/", {"role": "viewer", "days": "7"}).content.decode()
+    page = owner.post(f"/projects/{project.slug}/people/invitations/", {"role": "viewer", "days": "7"}).content.decode()
     address = page.partition('class="secret">')[2].partition("<")[0]
     assert address.startswith("http://localhost/invitations/")
-    assert address not in owner.get(f"/projects/{project.slug}/invitations/").content.decode()
+    assert address not in owner.get(f"/projects/{project.slug}/people/").content.decode()
     return address.removeprefix("http://localhost")
 
 

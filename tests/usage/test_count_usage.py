@@ -168,3 +168,20 @@ def test_budgets_are_made_read_changed_and_removed(project: Project, alice: User
     assert refusal(Api(bob).patch(one, {"amount": 1}, format="json")) == (403, "forbidden")
     assert Api(alice).patch(one, {"amount": 1}, format="json").json()["amount"] == 1
     assert Api(alice).delete(one).status_code == 204
+
+
+def test_root_sets_prices_by_pattern_and_nobody_else_does(project: Project, bob: User, root: User) -> None:
+    prices = "/api/v1/usage/prices/"
+    body = {"pattern": "gpt-5*", "input_micros": 1_250_000, "output_micros": 10_000_000}
+    assert Api(bob).put(prices, body, format="json").status_code == 403
+    by_root = Api(root)
+    assert by_root.put(prices, body, format="json").status_code == 200
+    assert by_root.put(prices, {**body, "currency": "euro"}, format="json").status_code == 400
+    again = by_root.put(prices, {**body, "input_micros": 2_000_000}, format="json").json()
+    [held] = Api(bob).get(prices).json()["results"]
+    assert held["id"] == again["id"] and held["input_micros"] == 2_000_000
+    assert by_root.delete(f"{prices}{held['id']}/").status_code == 204
+    assert not Price.objects.exists()
+    assert list(AuditEvent.objects.filter(name__startswith="price.").values_list("name", flat=True)) == [
+        "price.set", "price.set", "price.removed",
+    ]  # fmt: skip

@@ -19,6 +19,7 @@ from agenthub_site.pages.questions import answer_of
 from agents.models import Agent, Approval, Run
 from agents.queries import waiting_for
 from agents.states import State
+from agents.usage.queries import Spent
 from nodes.contract.reasons import Reason
 
 register = template.Library()
@@ -26,7 +27,8 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 _PROJECT_PAGES = (
     ("project", "Overview", Can.VIEW),
     ("policy", "Policy", Can.VIEW),
-    ("invitations", "People", Can.MANAGE_MEMBERS),
+    ("usage", "Usage", Can.VIEW_USAGE),
+    ("people", "People", Can.MANAGE_MEMBERS),
     ("trail", "Audit trail", Can.VIEW_AUDIT),
 )
 """By the names of their addresses."""
@@ -170,6 +172,22 @@ def may_start(actor: Actor, agent: Agent) -> bool:
 @register.filter
 def command_line(command: Any) -> str:
     return shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+@register.filter
+def whole(number: int) -> str:
+    """``1,234,567``."""
+    return f"{number:,}"
+
+
+@register.filter
+def cost(spent: Spent) -> str:
+    """``1.50 USD``, each currency by itself, and whether some of it is estimated; nothing known is a dash."""
+    parts = [
+        f"{micros / 1e6:,.2f} {currency}{' (estimated)' if spent.estimated.get(currency) else ''}"
+        for currency, micros in sorted(spent.cost.items())
+    ]
+    return ", ".join(parts) or "\N{EN DASH}"
 
 
 @register.filter
