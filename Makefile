@@ -100,6 +100,8 @@ bench: $(VENV)/.installed-dev
 protos: $(VENV)/.installed-dev
 	$(BIN)/python -m grpc_tools.protoc -Inodes/pb=protos/agenthub/node/v1 \
 		--python_out=. --pyi_out=. --grpc_python_out=. nodes/pb/link.proto
+	$(BIN)/python -m grpc_tools.protoc -Inodes/pb=protos/agenthub/actor/v1 \
+		--python_out=. --pyi_out=. --grpc_python_out=. nodes/pb/actor.proto
 
 permissions: $(VENV)/.installed-dev
 	$(BIN)/python tools/permission_docs.py

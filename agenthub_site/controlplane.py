@@ -32,6 +32,7 @@ from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.models import Command, Node
 
+from .actor_service import ActorService
 from .certificates import CertificateKeeper
 from .database_threads import DatabaseThreads
 from .heard import Heard
@@ -73,6 +74,7 @@ class Controlplane:
             config, self._ingest, self._database,
             heard=self._heard, renewals=self._renewals, trust=self._trust, turns=self._turns,
         )  # fmt: skip
+        self._actors = ActorService(config)
         self._tasks: list[asyncio.Task[None]] = []
         self._keepers: dict[UUID, asyncio.Task[None]] = {}
 
@@ -82,6 +84,7 @@ class Controlplane:
         self._owner.take()
         self._ingest.start()
         await self._tunnels.start(self._owner.name)
+        await self._actors.start()
         certificates = CertificateKeeper(self._config.pki_dir, self._database, self._trust)
         self._tasks = [
             asyncio.create_task(certificates.keep(), name="certificates"),
@@ -102,7 +105,7 @@ class Controlplane:
             for task in group:
                 task.cancel()
             await asyncio.gather(*group, return_exceptions=True)
-        await self._tunnels.stop()
+        await asyncio.gather(self._tunnels.stop(), self._actors.stop())
         await asyncio.gather(self._heard.aclose(), self._renewals.aclose())
         await asyncio.to_thread(self._ingest.stop)
         await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in (self._database, self._upkeep)))

@@ -35,6 +35,7 @@ from nodes.outbox import RETRY_CODES, take_commands
 from nodes.pb import link_pb2 as pb
 from nodes.told import told_in, vitals_in
 
+from .actor_calls import ActorCalls
 from .database_threads import DatabaseThreads
 from .heard import Heard
 from .renewals import Renewals
@@ -105,6 +106,7 @@ class LinkSession:
         self._under_way: set[UUID] = set()
         self._acking: set[asyncio.Task[None]] = set()
         self._assemblies: dict[tuple[str, str], _Assembly] = {}
+        self._actors = ActorCalls(link, lease.node_id)
 
     async def run(self, hello: pb.Hello | None = None, turn: Turn | None = None) -> None:
         """Serve the link until it is cut, falls silent, or the lease is lost (``LeaseLost``).
@@ -144,7 +146,7 @@ class LinkSession:
         finally:
             for task in (*jobs, *self._acking):
                 task.cancel()
-            await asyncio.gather(*jobs, *self._acking, return_exceptions=True)
+            await asyncio.gather(*jobs, *self._acking, self._actors.stop(), return_exceptions=True)
 
     def _greet(self, hello: pb.Hello) -> tuple[HeldLease, list[pb.RunAck]]:
         held = {UUID(run.run_id): run.live for run in hello.runs}
@@ -180,6 +182,8 @@ class LinkSession:
                 await self._results.put(frame.result)
             elif kind == "chunk":
                 await self._take_chunk(frame.chunk)
+            elif kind == "actor_call":
+                self._actors.take(frame.actor_call)
 
     def _submit(self, records: pb.Records) -> None:
         if len(self._acking) >= _MAX_BATCHES:

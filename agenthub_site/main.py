@@ -32,10 +32,12 @@ work:
   approve        answer what a run asks
   approvals      list what is waiting for an answer
   cancel         end a run
+  resume         go on from a run that is over
   diff           what a run changed
   agents, nodes  what there is to work with
 
-agents' tasks:
+between agents:
+  actor          mail, reviews and triggers, as an agent: within its run, or from outside
   hubctl         approve and reject plans, close tasks, see how far they are; also a command of its own
 
 access:
@@ -135,6 +137,12 @@ def _audit(arguments: list[str], where: Where) -> int:
     return main(arguments, where)
 
 
+def _actor(arguments: list[str], where: Where) -> int:
+    from integrations.cli.actor import main
+
+    return main(arguments, where)
+
+
 def _policy(arguments: list[str], where: Where) -> int:
     from integrations.cli.policy import main
 
@@ -167,6 +175,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
     "controlplane": _controlplane,
     "worker": _worker,
     "node": _node,
+    "actor": _actor,
     "audit": _audit,
     "policy": _policy,
     "hubctl": _hubctl,

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Min, QuerySet
+from django.db.models import Min, Q, QuerySet
 
 from .addresses import Address
 from .limits import PENDING_COUNTED
@@ -88,12 +88,17 @@ def mails_of(keys: Sequence[tuple[int, int]]) -> list[Mail]:
 
 
 def deliveries_to(
-    recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None
+    recipient: Address,
+    run_id: UUID | None = None,
+    projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> "QuerySet[Delivery]":
-    """All of a recipient's, or those of a run and of some projects."""
+    """All of a recipient's, or those of a run and of some projects, but for those of the runs ``apart``."""
     found = Delivery.objects.filter(inbox__kind=recipient.kind, inbox__owner=recipient.id)
     if run_id is not None:
         found = found.filter(run_id=run_id)
+    if apart:
+        found = found.filter(Q(run_id=None) | ~Q(run_id__in=apart))
     return found if projects is None else found.filter(project_id__in=projects)
 
 
@@ -103,16 +108,26 @@ def last_number(recipient: Address) -> int:
     return last or 0
 
 
-def count_open(recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None) -> int:
+def count_open(
+    recipient: Address,
+    run_id: UUID | None = None,
+    projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
+) -> int:
     """How many are neither acked nor given up, counted up to ``PENDING_COUNTED``."""
-    return deliveries_to(recipient, run_id, projects).filter(settled_at=None).order_by()[:PENDING_COUNTED].count()
+    return (
+        deliveries_to(recipient, run_id, projects, apart).filter(settled_at=None).order_by()[:PENDING_COUNTED].count()
+    )
 
 
 def next_due(
-    recipient: Address, run_id: UUID | None = None, projects: Collection[UUID] | None = None
+    recipient: Address,
+    run_id: UUID | None = None,
+    projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> datetime | None:
     """When something may be handed out to the recipient at the earliest; None if nothing is open."""
-    waiting = deliveries_to(recipient, run_id, projects).filter(settled_at=None)
+    waiting = deliveries_to(recipient, run_id, projects, apart).filter(settled_at=None)
     dues = waiting.filter(state=State.QUEUED).aggregate(at=Min("due_at"))["at"]
     ends = waiting.filter(state=State.LEASED).aggregate(at=Min("leased_until"))["at"]
     return min((at for at in (dues, ends) if at is not None), default=None)

@@ -82,14 +82,14 @@ def write_drafts(drafts: Sequence[Draft]) -> list[Sent | HubError]:
     kept = _read_kept(drafts)
     parents = _Parents(drafts)
     now = timezone.now()
-    fresh: list[tuple[Draft, Sent]] = []
+    fresh: list[tuple[Draft, UUID | None, Sent]] = []
     answers: list[Sent | HubError] = []
     for draft in drafts:
         try:
             digest, sent = kept.get(draft.key, ("", None))
             if sent is None:
                 sent = Sent(draft.id, True, parents.hops_of(draft), now, ())
-                fresh.append((draft, sent))
+                fresh.append((draft, draft.run_id or parents.run_of(draft), sent))
                 kept[draft.key] = (draft.digest, replace(sent, created=False))
             elif digest != draft.digest:
                 raise DedupeConflict(dedupe_key=draft.dedupe_key, message_id=str(sent.message_id))
@@ -105,25 +105,25 @@ def write_drafts(drafts: Sequence[Draft]) -> list[Sent | HubError]:
     ]
 
 
-def _store(fresh: Sequence[tuple[Draft, Sent]], now: datetime) -> dict[UUID, Numbered]:
+def _store(fresh: Sequence[tuple[Draft, UUID | None, Sent]], now: datetime) -> dict[UUID, Numbered]:
     """Write the rows; each message's recipients with the numbers they got."""
     if not fresh:
         return {}
-    counts = Counter(address for draft, _ in fresh for address in draft.to)
+    counts = Counter(address for draft, _, _ in fresh for address in draft.to)
     inboxes = take_numbers(counts)
     taken = {address: last - counts[address] for address, (_, last) in inboxes.items()}
     numbers: dict[UUID, Numbered] = {}
     messages, deliveries = [], []
-    for draft, sent in fresh:
+    for draft, run_id, sent in fresh:
         taken.update({address: taken[address] + 1 for address in draft.to})
         numbers[draft.id] = tuple((address, taken[address]) for address in draft.to)
         messages.append((
-            draft.id, draft.project_id, draft.run_id, draft.sender.kind, draft.sender.id, draft.audience,
+            draft.id, draft.project_id, run_id, draft.sender.kind, draft.sender.id, draft.audience,
             draft.subject, draft.kind, draft.payload, draft.reply_to, sent.hop_count, draft.dedupe_key,
             draft.digest, now,
         ))  # fmt: skip
         deliveries += [
-            (inboxes[address][0], number, draft.id, draft.project_id, draft.run_id, State.QUEUED, 0, now, "")
+            (inboxes[address][0], number, draft.id, draft.project_id, run_id, State.QUEUED, 0, now, "")
             for address, number in numbers[draft.id]
         ]
     insert_rows(Message, _MESSAGE, messages)
@@ -196,6 +196,11 @@ class _Parents:
         if hops > draft.most_hops:
             raise HopLimit(hop_count=hops, limit=draft.most_hops)
         return hops
+
+    def run_of(self, draft: Draft) -> UUID | None:
+        """An answer belongs to the run to which belongs what it answers, if it does not say another."""
+        parent = self._messages.get(draft.reply_to) if draft.reply_to else None
+        return parent.run_id if parent else None
 
     def _is_party(self, message: Message, who: Address) -> bool:
         return (message.sender_kind, message.sender_id) == (who.kind, who.id) or (

@@ -132,6 +132,7 @@ def inbox(
     run_id: UUID | None = None,
     state: str | None = None,
     projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> Page:
     """The deliveries after number ``after``, in order; changes nothing.
 
@@ -140,7 +141,7 @@ def inbox(
     """
     if after < 0:
         raise _unfit("after", "after is a number from 0.")
-    found = deliveries_to(recipient, run_id, projects).filter(number__gt=after).order_by("number")
+    found = deliveries_to(recipient, run_id, projects, apart).filter(number__gt=after).order_by("number")
     if state == "open":
         found = found.filter(settled_at=None)
     elif state in OPEN:
@@ -165,12 +166,14 @@ def claim(
     lease_seconds: float = LEASE_SECONDS,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> Claim:
     """What a recipient asks for, if it fits. Raises ``Invalid``."""
     limit = _bounded("limit", limit, 1, MOST_PER_PAGE)
     if not LEASE_SECONDS_LEAST <= lease_seconds <= LEASE_SECONDS_MOST:
         raise _unfit("lease_seconds", f"A lease lasts {LEASE_SECONDS_LEAST:g} to {LEASE_SECONDS_MOST:g} seconds.")
-    return Claim(recipient, limit, lease_seconds, run_id, None if projects is None else frozenset(projects))
+    theirs = None if projects is None else frozenset(projects)
+    return Claim(recipient, limit, lease_seconds, run_id, theirs, frozenset(apart))
 
 
 def receive(

@@ -16,6 +16,7 @@ from nodes.contract.errors import HubError
 from .addresses import Address
 from .limits import ATTEMPTS, BACKOFF_SECONDS, BACKOFF_SECONDS_MOST
 from .models import Delivery
+from .reading import deliveries_to
 from .states import State, sources
 
 MessageId = UUID | int
@@ -31,6 +32,8 @@ class Claim:
     lease_seconds: float
     run_id: UUID | None = None
     projects: frozenset[UUID] | None = None
+    apart: frozenset[UUID] = frozenset()
+    """Runs whose mail is left to them."""
 
 
 def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubError]:
@@ -43,15 +46,8 @@ def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubErr
 
 
 def _claim(claim: Claim, now: datetime) -> list[tuple[int, int]]:
-    due = Delivery.objects.filter(
-        inbox__kind=claim.recipient.kind, inbox__owner=claim.recipient.id,
-        settled_at=None, state=State.QUEUED, due_at__lte=now,
-    )  # fmt: skip
-    if claim.run_id is not None:
-        due = due.filter(run_id=claim.run_id)
-    if claim.projects is not None:
-        due = due.filter(project_id__in=claim.projects)
-    due = due.order_by("number")
+    due = deliveries_to(claim.recipient, claim.run_id, claim.projects, claim.apart)
+    due = due.filter(settled_at=None, state=State.QUEUED, due_at__lte=now).order_by("number")
     if connection.features.has_select_for_update_of:
         due = due.select_for_update(of=("self",), no_key=True)
     keys: list[tuple[int, int]] = list(due.values_list("inbox_id", "number")[: claim.limit])
@@ -95,11 +91,7 @@ def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
 
 def _ack(settling: Settling, now: datetime) -> list[Acked]:
     numbers = {id_ for id_ in settling.message_ids if isinstance(id_, int)}
-    mine = Delivery.objects.filter(inbox__kind=settling.recipient.kind, inbox__owner=settling.recipient.id)
-    if settling.run_id is not None:
-        mine = mine.filter(run_id=settling.run_id)
-    if settling.projects is not None:
-        mine = mine.filter(project_id__in=settling.projects)
+    mine = deliveries_to(settling.recipient, settling.run_id, settling.projects)
     rows = list(mine.filter(number__in=numbers).values_list(*_ROW)) if numbers else []
     if ids := {id_ for id_ in settling.message_ids if isinstance(id_, UUID)}:
         rows += mine.filter(message__in=ids).values_list(*_ROW)

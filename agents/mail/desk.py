@@ -10,12 +10,12 @@ from agenthub_site.accounts.errors import OutOfScope
 from agenthub_site.accounts.permissions import Can, require
 from mailboxes.reading import count_open, last_number
 from mailboxes.sending import Draft
-from mailboxes.services import ack, draft, inbox, post, receive
+from mailboxes.services import draft, inbox
 from nodes.contract.errors import Invalid, NotFound
 
 from ..models import Run
 from .addressing import address_of, resolve
-from .shapes import AckIn, InboxIn, ReceiveIn, SendIn, show_acked, show_mails, show_sent
+from .shapes import InboxIn, SendIn, show_mails
 
 
 def prepare(actor: Actor, given: SendIn) -> Draft:
@@ -33,40 +33,19 @@ def prepare(actor: Actor, given: SendIn) -> Draft:
     )  # fmt: skip
 
 
-def send_mail(actor: Actor, given: SendIn) -> dict[str, Any]:
-    """Send it; what the sender is told."""
-    return show_sent(post(prepare(actor, given)))
-
-
-def read_inbox(actor: Actor, given: InboxIn) -> dict[str, Any]:
+def read_inbox(actor: Actor, given: InboxIn, apart: Collection[UUID] = ()) -> dict[str, Any]:
     """A page of the actor's inbox, and how many deliveries in it are open (counted up to 10,000)."""
     recipient, projects = address_of(actor), projects_of(actor)
     page = inbox(
-        recipient, after=given.after, limit=given.limit, run_id=given.run_id, state=given.state, projects=projects
-    )
+        recipient, after=given.after, limit=given.limit, run_id=given.run_id, state=given.state, projects=projects,
+        apart=apart,
+    )  # fmt: skip
     return {
         "results": show_mails(page.results),
         "next": page.next,
         "last_number": page.last_number,
-        "pending_count": count_open(recipient, given.run_id, projects),
+        "pending_count": count_open(recipient, given.run_id, projects, apart),
     }
-
-
-def receive_mail(actor: Actor, given: ReceiveIn) -> dict[str, Any]:
-    """Lease what is due, without waiting for more."""
-    require_own(actor)
-    mails = receive(
-        address_of(actor), limit=given.limit, lease_seconds=given.lease_seconds, run_id=given.run_id,
-        projects=projects_of(actor),
-    )  # fmt: skip
-    return {"results": show_mails(mails)}
-
-
-def ack_mail(actor: Actor, given: AckIn) -> dict[str, Any]:
-    """Settle; for each id, in order, what came of it."""
-    require_own(actor)
-    acked = ack(address_of(actor), given.message_ids, run_id=given.run_id, projects=projects_of(actor))
-    return {"results": show_acked(acked)}
 
 
 def told_of(actor: Actor) -> dict[str, int]:

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -51,11 +52,11 @@ async def receive(caller: Caller, body: bytes) -> bytes:
     return _json({"results": await receive_waiting(caller.actor, given)})
 
 
-async def receive_waiting(actor: Actor, given: ReceiveIn) -> list[dict[str, Any]]:
+async def receive_waiting(actor: Actor, given: ReceiveIn, apart: Collection[UUID] = ()) -> list[dict[str, Any]]:
     """What is due, or what becomes due within ``given.wait`` seconds; empty if nothing does."""
     wanted = claim(
         address_of(actor), limit=given.limit, lease_seconds=given.lease_seconds, run_id=given.run_id,
-        projects=projects_of(actor),
+        projects=projects_of(actor), apart=apart,
     )  # fmt: skip
     end = time.monotonic() + given.wait
     while True:
@@ -74,7 +75,7 @@ async def receive_waiting(actor: Actor, given: ReceiveIn) -> list[dict[str, Any]
 def _look(wanted: Claim) -> tuple[int, datetime | None]:
     """The inbox's last number, and when something in it is due: in this order, so that what comes in between rings."""
     last = last_number(wanted.recipient)
-    return last, next_due(wanted.recipient, wanted.run_id, wanted.projects)
+    return last, next_due(wanted.recipient, wanted.run_id, wanted.projects, wanted.apart)
 
 
 def _shown(keys: list[tuple[int, int]]) -> list[dict[str, Any]]:

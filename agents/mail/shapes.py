@@ -52,8 +52,9 @@ class ReceiveIn(Shape):
 
 
 class AckIn(Shape):
+    """``message_ids`` are messages' ids, or their numbers in the inbox."""
+
     message_ids: Annotated[list[UUID | Annotated[int, Field(ge=1, lt=2**62)]], Field(min_length=1, max_length=500)]
-    """Messages' ids, or their numbers in the inbox."""
     run_id: UUID | None = None
 
 

@@ -13,6 +13,7 @@ from agenthub_site.accounts.permissions import TABLE, Can
 from audit.services import record
 from nodes.contract.events import ApprovalRequested, ApprovalResolved
 
+from ..mail.reviews import offer_review
 from ..models import Approval, Run
 from .approval_bell import ring_for_approvals
 from .moves import lock_run
@@ -44,6 +45,7 @@ def open_approval(run: Run, requested: ApprovalRequested) -> None:
             approval=approval.pk, node=run.node_id, kind=requested.kind,
         )  # fmt: skip
         ring_for_approvals()
+        offer_review(approval)
 
 
 def _reviewers(run: Run, now: datetime) -> dict[str, Any]:

@@ -239,6 +239,8 @@ class InternalGrpcConfig(Section):
     listen: Address = "127.0.0.1:50051"
     addresses: Addresses = []
     """What nodes are told to dial, the best first; empty, it is worked out from ``listen`` and ``public_url``."""
+    actor_listen: Address = "127.0.0.1:0"
+    """Where ``agenthub actor`` is answered from outside a run; port 0 picks a free one, told in ``actor-address``."""
     certificate_hours: Annotated[float, Field(gt=0, le=24 * 90)] = 7 * 24.0
     security: SecurityConfig = SecurityConfig()
     auth: AuthConfig = AuthConfig()

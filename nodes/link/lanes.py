@@ -33,6 +33,8 @@ LANE_OF = {
     "ack": Lane.RESULT,
     "file_ack": Lane.RESULT,
     "command": Lane.COMMAND,
+    "actor_call": Lane.COMMAND,
+    "actor_answer": Lane.COMMAND,
     "records": Lane.RECORDS,
     "chunk": Lane.CHUNK,
 }

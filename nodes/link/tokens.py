@@ -55,6 +55,11 @@ def sign(claims: Claims, secret: str, auth: AuthConfig, now: float | None = None
 
 def verify(token: str, accepted: Secrets, auth: AuthConfig) -> Claims:
     """Raises ``BadToken``."""
+    return _claims(decode(token, accepted, auth, SUBJECT))
+
+
+def decode(token: str, accepted: Secrets, auth: AuthConfig, subject: str) -> dict[str, Any]:
+    """What a token says that is for ``subject`` and signed with one of our secrets. Raises ``BadToken``."""
     if not token or len(token) > _MOST_CHARS:
         raise BadToken("there is no token" if not token else "the token is too long")
     try:
@@ -64,14 +69,14 @@ def verify(token: str, accepted: Secrets, auth: AuthConfig) -> Claims:
     candidates = [secret for secret in accepted.all if kid is None or kid == kid_of(secret)]
     if not candidates:
         raise BadToken(f"the token is signed with another shared_secret (kid {kid!r:.40})")
-    return _claims(_decode(token, candidates, auth))
+    return _decode(token, candidates, auth, subject)
 
 
-def _decode(token: str, candidates: Sequence[str], auth: AuthConfig) -> dict[str, Any]:
+def _decode(token: str, candidates: Sequence[str], auth: AuthConfig, subject: str) -> dict[str, Any]:
     for secret in candidates:
         try:
             return jwt.decode(
-                token, secret, algorithms=[ALGORITHM], audience=auth.audience, issuer=auth.issuer, subject=SUBJECT,
+                token, secret, algorithms=[ALGORITHM], audience=auth.audience, issuer=auth.issuer, subject=subject,
                 leeway=LEEWAY_SECONDS, options={"require": ["iss", "aud", "sub", "iat", "exp"]},
             )  # fmt: skip
         except jwt.InvalidSignatureError:

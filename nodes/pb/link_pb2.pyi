@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeFrame(_message.Message):
-    __slots__ = ("hello", "heartbeat", "records", "result", "chunk", "goodbye", "pong")
+    __slots__ = ("hello", "heartbeat", "records", "result", "chunk", "goodbye", "pong", "actor_call")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
@@ -15,6 +15,7 @@ class NodeFrame(_message.Message):
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     PONG_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_CALL_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     heartbeat: Heartbeat
     records: Records
@@ -22,10 +23,11 @@ class NodeFrame(_message.Message):
     chunk: FileChunk
     goodbye: Goodbye
     pong: Pong
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ...) -> None: ...
+    actor_call: ActorCall
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., records: _Optional[_Union[Records, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., pong: _Optional[_Union[Pong, _Mapping]] = ..., actor_call: _Optional[_Union[ActorCall, _Mapping]] = ...) -> None: ...
 
 class HubFrame(_message.Message):
-    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye", "ping", "trust")
+    __slots__ = ("welcome", "heartbeat", "command", "ack", "chunk", "file_ack", "goodbye", "ping", "trust", "actor_answer")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +37,7 @@ class HubFrame(_message.Message):
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
     PING_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_ANSWER_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     heartbeat: Heartbeat
     command: Command
@@ -44,7 +47,8 @@ class HubFrame(_message.Message):
     goodbye: Goodbye
     ping: Ping
     trust: Trust
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ...) -> None: ...
+    actor_answer: ActorAnswer
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., ack: _Optional[_Union[RecordsAck, _Mapping]] = ..., chunk: _Optional[_Union[FileChunk, _Mapping]] = ..., file_ack: _Optional[_Union[FileAck, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., ping: _Optional[_Union[Ping, _Mapping]] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ..., actor_answer: _Optional[_Union[ActorAnswer, _Mapping]] = ...) -> None: ...
 
 class Ping(_message.Message):
     __slots__ = ("number",)
@@ -57,6 +61,28 @@ class Pong(_message.Message):
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     number: int
     def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class ActorCall(_message.Message):
+    __slots__ = ("id", "run_id", "verb", "body")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    VERB_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    run_id: str
+    verb: str
+    body: bytes
+    def __init__(self, id: _Optional[str] = ..., run_id: _Optional[str] = ..., verb: _Optional[str] = ..., body: _Optional[bytes] = ...) -> None: ...
+
+class ActorAnswer(_message.Message):
+    __slots__ = ("id", "data", "more")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    data: bytes
+    more: bool
+    def __init__(self, id: _Optional[str] = ..., data: _Optional[bytes] = ..., more: _Optional[bool] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ("code", "message")

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from .proc import RUN_MARKER
 
@@ -26,15 +27,21 @@ def agent_environment(
     own: Mapping[str, str],
     secret_names: Iterable[str],
     environ: Mapping[str, str] = os.environ,
+    *,
+    ours: Mapping[str, str] = MappingProxyType({}),
+    tools: str = "",
 ) -> dict[str, str]:
-    """The agent's environment: base, the preset's secrets, what it is given itself, and the run's marker.
+    """The agent's environment: base, the preset's secrets, what it is given itself, the run's marker, and ``ours``.
 
-    Nothing of ours goes in, and nothing that is ours can be set: names with our prefix are dropped.
+    Nothing else of ours goes in, and nothing that is ours can be set: names with our prefix are dropped. ``tools`` is
+    the last directory on its PATH.
     """
     secrets = {name: environ[name] for name in secret_names if name in environ}
     merged = {**base_environment(environ), **secrets, **own}
     theirs = {name: value for name, value in merged.items() if not name.startswith(_OURS) and _is_valid(name, value)}
-    return {**theirs, RUN_MARKER: run_id}
+    if tools:
+        theirs["PATH"] = f"{theirs['PATH']}{os.pathsep}{tools}"
+    return {**theirs, **ours, RUN_MARKER: run_id}
 
 
 def masked_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -41,6 +41,8 @@ class RunHost:
         on_sound: Callable[[], None],
         *,
         secrets: Mapping[str, str] = MappingProxyType({}),
+        ours: Mapping[str, str] = MappingProxyType({}),
+        tools: str = "",
         isolate: Callable[[Sequence[str], Mapping[str, str]], Sandbox | None] = lambda _command, _environment: None,
         user: OtherUser | None = None,
     ) -> None:
@@ -52,6 +54,8 @@ class RunHost:
         self._isolate = isolate
         self._user = user
         self._secrets = secrets
+        self._ours = ours
+        self._tools = tools
         self._early: list[Callable[[], None]] | None = []
         self._stderr: asyncio.Task[None] | None = None
         self.process: Process | None = None
@@ -71,7 +75,7 @@ class RunHost:
         preset = PRESETS.get(self._spec.runtime.preset)
         own = filled_in(self._spec.runtime.environment if environment is None else environment, self._secrets)
         secret_names = preset.secret_names if preset else ()
-        variables = agent_environment(self._spec.run, own, secret_names)
+        variables = agent_environment(self._spec.run, own, secret_names, ours=self._ours, tools=self._tools)
         if self._user is not None:
             variables = self._user.environment(variables)
         began = time.monotonic()

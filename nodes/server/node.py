@@ -18,6 +18,8 @@ from nodes.link.link import NodeEnd
 from nodes.link.peers import NodePeer
 from nodes.link.serve import LinkServer, configured_server, node_server
 
+from .actor_calls import actor_directory
+from .actors import ActorDoor
 from .commands import CommandDesk
 from .facts import REFRESH_SECONDS, Facts
 from .held import Starter
@@ -52,6 +54,7 @@ class NodeServer:
         self._server: LinkServer | None = None
         self._tunnel: Tunnel | None = None
         self._renewal: Renewal | None = None
+        self._actors: ActorDoor | None = None
         self._parts: Parts
 
     async def start(self) -> str:
@@ -71,7 +74,9 @@ class NodeServer:
         peer = NodePeer.prepare(self._config) if is_configured else None
         runs = HeldRuns(self._home.runs, self._starter, self._config.node.spool_bytes)
         desk = CommandDesk(runs, self._config.node.capacity)
-        self._parts = Parts(self._home, Facts(self._config, known_as), runs, desk)
+        self._actors = ActorDoor(actor_directory(self._home.path), runs)
+        await self._actors.start()
+        self._parts = Parts(self._home, Facts(self._config, known_as), runs, desk, actors=self._actors)
         held = runs.take_back()
         address = await self._reach_hub(place, peer)
         listens = self._server is not None
@@ -130,6 +135,8 @@ class NodeServer:
     async def stop(self) -> None:
         """Say goodbye to the hub and leave the runs to their supervisors. Bounded, about two seconds."""
         self._parts.desk.is_stopping = True
+        if self._actors is not None:
+            await self._actors.stop()
         if self._session is not None:
             await self._session.link.aclose("The node server is stopping.", "stopping")
         for part in (self._renewal, self._tunnel):

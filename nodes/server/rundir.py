@@ -1,7 +1,7 @@
 """A run's directory on its node: what was asked, what was answered, and who is at it.
 
 ``node/runs/<id>/`` (0700) holds ``spec.json``, ``commands``, ``lock``, ``generation``,
-``spool-<generation>-<n>``, ``blobs/``, ``control.sock``; ``ended`` once the ending record is
+``spool-<generation>-<n>``, ``blobs/``, ``control.sock``, ``actor-token``; ``ended`` once the ending record is
 in the spool, and ``tombstone`` once only the answers are worth keeping.
 """
 
@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -152,6 +153,19 @@ class RunDir:
         if held["format"] != FORMAT:
             raise ValueError(f"{self.path}/spec.json has format {held['format']}, this version reads {FORMAT}")
         return StartRun.model_validate(held["spec"])
+
+    def make_actor_token(self) -> str:
+        """What this run's agent shows to its node; a new one each time. It lasts as long as the run."""
+        token = secrets.token_hex(32)
+        write_durably(self.path / "actor-token", token.encode())
+        return token
+
+    def actor_token(self) -> str:
+        """Empty if there is none."""
+        try:
+            return (self.path / "actor-token").read_text("ascii")
+        except (OSError, ValueError):
+            return ""
 
     # Who is at it.
 

@@ -89,6 +89,10 @@ class Sandbox:
     def with_writable(self, *paths: Path) -> "Sandbox":
         return replace(self, steps=self.steps | {(path.resolve(), _How.WRITE) for path in paths})
 
+    def with_readable(self, *paths: Path) -> "Sandbox":
+        """Those that are there."""
+        return replace(self, steps=self.steps | {(real, _How.READ) for real in _there(paths)})
+
     def without_network(self) -> "Sandbox":
         return replace(self, network="none")
 

@@ -12,6 +12,7 @@ from nodes.contract.limits import HEARTBEAT_SECONDS
 from nodes.link.link import NodeEnd
 from nodes.pb import link_pb2 as pb
 
+from .actors import ActorDoor
 from .blobs import BlobSender
 from .commands import CommandDesk
 from .facts import Facts
@@ -46,6 +47,8 @@ class Parts:
     """Told which authorities the hub trusts (``pki.trust_digest``), when a link begins and when they change."""
     hear_addresses: Callable[[Sequence[str]], Awaitable[None]] = _ignore
     """Told where to dial the hub from now on, when a link begins and the hub says so."""
+    actors: ActorDoor | None = None
+    """Where agents call from within their runs."""
 
 
 class Session:
@@ -84,6 +87,8 @@ class Session:
         blobs = BlobSender(self.link, self._parts.runs)
         self._parts.runs.listener = forwarder.news
         self._parts.runs.is_linked = True
+        if self._parts.actors is not None:
+            self._parts.actors.linked(self.link)
         jobs = [
             asyncio.create_task(body, name=f"session-{name}")
             for name, body in (
@@ -99,6 +104,8 @@ class Session:
                 job.result()
         finally:
             self._parts.runs.is_linked = False
+            if self._parts.actors is not None:
+                self._parts.actors.unlinked(self.link)
             if self._parts.runs.listener == forwarder.news:
                 self._parts.runs.listener = None
             for task in jobs:
@@ -121,6 +128,9 @@ class Session:
                 self._parts.desk.clock_behind_seconds = (frame.heartbeat.clock_us - now_us()) / 1_000_000
             elif kind == "trust":
                 self._parts.hear_trust(frame.trust.digest)
+            elif kind == "actor_answer":
+                if self._parts.actors is not None:
+                    self._parts.actors.answered(frame.actor_answer)
             elif kind == "command":
                 await self._room.acquire()
                 task = asyncio.create_task(self._answer(frame.command, epoch))

@@ -25,6 +25,7 @@ from nodes.contract.runtime import Runtime, RuntimeFailed, RuntimeInfo
 from nodes.runtimes.presets import PRESETS
 
 from . import other_user
+from .actor_calls import actor_directory, actor_environment, needed_for_calls
 from .asking import Questions
 from .commandlog import Accepted
 from .control import ControlServer, Hello
@@ -120,6 +121,7 @@ class Supervisor:
             say_at_work=self._say_at_work,
         )
         self._marker = {RUN_MARKER: spec.run}
+        self._actor_directory = actor_directory(run.path.parent.parent)
         self._state: tuple[str, Reason] = ("starting", Reason.NONE)
         self._applied: set[str] = set()
         self._asked_to_stop = asyncio.Event()
@@ -206,7 +208,8 @@ class Supervisor:
         same = [path for path in configured_paths(self._spec.workspace) if Path(path).resolve() == workspace]
         kept = NodeSecrets(self._dir.path.parent.parent / "secrets")
         self._secrets = kept.resolve(self._spec.runtime.environment, self._spec.project_slug)
-        known = known_secrets(self._spec) | set(self._secrets.values())
+        token = self._dir.make_actor_token()
+        known = known_secrets(self._spec) | set(self._secrets.values()) | {token}
         self._recorder.redactor = Redactor(known, workspace, configured=same)
         user = self._become()
         self._host = RunHost(
@@ -216,6 +219,8 @@ class Supervisor:
             self._questions,
             self._silence.touch,
             secrets=self._secrets,
+            ours=actor_environment(self._actor_directory, self._spec.agent, token),
+            tools=str(self._actor_directory / "bin"),
             isolate=self._isolate,
             user=user,
         )
@@ -262,7 +267,7 @@ class Supervisor:
         if self._prepared is None or self._spec.isolation == "none":
             return None
         own = (self._dir.path.parent.parent, *self._safe.fence.hidden)
-        return mask(
+        sandbox = mask(
             self._prepared.path,
             replace(self._safe.fence, hidden=own),
             others=(self._safe.worktree_root, *self._safe.roots),
@@ -272,6 +277,7 @@ class Supervisor:
             network=self._spec.network,
             user=self._become(),
         )
+        return sandbox.with_readable(*needed_for_calls(self._actor_directory))
 
     def _become(self) -> OtherUser | None:
         """Whom the agent is to be, if not whom the node is. ``RuntimeFailed`` where that cannot be."""

@@ -22,6 +22,7 @@ from enum import StrEnum
 from typing import Any
 
 from agenthub_site.accounts.permissions import Can
+from nodes.link.actors import METHODS, SERVICE
 
 
 class To(StrEnum):
@@ -339,6 +340,9 @@ DOORS: dict[str, Door] = {**REST, **PAGES, **LIVE}
 
 GRPC = {
     "/agenthub.node.v1.HubLink/Connect": "a node, by its certificate or the shared secret: tests/nodes/",
+    **dict.fromkeys(
+        (f"/{SERVICE}/{method}" for method in METHODS), "who has the shared secret: tests/journeys/test_actor.py"
+    ),
     "/agenthub.node.v1.NodeLink/Connect": "the hub, by its certificate or the shared secret: tests/link/, tests/node/",
 }
 """gRPC has no roles: its callers are machines. Each method, who may call it, and where that is tested."""

@@ -109,7 +109,9 @@ async def test_the_environment_is_a_list_of_what_is_allowed(node: Node) -> None:
     await node.ended(run)
     found = dict(line.partition("=")[::2] for line in texts(node.events(run)).splitlines())
     assert found["MINE"] == "1" and found["AGENTHUB_RUN_ID"] == run.run_id
-    assert {name for name in found if name.startswith("AGENTHUB_")} == {"AGENTHUB_RUN_ID"}
+    ours = {"AGENTHUB_RUN_ID", "AGENTHUB_ACTOR_ID", "AGENTHUB_ACTOR_SOCKET", "AGENTHUB_ACTOR_TOKEN"}
+    assert {name for name in found if name.startswith("AGENTHUB_")} == ours
+    assert found["AGENTHUB_ACTOR_TOKEN"] == "[secret]"
     assert not {"PYTHONPATH", "DJANGO_SETTINGS_MODULE", "PYTEST_CURRENT_TEST"} & set(found)
 
 

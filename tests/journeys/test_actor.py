@@ -1,0 +1,112 @@
+"""`agenthub actor`: from outside with the shared secret, and from within a run, where it just works."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .hub import Hub, new_hub
+from .test_operator_socket import make_agent
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
+GRPC = {"AGENTHUB_INTERNAL_GRPC__ENABLED": "true", "AGENTHUB_INTERNAL_GRPC__LISTEN": "127.0.0.1:0"}
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
+    with new_hub(home) as hub:
+        hub.up(**GRPC)
+        yield hub
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def actor(hub: Hub, *arguments: str, code: int = 0, **environ: str) -> Any:
+    ended = hub.cli("actor", *arguments, "--json", **{**GRPC, **environ})
+    assert ended.returncode == code, ended.stdout + ended.stderr + hub.logs()
+    return json.loads(ended.stdout)
+
+
+def run_script(hub: Hub, name: str, script: str) -> tuple[str, str]:
+    """A run of a command by an agent of its own: how it ended, and what it printed."""
+    make_agent(hub, name, ["sh", "-c", script])
+    run = hub.start_run("Go", name)
+    hub.follow(run).wait()
+    said = "".join(event["payload"]["text"] for event in hub.events(run) if event["type"] == "run.output")
+    return hub.run_of(run)["state"], said
+
+
+def test_from_outside_it_speaks_for_whoever_is_named(hub: Hub) -> None:
+    team = actor(hub, "team-members", "--actor-id", "demo")
+    names = {member["name"] for member in team["members"]}
+    assert {"demo/demo", "root"} <= names
+    first, second = (
+        actor(hub, "send", "--actor-id", "root", "--to", "demo", "--payload", f'{{"n": {n}}}') for n in (1, 2)
+    )
+    assert (first["status"], first["created"]) == ("queued", True)
+    page = actor(hub, "inbox", "--actor-id", "demo")
+    assert [mail["payload"] for mail in page["messages"]] == [{"n": 1}, {"n": 2}]
+    numbers = [str(mail["number"]) for mail in actor(hub, "receive", "--actor-id", "demo")["messages"]]
+    one = actor(hub, "ack", "--actor-id", "demo", "--message-id", numbers[0])
+    assert (one["status"], one["status_changed"]) == ("acked", True)
+    several = actor(
+        hub, "ack", "--actor-id", "demo", "--message-id", numbers[0], "--message-id", "99999",
+        "--message-id", second["message_id"], code=1,
+    )  # fmt: skip
+    assert [each.get("status_changed") for each in several] == [False, None, True]
+    assert several[1]["error"]["code"] == "not_found"
+    assert actor(hub, "ack", "--actor-id", "demo", "--message-id", "99999", code=4)["error"]["code"] == "not_found"
+
+
+def test_what_is_missing_is_said_plainly(hub: Hub) -> None:
+    off = actor(hub, "inbox", "--actor-id", "demo", code=2, AGENTHUB_INTERNAL_GRPC__ENABLED="false")
+    assert off["error"]["code"] == "internal_grpc_disabled"
+    wrong = actor(hub, "inbox", "--actor-id", "demo", code=4, AGENTHUB_INTERNAL_GRPC__AUTH__SHARED_SECRET="x" * 32)
+    assert wrong["error"]["code"] == "unauthenticated"
+    empty = {"AGENTHUB_INTERNAL_GRPC__SECURITY__CERT_DIR": str(hub.home / "nowhere")}
+    assert actor(hub, "inbox", "--actor-id", "demo", code=2, **empty)["error"]["code"] == "no_shared_secret"
+    assert actor(hub, "inbox", "--actor-id", "nobody", code=4)["error"]["code"] == "not_found"
+    assert actor(hub, "inbox", code=4)["error"]["code"] == "invalid"
+
+
+SCRIPT = """
+set -e
+agenthub actor team-members --json
+agenthub actor send --to user --text "From within" --subject Hello
+agenthub actor send --to talker --payload '{"to": "myself"}'
+agenthub actor receive --wait 10 --json
+agenthub actor ack --message-id 1
+agenthub actor inbox --actor-id somebody-else --json || echo "refused: $?"
+"""
+
+
+def test_within_a_run_it_just_works(hub: Hub) -> None:
+    state, said = run_script(hub, "talker", SCRIPT)
+    assert state == "succeeded", said + hub.logs()
+    *lines, last = said.splitlines()
+    team, to_user, to_self, received, acked, refused = map(json.loads, lines)
+    assert last == "refused: 4"
+    assert [member["name"] for member in team["members"] if member["is_you"]] == ["demo/talker"]
+    assert to_user["to"][0]["kind"] == "user"
+    assert [mail["message_id"] for mail in received["messages"]] == [to_self["message_id"]]
+    assert (acked["status_changed"], refused["error"]["code"]) == (True, "forbidden")
+    mail = actor(hub, "inbox", "--actor-id", "root")["messages"][-1]
+    assert (mail["from"]["name"], mail["subject"]) == ("demo/talker", "Hello")
+    assert mail["run_id"]
+
+
+def test_a_runs_token_is_good_for_nothing_after_it(hub: Hub, home: Path) -> None:
+    names = "$AGENTHUB_RUN_ID $AGENTHUB_ACTOR_SOCKET $AGENTHUB_ACTOR_ID $AGENTHUB_ACTOR_TOKEN"
+    _, said = run_script(hub, "leaver", f"echo {names} | tee {home}/shown")
+    run, socket, agent, token = (home / "shown").read_text().split()
+    assert agent in said
+    assert token not in said
+    shown = {
+        "AGENTHUB_RUN_ID": run, "AGENTHUB_ACTOR_SOCKET": socket, "AGENTHUB_ACTOR_ID": agent,
+        "AGENTHUB_ACTOR_TOKEN": token,
+    }  # fmt: skip
+    assert actor(hub, "inbox", code=4, **shown)["error"]["code"] == "bad_run_token"
