@@ -43,7 +43,10 @@ UNFOLD: Final[dict[str, Any]] = {
                 "items": [
                     _listed("Users", "person", "accounts_user"),
                     _listed("Projects", "folder", "accounts_project"),
+                    _listed("Invitations", "mail", "accounts_invitation"),
+                    _listed("Service accounts", "precision_manufacturing", "accounts_serviceaccount"),
                     _listed("Tokens", "key", "accounts_token"),
+                    {"title": "Permissions", "icon": "rule", "link": reverse_lazy("admin:permissions")},
                     _listed("Secrets", "lock", "accounts_hubsecret"),
                 ],
             },

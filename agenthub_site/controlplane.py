@@ -19,7 +19,7 @@ from agents import reconciler, scheduler
 from agents.coordination.services import assignments
 from agents.ingest import Ingest
 from agents.models import Run
-from agents.services.policies import expire_grants
+from agents.services.policies import end_grants
 from agents.states import ON_NODE
 from agents.usage import stopping
 from audit.sealer import Sealer
@@ -93,7 +93,7 @@ class Controlplane:
             asyncio.create_task(self._loop("budgets", stopping.tick, _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
-            asyncio.create_task(self._loop("grants", expire_grants, _GRANTS_SECONDS)),
+            asyncio.create_task(self._loop("grants", end_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
         ]

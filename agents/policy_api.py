@@ -10,12 +10,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.idempotency import idempotent
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.rest import HubViewSet, In
 from nodes.contract.actions import Place
-from nodes.contract.errors import Invalid, NotFound
+from nodes.contract.errors import Forbidden, Invalid, NotFound
 from nodes.contract.judged import Trial, imagined, try_out
 from nodes.contract.policy import PATTERN_CHARS, ActionKind, Verdict
 
@@ -272,6 +272,8 @@ class TrialViewSet(HubViewSet):
         """A dry run, with the rule and level that decide. Paths are taken as if the workspace were /workspace."""
         given = self.read(TrialIn)
         project, agent = find_level(self.actor, given.pop("project", None), given.pop("agent", None))
+        if self.actor.kind is ActorKind.AGENT:
+            raise Forbidden("The policy is tried out by people; an agent asks, and is told.")
         if project is None or not given:
             raise Invalid("Name an agent or a project, and what is asked: command, path, kind, tool or host.")
         policy = compile_policy(agent) if agent else compile_project(project.pk)

@@ -13,7 +13,7 @@ from django.db import models
 from django.db.models import Q, UUIDField, Value
 from django.db.models.functions import Coalesce
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.models import Project
 from nodes.contract.ids import new_id
 from nodes.contract.policy import PATTERN_CHARS, ActionKind, Verdict
@@ -25,9 +25,14 @@ _KINDS: Final = [(kind.value, kind.value) for kind in ActionKind]
 
 
 class OnLevelQuerySet(models.QuerySet[M]):
-    """The instance's are everybody's to see, since they bind everybody; the rest is seen with its project."""
+    """The instance's are people's to see, since they bind everybody; the rest is seen with its project.
+
+    Agents see none: what they may do they are told when they ask, and where the gaps are is not theirs to look for.
+    """
 
     def visible_to(self, actor: Actor) -> Self:
+        if actor.kind is ActorKind.AGENT:
+            return self.none()
         return self if actor.sees_all else self.filter(Q(project=None) | Q(project_id__in=actor.project_ids))
 
 

@@ -15,11 +15,13 @@ from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.forms import BaseModelFormSet, ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import path
 from django_q.models import Failure, OrmQ, Schedule, Success
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from . import (
+    members_admin,
     secrets_admin,  # noqa: F401 - registers its page
     services,
 )
@@ -117,6 +119,10 @@ class ProjectAdmin(HubAdmin):
     ordering = ("slug",)
     readonly_fields = ("created_at",)
     inlines = (MembershipInline,)
+
+    def get_urls(self) -> list[Any]:
+        table = self.admin_site.admin_view(members_admin.show_permissions)
+        return [path("permissions/", table, name="permissions"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
         projects: QuerySet[Project] = super().get_queryset(request)

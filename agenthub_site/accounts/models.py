@@ -61,6 +61,13 @@ class ProjectQuerySet(models.QuerySet["Project"]):
         return self if actor.sees_all else self.filter(id__in=actor.project_ids)
 
 
+class ServiceAccount(User):
+    """A user that is no person, for the registry's page of them."""
+
+    class Meta:
+        proxy = True
+
+
 class Project(models.Model):
     """The boundary of visibility."""
 

@@ -15,7 +15,7 @@ from django.utils import timezone
 from pydantic import ValidationError
 
 from agenthub_site.accounts.actors import SYSTEM, Actor
-from agenthub_site.accounts.models import Project, Role
+from agenthub_site.accounts.models import Membership, Project, Role, User
 from agenthub_site.accounts.permissions import TABLE, Can, require
 from audit.services import record
 from nodes import outbox
@@ -159,20 +159,41 @@ def remove_grant(grant: PolicyGrant, *, by: Actor) -> None:
         _record("policy.grant_removed", grant, by, **said)
 
 
-def expire_grants(now: datetime) -> int:
-    """Take away the grants that have ended, level by level; nodes stop to apply them by themselves. How many."""
-    expired = 0
-    ended = PolicyGrant.objects.filter(expires_at__lte=now).order_by()
-    for project_id, agent_id in list(ended.values_list("project", "agent").distinct()[:_AT_ONCE]):
+def end_grants(now: datetime) -> int:
+    """Take away grants that have ended, and those of people who may not give any in their project any more, level by
+    level. Nodes stop to apply the former by themselves, and hear of the latter. Returns how many.
+    """
+    over = Q(expires_at__lte=now)
+    ending = PolicyGrant.objects.filter(over | _of_those_who_may_not()).order_by()
+    ended = 0
+    for project_id, agent_id in list(ending.values_list("project", "agent").distinct()[:_AT_ONCE]):
         with transaction.atomic():
             runs = begin_change(project_id, agent_id)
-            grants = list(ended.filter(project=project_id, agent=agent_id))
+            grants = list(ending.filter(project=project_id, agent=agent_id))
             PolicyGrant.objects.filter(pk__in=[grant.pk for grant in grants]).delete()
             tell_runs(runs)
             for grant in grants:
-                _record("policy.grant_expired", grant, SYSTEM, **_said(grant))
-            expired += len(grants)
-    return expired
+                is_over = grant.expires_at <= now
+                why = {} if is_over else {"reason": "author_may_not"}
+                _record(f"policy.grant_{'expired' if is_over else 'removed'}", grant, SYSTEM, **_said(grant), **why)
+            ended += len(grants)
+    return ended
+
+
+def _of_those_who_may_not() -> Q:
+    """Grants whose author left the project, has a lesser role there now, or is not active."""
+    written = set(PolicyGrant.objects.order_by().values_list("project", "author_id").distinct())
+    authors = [author for _, author in written if _is_uuid(author)]
+    active = User.objects.filter(pk__in=authors, is_active=True)
+    roots = {str(pk) for pk in active.filter(is_superuser=True).values_list("pk", flat=True)}
+    roles = TABLE[Can.EDIT_POLICY].roles
+    members = Membership.objects.filter(user__in=active, role__in=roles).values_list("project", "user")
+    may = {(project, str(user)) for project, user in members}
+    found = Q(pk__in=[])
+    for project, author in written:
+        if author not in roots and (project, author) not in may:
+            found |= Q(project=project, author_id=author)
+    return found
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from agenthub_site.accounts.actors import AGENT_ROLE
 from agenthub_site.accounts.permissions import Can
 from nodes.link.actors import METHODS, SERVICE
 
@@ -50,10 +51,9 @@ class Door:
 
 
 NEW_AGENT = {"project": "{slug}", "name": "new", "node": "oslo", "preset": "scripted", "worktree_repo": "/srv/quay"}
-NEW_NODE = {"id": "gpu-01", "grpc_target": "https://gpu-01.example.org:50051"}
+NEW_NODE = {"id": "gpu-01", "name": "GPU 01", "grpc_target": "https://gpu-01.example.org:50051"}
 NODES = Can.MANAGE_NODES
-PKI = (200, 201, 500)
-"""Tests of who may come in have no certificates."""
+AGENTS = frozenset({AGENT_ROLE})
 AGENT_FORM = {
     "project": "{project}", "name": "new", "node": "{node}", "runtime": "acp", "preset": "scripted",
     "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
@@ -102,26 +102,26 @@ REST = {
     "GET /api/v1/nodes/{pk}/": Door(SIGNED_IN),
     "POST /api/v1/nodes/enroll": Door(MACHINE),
     "POST /api/v1/nodes/renew": Door(MACHINE),
-    "GET /api/v1/nodes/authority/": Door(NODES, ok=PKI),
-    "POST /api/v1/nodes/authority/rotate/": Door(NODES, ok=PKI),
-    "POST /api/v1/nodes/authority/retire/": Door(NODES, ok=PKI),
-    "POST /api/v1/nodes/join-tokens/": Door(NODES, {"name": "gpu-02"}, ok=PKI),
+    "GET /api/v1/nodes/authority/": Door(NODES),
+    "POST /api/v1/nodes/authority/rotate/": Door(NODES),
+    "POST /api/v1/nodes/authority/retire/": Door(NODES, ok=(409,)),
+    "POST /api/v1/nodes/join-tokens/": Door(NODES, {"name": "gpu-02"}),
     "POST /api/v1/nodes/{pk}/revoke/": Door(NODES),
     "GET /api/v1/approvals/{pk}/always-allow/": Door(Can.EDIT_POLICY, ok=(409,)),
     "POST /api/v1/approvals/{pk}/always-allow/": Door(Can.EDIT_POLICY, ok=(409,)),
     "GET /api/v1/policy/rules/": Door(SIGNED_IN),
     "POST /api/v1/policy/rules/": Door(Can.EDIT_POLICY, {"project": "{slug}", "verdict": "deny", "kind": "publish"}),
-    "GET /api/v1/policy/rules/{pk}/": Door(Can.VIEW),
-    "PATCH /api/v1/policy/rules/{pk}/": Door(Can.EDIT_POLICY, {"note": "x"}),
-    "DELETE /api/v1/policy/rules/{pk}/": Door(Can.EDIT_POLICY),
-    "POST /api/v1/policy/rules/{pk}/move/": Door(Can.EDIT_POLICY, {"position": 0}),
+    "GET /api/v1/policy/rules/{pk}/": Door(Can.VIEW, never=AGENTS, refused=(404,)),
+    "PATCH /api/v1/policy/rules/{pk}/": Door(Can.EDIT_POLICY, {"note": "x"}, refused=(403, 404)),
+    "DELETE /api/v1/policy/rules/{pk}/": Door(Can.EDIT_POLICY, refused=(403, 404)),
+    "POST /api/v1/policy/rules/{pk}/move/": Door(Can.EDIT_POLICY, {"position": 0}, refused=(403, 404)),
     "GET /api/v1/policy/grants/": Door(SIGNED_IN),
     "POST /api/v1/policy/grants/": Door(Can.EDIT_POLICY, {"project": "{slug}", "command": "make"}),
-    "GET /api/v1/policy/grants/{pk}/": Door(Can.VIEW),
-    "DELETE /api/v1/policy/grants/{pk}/": Door(Can.EDIT_POLICY),
+    "GET /api/v1/policy/grants/{pk}/": Door(Can.VIEW, never=AGENTS, refused=(404,)),
+    "DELETE /api/v1/policy/grants/{pk}/": Door(Can.EDIT_POLICY, refused=(403, 404)),
     "GET /api/v1/policy/reviews/": Door(SIGNED_IN),
     "PUT /api/v1/policy/reviews/": Door(Can.EDIT_POLICY, {"project": "{slug}", "roles": ["owner"]}),
-    "POST /api/v1/policy/test/": Door(Can.VIEW, {"project": "{slug}", "command": "make"}),
+    "POST /api/v1/policy/test/": Door(Can.VIEW, {"project": "{slug}", "command": "make"}, never=AGENTS),
     "GET /api/v1/projects/": Door(SIGNED_IN),
     "POST /api/v1/projects/": Door(Can.CREATE_PROJECT, {"slug": "jetty", "name": "Jetty"}),
     "GET /api/v1/projects/{pk}/": Door(Can.VIEW),
@@ -159,16 +159,16 @@ REST = {
     "GET /api/v1/runs/{pk}/artifacts/{digest}/": Door(Can.VIEW),
     "POST /api/v1/runs/{pk}/cancel/": Door(Can.CANCEL_RUN),
     "POST /api/v1/runs/{pk}/approvals/{approval}/decide/": Door(
-        Can.ANSWER_APPROVAL, {"option_id": "yes"}, never=frozenset({"agent"})
+        Can.ANSWER_APPROVAL, {"option_id": "yes"}, never=AGENTS
     ),
     "GET /api/v1/runs/{pk}/diff/": Door(Can.VIEW),
     "POST /api/v1/runs/{pk}/input/": Door(Can.SEND_INPUT, {"text": "More."}),
     "GET /api/v1/secrets/": Door(Can.MANAGE_SECRETS),
-    "POST /api/v1/secrets/rotate-key/": Door(Can.MANAGE_SECRETS, ok=(200, 500)),
+    "POST /api/v1/secrets/rotate-key/": Door(Can.MANAGE_SECRETS),
     "PUT /api/v1/secrets/{name}/": Door(Can.MANAGE_SECRETS, {"value": "s3cret"}),
-    "DELETE /api/v1/secrets/{name}/": Door(Can.MANAGE_SECRETS, ok=(204, 404)),
+    "DELETE /api/v1/secrets/{name}/": Door(Can.MANAGE_SECRETS),
     "GET /api/v1/tokens/": Door(SIGNED_IN),
-    "POST /api/v1/tokens/": Door(SIGNED_IN, {"name": "ci"}, scope=Can.MANAGE_TOKENS, never=frozenset({"agent"})),
+    "POST /api/v1/tokens/": Door(SIGNED_IN, {"name": "ci"}, scope=Can.MANAGE_TOKENS, never=AGENTS),
     "GET /api/v1/tokens/{pk}/": Door(OWN),
     "DELETE /api/v1/tokens/{pk}/": Door(OWN, scope=Can.MANAGE_TOKENS),
     "GET /api/v1/users/": Door(Can.MANAGE_USERS),
@@ -176,11 +176,11 @@ REST = {
     "GET /api/v1/users/{pk}/": Door(Can.MANAGE_USERS),
     "PATCH /api/v1/users/{pk}/": Door(Can.MANAGE_USERS, {"email": "dora@example.org"}),
     "GET /api/admin/agent-nodes": Door(NODES),
-    "POST /api/admin/agent-nodes": Door(NODES, NEW_NODE, ok=(201, 400)),
+    "POST /api/admin/agent-nodes": Door(NODES, NEW_NODE),
     "GET /api/admin/agent-nodes/bootstrap": Door(NODES),
     "GET /api/admin/agent-nodes/{id}": Door(NODES),
-    "PUT /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo"}),
-    "PATCH /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo"}),
+    "PUT /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo East"}),
+    "PATCH /api/admin/agent-nodes/{id}": Door(NODES, {"name": "Oslo East"}),
     "DELETE /api/admin/agent-nodes/{id}": Door(NODES, ok=(409,)),
     "GET /api/admin/agent-nodes/{id}/health": Door(NODES),
     "POST /api/admin/agent-nodes/{id}/test-connection": Door(NODES),
@@ -257,7 +257,7 @@ PAGES = {
     "GET /invitations/{secret}/": Door(PUBLIC, ok=(404,)),
     "GET /nodes/": Door(SIGNED_IN),
     "GET /nodes/join/": Door(NODES),
-    "POST /nodes/join/": Door(NODES, {"name": "gpu-02"}, ok=(200, 400)),
+    "POST /nodes/join/": Door(NODES, {"name": "gpu-02"}),
     "GET /nodes/{node_id}/": Door(SIGNED_IN),
     "POST /nodes/{node_id}/test/": Door(NODES),
     "GET /nodes/{node_id}/revoke/": Door(NODES),
@@ -321,20 +321,18 @@ ACCOUNT = dict.fromkeys(
     ),
     Door(ONESELF),
 )
-SIGNING_IN = dict.fromkeys(
-    (
-        "GET /login/passkey/",
-        "GET /login/second/",
-        "GET /login/set-up/",
-        "GET /oidc/authenticate/",
-        "GET /oidc/callback/",
-        "POST /login/passkey/",
-        "POST /login/second/",
-        "POST /login/set-up/",
-        "POST /oidc/backchannel-logout",
-    ),
-    Door(PUBLIC, ok=tuple(range(200, 500))),
-)
+SIGNING_IN = {
+    "GET /login/passkey/": Door(PUBLIC),
+    "GET /login/second/": Door(PUBLIC),
+    "GET /login/set-up/": Door(PUBLIC),
+    "POST /login/passkey/": Door(PUBLIC),
+    "POST /login/second/": Door(PUBLIC),
+    "POST /login/set-up/": Door(PUBLIC),
+    # Here no provider is known.
+    "GET /oidc/authenticate/": Door(PUBLIC, ok=(404,)),
+    "GET /oidc/callback/": Door(PUBLIC, ok=(403,)),
+    "POST /oidc/backchannel-logout": Door(PUBLIC, ok=(404,)),
+}
 PAGES |= ACCOUNT | SIGNING_IN
 DOORS: dict[str, Door] = {**REST, **PAGES, **LIVE}
 

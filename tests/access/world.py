@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
-from agenthub_site.accounts.models import Invitation, Membership, Project, Role, Token, User
+from agenthub_site.accounts.models import HubSecret, Invitation, Membership, Project, Role, Token, User
 from agenthub_site.accounts.permissions import ROLES
 from agenthub_site.accounts.scopes import capabilities_of
 from agents.coordination.models import Assignment, Lock, Round, Task
@@ -22,6 +23,7 @@ from mailboxes.services import Address, send
 from nodes.contract.events import PAYLOADS, BlobRef, DiffReady, FileChange
 from nodes.contract.ids import new_id, now_us
 from nodes.models import Route
+from nodes.pki import ensure_pki
 from tests.factories import make_approval, make_node, make_root, make_user
 
 DIGEST = "d" * 64
@@ -165,7 +167,10 @@ def make_token(user: User | None, name: str, **fields: Any) -> tuple[Token, str]
 
 def make_callers(own: World, foreign: World) -> list[Who]:
     """Everybody who tries the doors: each role of ``own``, root, a stranger's owner, programs, and nobody."""
-    make_node("local")
+    ensure_pki(settings.CONFIG.pki_dir, make_node("local").pk)
+    HubSecret.objects.get_or_create(
+        name="webhook.canary", defaults={"ciphertext": b"x", "key_id": "1", "set_at": timezone.now()}
+    )
     make_user("zoe")
     people = {**own.people, "root": make_root(), "outsider": foreign.people[Role.OWNER]}
     callers = [Who("anonymous")]

@@ -13,8 +13,12 @@ from pytest_django.fixtures import Settings
 
 from agenthub_site.accounts import hub_secrets
 from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.hub_secrets import read_secret
-from agenthub_site.accounts.models import HubSecret, Membership, Project, Role, Token, User
+from agenthub_site.accounts.invitations import invite
+from agenthub_site.accounts.models import HubSecret, Invitation, Membership, Project, Role, Token, User
+from agenthub_site.accounts.permissions import TABLE
+from agenthub_site.accounts.services import create_service_account
 from agents.models import Agent, Run
 from audit.models import AuditEvent
 from audit.services import record
@@ -35,9 +39,9 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 MODELS = [
     "accounts_user", "accounts_project", "accounts_token", "nodes_node", "agents_agent", "agents_run",
-    "agents_approval", "audit_auditevent",
+    "agents_approval", "audit_auditevent", "accounts_invitation", "accounts_serviceaccount",
 ]  # fmt: skip
-READ_ONLY = ["accounts_token", "agents_run", "agents_approval", "audit_auditevent"]
+READ_ONLY = ["accounts_token", "accounts_invitation", "agents_run", "agents_approval", "audit_auditevent"]
 
 
 @pytest.fixture
@@ -54,6 +58,9 @@ def fill(number: int) -> None:
     make_approval(make_run(agent=agent, user=make_user(f"user-{number}")))
     make_token(make_user(f"user-{number}"))
     record(project.pk, "thing.happened", by=SYSTEM)
+    owner = actor_of(make_user(f"owner-{number}"))
+    invite(project, Role.VIEWER, owner)
+    create_service_account(project, f"robot-{number}", Role.DEVELOPER, owner)
 
 
 def url(model: str, page: str = "changelist", *args: Any) -> str:
@@ -401,3 +408,26 @@ def test_an_action_that_a_service_refuses_says_why(registry: Client, monkeypatch
     action = {"action": "forget", "_selected_action": [str(secret.pk)]}
     page = registry.post(url("accounts_hubsecret"), action, follow=True)
     assert page.status_code == 200 and "There is no secret named webhook.quay." in page.content.decode()
+
+
+def test_an_invitation_is_withdrawn_from_the_list(registry: Client, project: Project, alice: User) -> None:
+    invitation, secret = invite(project, Role.VIEWER, actor_of(alice))
+    assert secret not in registry.get(url("accounts_invitation", "change", invitation.pk)).content.decode()
+    registry.post(url("accounts_invitation"), {"action": "withdraw", "_selected_action": [str(invitation.pk)]})
+    assert Invitation.objects.get().revoked_at and names()[-1] == "invitation.revoked"
+
+
+def test_a_service_account_is_made_and_ended(registry: Client, project: Project) -> None:
+    form = {"username": "robot", "project": str(project.pk), "role": "developer"}
+    assert saved(registry.post(url("accounts_serviceaccount", "add"), form))
+    robot = User.objects.get(username="robot")
+    assert robot.service_of == project and not robot.has_usable_password()
+    assert registry.post(url("accounts_serviceaccount", "add"), form).status_code == 200  # the name is taken
+    registry.post(url("accounts_serviceaccount"), {"action": "end", "_selected_action": [str(robot.pk)]})
+    robot.refresh_from_db()
+    assert not robot.is_active and names()[-2:] == ["service_account.created", "member.removed"]
+
+
+def test_the_table_of_permissions_is_shown_whole(registry: Client) -> None:
+    page = registry.get(reverse("admin:permissions")).content.decode()
+    assert all(f"<code>{can}</code>" in page for can in TABLE)

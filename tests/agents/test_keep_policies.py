@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import actor_of
-from agenthub_site.accounts.models import Project, Role, User
+from agenthub_site.accounts.models import Membership, Project, Role, User
 from agents.models import Agent, Run
 from agents.rules import PolicyGrant, PolicyRule
 from agents.services.compiling import compile_policy
@@ -19,7 +19,7 @@ from agents.services.policies import (
     add_grant,
     add_rule,
     edit_rule,
-    expire_grants,
+    end_grants,
     move_rule,
     note_use,
     remove_grant,
@@ -207,10 +207,33 @@ def test_an_expired_grant_is_taken_away_and_its_runs_hear_of_it(run: Run, owner:
     grant = add_grant(run.project, by=owner, command="npm test")
     kept = add_grant(run.project, by=owner, command="make", days=60)
     assert verdict(sent_to(run)[-1], TEST) is Verdict.ALLOW
-    assert expire_grants(timezone.now()) == 0
-    assert expire_grants(timezone.now() + timedelta(days=31)) == 1
+    assert end_grants(timezone.now()) == 0
+    assert end_grants(timezone.now() + timedelta(days=31)) == 1
     assert [held.id for held in sent_to(run)[-1].grants] == [str(kept.pk)]
     assert AuditEvent.objects.get(name="policy.grant_expired").object_id == str(grant.pk)
+
+
+@pytest.mark.parametrize("change", ["removed", "demoted", "deactivated"])
+def test_a_standing_answer_does_not_outlive_what_its_author_may(run: Run, owner: Actor, bob: User, change: str) -> None:
+    Membership.objects.filter(user=bob).update(role=Role.MAINTAINER)
+    add_grant(run.project, by=actor_of(bob), command="npm test")
+    kept = add_grant(run.project, by=owner, command="make")
+    assert end_grants(timezone.now()) == 0
+    match change:
+        case "removed":
+            Membership.objects.filter(user=bob).delete()
+        case "demoted":
+            Membership.objects.filter(user=bob).update(role=Role.DEVELOPER)
+        case _:
+            User.objects.filter(pk=bob.pk).update(is_active=False)
+    assert end_grants(timezone.now()) == 1
+    assert [held.id for held in sent_to(run)[-1].grants] == [str(kept.pk)]
+    assert AuditEvent.objects.get(name="policy.grant_removed").data["reason"] == "author_may_not"
+
+
+def test_a_root_operators_standing_answer_needs_no_membership(run: Run, root: User) -> None:
+    add_grant(run.project, by=actor_of(root), command="npm test")
+    assert end_grants(timezone.now()) == 0
 
 
 def test_use_is_noted_for_the_projects_own_grants_alone(project: Project, owner: Actor) -> None:
