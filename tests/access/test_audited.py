@@ -80,7 +80,7 @@ def use(who: Who, method: str, address: str, body: Any, *, as_page: bool) -> tup
         given = {"data": json.dumps(body or {}), "content_type": "application/json"}
         given["headers"] = {"authorization": f"Bearer {who.secret}"}
     undone = transaction.atomic()
-    undone._from_testcase = True  # what is durable by itself has to take this for no transaction of ours
+    vars(undone)["_from_testcase"] = True  # what is durable by itself has to take this for no transaction of ours
     with undone:
         last = AuditEvent.objects.order_by("-id").values_list("pk", flat=True).first()
         response = getattr(client, method.lower())(address, **given)

@@ -239,7 +239,7 @@ def ask(who: Who, method: str, address: str, body: Any, *, has_session: bool = F
     headers = {"authorization": f"Bearer {who.secret}"} if who.secret and not has_session else {}
     given = {} if method == "GET" else {"data": body, **sent}
     undone = transaction.atomic()
-    undone._from_testcase = True  # what is durable by itself has to take this for no transaction of ours
+    vars(undone)["_from_testcase"] = True  # what is durable by itself has to take this for no transaction of ours
     with undone:
         response = getattr(_client, method.lower())(address, headers=headers, **given)
         transaction.set_rollback(True)
