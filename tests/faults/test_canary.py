@@ -121,7 +121,7 @@ def http(hub: Hub, token: str) -> Iterator[httpx.Client]:
 def test_a_secret_told_in_every_way_is_in_nothing_that_leaves_its_agent(
     hub: Hub, http: httpx.Client, token: str
 ) -> None:
-    assert hub.cli("node", "secret", "set", "canary", "--project", "demo", given=CANARY).returncode == 0
+    assert hub.give(CANARY, "node", "secret", "set", "canary", "--project", "demo").returncode == 0
     agent = http.get("/api/v1/agents/").json()["results"][0]
     environment = {"LEAK": "secret:canary"}
     http.patch(f"/api/v1/agents/{agent['id']}/", json={"environment": environment}).raise_for_status()

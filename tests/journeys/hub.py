@@ -90,11 +90,18 @@ class Hub:
                 if stream:
                     stream.close()
 
-    def cli(self, *arguments: str, timeout: float = 90, given: str | None = None, **environ: str) -> Ended:
-        """A client command, run to its end; ``given`` on its standard input."""
+    def cli(self, *arguments: str, timeout: float = 90, **environ: str) -> Ended:
+        """A client command, run to its end."""
         return subprocess.run(
-            [*self.agenthub, *arguments], env={**self._environ, **environ}, input=given,
+            [*self.agenthub, *arguments], env={**self._environ, **environ},
             capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def give(self, text: str, *arguments: str) -> Ended:
+        """The same, with ``text`` on its standard input."""
+        return subprocess.run(
+            [*self.agenthub, *arguments], env=self._environ, input=text,
+            capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
 
     def ask(self, *arguments: str) -> Any:

@@ -26,7 +26,7 @@ def hub() -> Iterator[Hub]:
 
 
 def actor(hub: Hub, *arguments: str, code: int = 0, **environ: str) -> Any:
-    ended = hub.cli("actor", *arguments, "--json", **{**GRPC, **environ})
+    ended = hub.cli("actor", *arguments, "--json", timeout=90, **{**GRPC, **environ})
     assert ended.returncode == code, ended.stdout + ended.stderr + hub.logs()
     return json.loads(ended.stdout)
 
