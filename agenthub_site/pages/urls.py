@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, nodes, people, policies, tokens, trail, usage, views
+from . import approvals, invitations, nodes, people, policies, tasks, tokens, trail, usage, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -69,6 +69,11 @@ urlpatterns = [
     path("nodes/<uuid:node_id>/revoke/", nodes.revoke, name="revoke_node"),
     path("nodes/<uuid:node_id>/<slug:verb>/", nodes.change, name="change_node"),
     path("nodes/<str:slug>/", nodes.node_by_name, name="node_by_name"),
+    path("rounds/<uuid:round_id>/approve/", tasks.decide, {"verb": "approve"}, name="approve_round"),
+    path("rounds/<uuid:round_id>/reject/", tasks.decide, {"verb": "reject"}, name="reject_round"),
+    path("tasks/", tasks.tasks, name="tasks"),
+    path("tasks/<uuid:task_id>/", tasks.task, name="task"),
+    path("tasks/<uuid:task_id>/close/", tasks.close, name="close_task"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", tokens.revoke_token, name="revoke_token"),
 ]

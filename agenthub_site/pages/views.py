@@ -24,6 +24,7 @@ from nodes.contract.errors import HubError
 from . import words
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, ProgramTokenForm, ProjectForm, RunFilter, StartRunForm
+from .mcp_clients import mcp_clients
 from .rows import run_rows, with_live_runs
 from .usage import State, pressing
 
@@ -150,7 +151,10 @@ def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse
         "agent": found,
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
         "may_edit": may(request.actor, Can.EDIT_AGENT, found.project_id),
-        "may_start": may(request.actor, Can.START_RUN, found.project_id) and found.archived_at is None,
+        "may_start": may(request.actor, Can.START_RUN, found.project_id)
+        and found.archived_at is None
+        and not found.is_external,
+        "mcp_clients": mcp_clients(request.build_absolute_uri("/mcp"), more.get("secret", "")),
         "may_tokens": may_tokens,
         "tokens": Token.objects.filter(agent_id=found.pk, revoked_at=None) if may_tokens else [],
         "token_form": ProgramTokenForm(),

@@ -175,3 +175,26 @@ def state_name(state: str) -> str:
 def table() -> dict[str, dict[str, str]]:
     """All reasons, for the run page's script."""
     return {reason.value: asdict(words) for reason, words in REASONS.items()}
+
+
+WORK_COLOURS: Final = {
+    "draft": "secondary",
+    "awaiting_operator_approval": "yellow",
+    "pending": "secondary",
+    "claimed": "azure",
+    "dispatched": "azure",
+    "in_progress": "blue",
+    "awaiting_review": "purple",
+    "changes_requested": "orange",
+    "rejected": "red",
+    "completed": "green",
+    "approved": "green",
+    "closed": "secondary",
+    "cancelled": "secondary",
+}
+"""Of the states of tasks, rounds and assignments."""
+
+
+def work_name(state: str) -> str:
+    """A state of coordinated work in words."""
+    return {"awaiting_operator_approval": "awaiting approval"}.get(state, state.replace("_", " "))

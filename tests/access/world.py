@@ -145,6 +145,7 @@ def make_world(slug: str, canary: str) -> World:
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,
         "members/user": people["mate"].pk, "membership_id": members["mate"].pk, "artifacts": DIGEST,
+        "task_id": task.pk, "round_id": round_.pk,
         "tokens": token.pk, "token": token.pk, "user": people["mate"].pk, "username": people["mate"].username,
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,

@@ -24,6 +24,7 @@ PAGES = [
     "/nodes/",
     "/nodes/local/",
     "/nodes/join/",
+    "/tasks/",
     "/tokens/",
 ]
 

@@ -58,6 +58,27 @@ def state_badge(run: Run) -> SafeString:
     )  # fmt: skip
 
 
+@register.simple_tag
+def work_dot(state: str) -> SafeString:
+    """The colour of a task's, round's or assignment's state, with its name for who does not see it."""
+    pulse = "status-dot-animated" if state == "in_progress" else ""
+    return format_html(
+        '<span class="status-dot {} status-{}" role="img" aria-label="{}"></span>',
+        pulse, words.WORK_COLOURS.get(state, "secondary"), words.work_name(state),
+    )  # fmt: skip
+
+
+@register.simple_tag
+def work_badge(state: str) -> SafeString:
+    colour = words.WORK_COLOURS.get(state, "secondary")
+    return format_html('<span class="badge state-badge bg-{}-lt">{}</span>', colour, words.work_name(state))
+
+
+@register.filter
+def work_name(state: str) -> str:
+    return words.work_name(state)
+
+
 @register.filter
 def state_name(state: str) -> str:
     return words.state_name(state)
@@ -166,7 +187,7 @@ def elapsed(run: Run) -> SafeString:
 
 @register.filter
 def may_start(actor: Actor, agent: Agent) -> bool:
-    return may(actor, Can.START_RUN, agent.project_id)
+    return may(actor, Can.START_RUN, agent.project_id) and not agent.is_external
 
 
 @register.filter

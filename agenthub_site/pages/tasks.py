@@ -1,0 +1,147 @@
+"""The board of agents' tasks, a task's page, and the operator's buttons on both."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.permissions import Can, may
+from agents.coordination.models import Assignment, Lock, Round, Task
+from agents.coordination.services.rounds import approve_round, reject_round
+from agents.coordination.services.tasks import close_task
+from agents.coordination.states import TASK_ENDED, TaskState
+from nodes.contract.errors import HubError
+
+from .doors import PageRequest, page, tell
+
+PER_COLUMN: Final = 50
+MOST_OVER: Final = 20
+MOST_LOCKS: Final = 50
+_DECIDE: Final = {"approve": approve_round, "reject": reject_round}
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A task on the board, with its last round, and what whoever looks may do."""
+
+    task: Task
+    round: Round | None
+    assignments: list[Assignment]
+    may_decide: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    title: str
+    says: str
+    """What it means while it is empty."""
+    cards: list[Card]
+    is_cut: bool
+
+
+_COLUMNS: Final = (
+    ("Drafts", "No task waits for a plan.", [TaskState.DRAFT]),
+    ("Wait for you", "No plan waits for an operator.", [TaskState.AWAITING_OPERATOR_APPROVAL]),
+    ("Under way", "Nothing is worked on.", [TaskState.DISPATCHED]),
+    ("Over", "Nothing is over yet.", sorted(TASK_ENDED)),
+)
+
+
+@require_GET
+@page
+def tasks(request: PageRequest) -> HttpResponse:
+    seen = Project.objects.visible_to(request.actor).order_by("slug")
+    project = seen.filter(slug=request.GET.get("project", "")).first()
+    rows = Task.objects.visible_to(request.actor)
+    locks = Lock.objects.visible_to(request.actor).filter(holder__isnull=False, expires_at__gt=timezone.now())
+    if project:
+        rows, locks = rows.filter(project=project), locks.filter(project=project)
+    columns = [_column(request, rows, *each) for each in _COLUMNS]
+    context = {
+        "columns": columns,
+        "is_empty": not any(column.cards for column in columns),
+        "locks": locks.select_related("holder", "project").order_by("expires_at")[:MOST_LOCKS],
+        "projects": seen,
+        "project": project,
+        "now": timezone.now(),
+    }
+    return render(request, "pages/tasks/board.html" if request.htmx else "pages/tasks/list.html", context)
+
+
+@require_GET
+@page
+def task(request: PageRequest, task_id: UUID) -> HttpResponse:
+    found = get_object_or_404(_with_rounds(Task.objects.visible_to(request.actor)), pk=task_id)
+    context = {
+        "task": found,
+        "rounds": list(found.rounds.all()),
+        "may_decide": may(request.actor, Can.DECIDE_ROUND, found.project_id),
+        "is_over": found.state in TASK_ENDED,
+        # Not while somebody may be writing a note.
+        "is_followed": found.state in (TaskState.DRAFT, TaskState.DISPATCHED),
+        "now": timezone.now(),
+    }
+    return render(request, "pages/tasks/part.html" if request.htmx else "pages/tasks/task.html", context)
+
+
+@require_POST
+@page
+def decide(request: PageRequest, round_id: UUID, verb: str) -> HttpResponse:
+    """``approve`` or ``reject``, with what the operator wrote."""
+    found = get_object_or_404(Round.objects.visible_to(request.actor).select_related("task"), pk=round_id)
+    try:
+        _DECIDE[verb](found, by=request.actor, note=request.POST.get("note", ""))
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        tell(request, error)
+    else:
+        what = "carried out now" if verb == "approve" else "planned anew"
+        messages.success(request, f"Round {found.number} of {found.task.key} is {what}.")
+    return _back(request, found.task)
+
+
+@require_POST
+@page
+def close(request: PageRequest, task_id: UUID) -> HttpResponse:
+    found = get_object_or_404(Task.objects.visible_to(request.actor), pk=task_id)
+    try:
+        close_task(found, by=request.actor)
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        tell(request, error)
+    else:
+        messages.success(request, f"{found.key} is closed.")
+    return _back(request, found)
+
+
+def _back(request: PageRequest, task: Task) -> HttpResponse:
+    return redirect("tasks") if request.POST.get("from") == "board" else redirect("task", task.pk)
+
+
+def _column(request: PageRequest, rows: QuerySet[Task], title: str, says: str, states: list[Any]) -> Column:
+    most = MOST_OVER if TaskState.COMPLETED in states else PER_COLUMN
+    found = list(_with_rounds(rows.filter(state__in=states)).order_by("-id")[: most + 1])
+    return Column(title, says, [_card(request, each) for each in found[:most]], len(found) > most)
+
+
+def _with_rounds(rows: QuerySet[Task]) -> QuerySet[Task]:
+    """With rounds (the last one first) and assignments: three queries more, however many there are."""
+    assignments = Assignment.objects.select_related("agent", "handoff__agent").order_by("position")
+    rounds = Round.objects.select_related("review__agent").order_by("-number")
+    rounds = rounds.prefetch_related(Prefetch("assignments", assignments))
+    return rows.select_related("project", "dispatcher").prefetch_related(Prefetch("rounds", rounds))
+
+
+def _card(request: PageRequest, task: Task) -> Card:
+    last = next(iter(task.rounds.all()), None)
+    assignments = list(last.assignments.all()) if last else []
+    return Card(task, last, assignments, may(request.actor, Can.DECIDE_ROUND, task.project_id))
