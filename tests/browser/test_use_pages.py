@@ -20,12 +20,20 @@ PAGES = [
     "/agents/new/",
     "/projects/",
     "/projects/demo/",
+    "/projects/demo/policy/",
+    "/projects/demo/usage/",
+    "/projects/demo/people/",
     "/projects/demo/audit/",
+    "/policy/",
     "/nodes/",
     "/nodes/local/",
     "/nodes/join/",
     "/tasks/",
     "/tokens/",
+    "/approvals/?tab=history",
+    "/account/",
+    "/account/password/",
+    "/account/sessions/",
 ]
 
 
@@ -79,6 +87,62 @@ def test_a_change_is_judged_and_answered_by_keyboard_in_the_inbox(web: Page, hub
     expect(web.locator(f'.row-item a[href^="/runs/{run}/"]')).to_be_visible()
     expect(card).to_have_count(0)
     assert web.evaluate("document.activeElement.closest('#approval-cards') !== null"), "the keyboard kept its place"
+
+
+def test_always_allow_is_kept_with_the_answer_and_asked_no_more(web: Page, hub: Hub) -> None:
+    run = hub.start_run("@write always.md the first time")
+    web.goto(f"{hub.told['address']}/runs/{run}/")
+    approval(web).get_by_role("link", name="Always allow this…").click()
+    panel = web.locator(".always")
+    expect(panel).to_contain_text("write ./always.md")
+    expect(panel).to_contain_text("of the last 30 days")
+    assert faint_texts(web) == {}
+    panel.get_by_role("button", name="Allow, and from now on").click()
+    expect(approval(web, "applied")).to_contain_text("chosen by root and applied on node:local")
+    expect(approval(web, "applied")).to_contain_text("is allowed without asking until")
+    expect_state(web, "succeeded")
+    again = hub.start_run("@write always.md the second time")
+    web.goto(f"{hub.told['address']}/runs/{again}/")
+    expect_state(web, "succeeded")
+    expect(web.locator(".approval")).to_have_count(0)
+    web.goto(f"{hub.told['address']}/projects/demo/policy/")
+    answer_kept = web.locator(".policy-row", has_text="./always.md")
+    web.once("dialog", lambda dialog: dialog.accept())
+    answer_kept.get_by_role("button", name="Withdraw").click()
+    expect(web.get_by_text("From now on that is asked again")).to_be_visible()
+
+
+def test_an_opened_panel_stays_while_the_inbox_changes_around_it(web: Page, hub: Hub) -> None:
+    run = hub.start_run("@write stays.md a line")
+    web.goto(f"{hub.told['address']}/approvals/")
+    card = web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{run}/"]'))
+    card.get_by_role("link", name="Always allow this…").click()
+    card.get_by_label("It ends after").select_option("7")
+    other = hub.start_run("@ask shell @say hello")
+    expect(web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{other}/"]'))).to_be_visible()
+    expect(card.get_by_label("It ends after")).to_have_value("7")
+    assert hub.cli("approve", other, "--reject").returncode == 0
+    assert hub.cli("approve", run, "--reject").returncode == 0
+    expect(card).to_have_count(0)
+
+
+def test_a_rule_is_written_and_tried_out_in_place(web: Page, hub: Hub) -> None:
+    web.goto(f"{hub.told['address']}/projects/demo/policy/")
+    web.get_by_text("Add a rule").click()
+    adder = web.locator(".adder")
+    adder.get_by_label("Verdict").select_option("deny")
+    adder.get_by_label("Command").fill("tides --publish*")
+    adder.get_by_role("button", name="Add rule").click()
+    expect(web.get_by_text("The rule is in force")).to_be_visible()
+    trial = web.locator("#trial")
+    trial.get_by_label("Command").fill("cd quay && tides --publish all")
+    trial.get_by_label("Command").press("Enter")
+    expect(trial.locator(".trial-verdict")).to_contain_text("It would be told no.")
+    expect(trial.get_by_role("link", name="rule 1")).to_be_visible()
+    assert faint_texts(web) == {}
+    web.once("dialog", lambda dialog: dialog.accept())
+    web.locator(".policy-row", has_text="tides").get_by_role("button", name="Remove rule 1").click()
+    expect(web.locator(".policy-row", has_text="tides")).to_have_count(0)
 
 
 def test_the_list_of_runs_follows_by_itself(web: Page, hub: Hub) -> None:
