@@ -14,6 +14,8 @@ from django.db.transaction import TransactionManagementError
 
 from audit import bell
 from audit.models import AuditEvent
+from audit.rows import Row, insert_rows
+from nodes.contract.ids import new_id
 
 INSTANCE: Final = "instance"
 """The stream of what belongs to no project."""
@@ -89,7 +91,7 @@ def record(
     stream = stream_of(project_id)
     number = take_numbers({stream: 1})[stream]
     fact = Fact(project_id, name, of=of, node=node, run=run, approval=approval, artifact=artifact, data=data)
-    _event(fact, stream, number, by).save(force_insert=True)
+    insert_rows([_row(fact, stream, number, by, datetime.now(UTC))])
     bell.ring_on_commit(stream, number)
     return number
 
@@ -99,35 +101,36 @@ def record_all(facts: Sequence[Fact], *, by: ActorLike) -> None:
     streams = [stream_of(fact.project) for fact in facts]
     last = take_numbers(Counter(streams))
     left = Counter(streams)
-    events = []
+    rows, now = [], datetime.now(UTC)
     for fact, stream in zip(facts, streams, strict=True):
         left[stream] -= 1
-        events.append(_event(fact, stream, last[stream] - left[stream], by))
-    AuditEvent.objects.bulk_create(events)
+        rows.append(_row(fact, stream, last[stream] - left[stream], by, now))
+    insert_rows(rows)
     for stream, number in last.items():
         bell.ring_on_commit(stream, number)
 
 
-def _event(fact: Fact, stream: str, number: int, by: ActorLike) -> AuditEvent:
+def _row(fact: Fact, stream: str, number: int, by: ActorLike, at: datetime) -> Row:
     kind, key = fact.of or ("", "")
-    return AuditEvent(
+    return Row(
+        id=new_id(),
         stream=stream,
         number=number,
         name=fact.name,
-        at=datetime.now(UTC),
+        at=at,
         actor_kind=_cut("actor_kind", by.kind),
         actor_id=_cut("actor_id", by.id),
         actor_label=_cut("actor_label", by.label),
         object_kind=_cut("object_kind", kind),
         object_id=_cut("object_id", key),
-        project=fact.project,
-        node=fact.node,
-        run=fact.run,
-        approval=fact.approval,
+        project=_uuid(fact.project),
+        node=_uuid(fact.node),
+        run=_uuid(fact.run),
+        approval=_uuid(fact.approval),
         artifact=_cut("artifact", fact.artifact),
         address=_cut("address", by.address),
         user_agent=_cut("user_agent", by.user_agent),
-        data=json.loads(json.dumps(fact.data, cls=DjangoJSONEncoder)),
+        data=json.dumps(fact.data, cls=DjangoJSONEncoder),
     )
 
 
@@ -152,6 +155,10 @@ def take_numbers(counts: Mapping[str, int]) -> dict[str, int]:
 _WIDTHS: Final = {
     field.name: field.max_length for field in AuditEvent._meta.concrete_fields if isinstance(field, models.CharField)
 }
+
+
+def _uuid(value: UUID | str | None) -> UUID | None:
+    return UUID(value) if isinstance(value, str) else value
 
 
 def _cut(field: str, value: object) -> str:
