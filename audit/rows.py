@@ -47,7 +47,7 @@ def insert_rows(rows: Sequence[Row]) -> None:
         if connection.vendor == "postgresql":
             cursor.executemany(_INSERT, rows)
         else:
-            cursor.executemany(_INSERT.replace("::jsonb", ""), _as_sqlite(rows))
+            cursor.executemany(_INSERT.replace("::jsonb", ""), list(_as_sqlite(rows)))
 
 
 def _as_sqlite(rows: Sequence[Row]) -> Iterator[list[Any]]:
