@@ -11,7 +11,7 @@ WORKERS ?= 3
 POSTGRES := postgresql://postgres@127.0.0.1:5432/postgres
 REDIS := redis://127.0.0.1:6379/0
 # What touches the database, and so runs on PostgreSQL and Redis as well.
-DATABASE_TESTS := $(wildcard $(addprefix tests/,access accounts admin agents api audit coordination mailboxes mcp nodes pages readers usage))
+DATABASE_TESTS := $(wildcard $(addprefix tests/,access accounts admin agents api audit coordination mailboxes mcp nodes pages readers triggers usage))
 
 .PHONY: permissions up test static test-sqlite test-browser test-postgres pages wheel faults peers bench protos events lint types clean help
 .DEFAULT_GOAL := help

@@ -21,6 +21,7 @@ from agents.ingest import Ingest
 from agents.models import Run
 from agents.services.policies import end_grants
 from agents.states import ON_NODE
+from agents.triggers import ticking
 from agents.usage import stopping
 from audit.sealer import Sealer
 from mailboxes import services as mailbox
@@ -95,6 +96,7 @@ class Controlplane:
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", end_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
+            asyncio.create_task(self._loop("triggers", ticking.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)

@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "mailboxes",
     "agents",
     "agents.usage",
+    "agents.triggers",
     "agents.coordination",
 ]
 

@@ -16,6 +16,7 @@ from nodes.contract.errors import Invalid
 from ..models import Agent
 from ..queries import count_live_runs
 from ..reading import in_thread
+from ..triggers import calls
 from .acting import Acting
 from .addressing import address_of, members_of, names_of
 from .desk import find_run, prepare, projects_of, read_inbox, require_own
@@ -145,6 +146,9 @@ VERBS: Final[Mapping[str, Callable[[Acting, Body], Awaitable[dict[str, Any]]]]] 
     "ack": ack,
     "send": send,
     "permission-review-respond": permission_review_respond,
+    "time-trigger-set": calls.set_,
+    "time-trigger-list": calls.list_,
+    "time-trigger-cancel": calls.cancel,
 }
 
 

@@ -171,6 +171,15 @@ REST = {
     "POST /api/v1/tokens/": Door(SIGNED_IN, {"name": "ci"}, scope=Can.MANAGE_TOKENS, never=AGENTS),
     "GET /api/v1/tokens/{pk}/": Door(OWN),
     "DELETE /api/v1/tokens/{pk}/": Door(OWN, scope=Can.MANAGE_TOKENS),
+    "GET /api/v1/triggers/": Door(SIGNED_IN),
+    "POST /api/v1/triggers/": Door(
+        Can.SEND_MESSAGE, {"project": "{slug}", "delay_seconds": 60, "to": ["agent:{agent}"], "payload": 1}
+    ),
+    "GET /api/v1/triggers/{pk}/": Door(Can.VIEW),
+    "GET /api/v1/triggers/{pk}/history/": Door(Can.VIEW),
+    "DELETE /api/v1/triggers/{pk}/": Door(Can.MANAGE_MESSAGES),
+    "POST /api/v1/triggers/{pk}/pause/": Door(Can.MANAGE_MESSAGES),
+    "POST /api/v1/triggers/{pk}/resume/": Door(Can.MANAGE_MESSAGES),
     "GET /api/v1/users/": Door(Can.MANAGE_USERS),
     "POST /api/v1/users/": Door(Can.MANAGE_USERS, {"username": "dora"}),
     "GET /api/v1/users/{pk}/": Door(Can.MANAGE_USERS),

@@ -16,6 +16,7 @@ from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
 from agents.rules import PolicyGrant, PolicyRule
 from agents.states import State
+from agents.triggers.models import Trigger
 from agents.usage.models import Budget, Price, RunUsage
 from audit.models import AuditEvent
 from audit.services import record
@@ -140,7 +141,13 @@ def make_world(slug: str, canary: str) -> World:
         project.pk, Address.of("user", people[Role.OWNER].pk), [Address.of("user", people["mate"].pk)], {"x": canary},
         subject=canary,
     )  # fmt: skip
+    trigger = Trigger.objects.create(
+        project=project, name=canary[:64], owner_kind="user", owner_id=str(people["mate"].pk), owner_label=canary,
+        to=[canary], subject=canary, cron="0 9 * * *", next_at=timezone.now() + timedelta(days=1), last_error=canary,
+        state="paused",
+    )  # fmt: skip
     things = {
+        "triggers": trigger.pk,
         "messages": message.message_id,
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,

@@ -1,0 +1,102 @@
+"""Triggers as ``agenthub actor time-trigger-…`` sets them: messages to the actor itself, or to others."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import Field
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project
+from nodes.contract.errors import HubError, Invalid, NotFound
+
+from ..mail.acting import Acting
+from ..mail.addressing import address_of
+from ..mail.shapes import Shape, read_shape
+from ..reading import in_thread
+from .models import Trigger
+from .services import TEXT_BYTES, cancel_trigger, set_trigger, triggers_of
+
+
+class SetIn(Shape):
+    message: Annotated[str, Field(min_length=1)]
+    at: datetime | None = None
+    delay_seconds: Annotated[float, Field(ge=1, le=2_592_000)] | None = None
+    cron: str = ""
+    timezone: str = ""
+    to: str = ""
+    name: str = ""
+    run_id: UUID | None = None
+
+
+class ListIn(Shape):
+    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    all: bool = False
+    """Those that are over as well."""
+    run_id: UUID | None = None
+
+
+class CancelIn(Shape):
+    trigger_ids: Annotated[list[str], Field(min_length=1, max_length=200)]
+    run_id: UUID | None = None
+
+
+async def set_(by: Acting, body: bytes) -> dict[str, Any]:
+    return await in_thread(_set, by, read_shape(SetIn, body))
+
+
+def _set(by: Acting, given: SetIn) -> dict[str, Any]:
+    if by.project_id is None:
+        raise Invalid("This actor is in several projects: set triggers of a person by REST.")
+    if len(given.message.encode("utf-8", "replace")) > TEXT_BYTES:
+        raise Invalid(f"A trigger's message has at most {TEXT_BYTES} bytes.", fields={"message": ["is too long"]})
+    trigger = set_trigger(
+        Project.objects.get(pk=by.project_id), by=by.actor, at=given.at, delay_seconds=given.delay_seconds,
+        cron=given.cron, zone=given.timezone, to=[given.to] if given.to else [], payload={"text": given.message},
+        name=given.name,
+    )  # fmt: skip
+    return _shown(trigger)
+
+
+async def list_(by: Acting, body: bytes) -> dict[str, Any]:
+    return await in_thread(_list, by, read_shape(ListIn, body))
+
+
+def _list(by: Acting, given: ListIn) -> dict[str, Any]:
+    found = triggers_of(address_of(by.actor)).filter(project__in=by.actor.project_ids)
+    if not given.all:
+        found = found.filter(state__in=(Trigger.State.ACTIVE, Trigger.State.PAUSED))
+    return {"triggers": [_shown(trigger) for trigger in found[: given.limit]]}
+
+
+async def cancel(by: Acting, body: bytes) -> dict[str, Any]:
+    """Each in order; one that cannot be cancelled stops none behind it."""
+    given = read_shape(CancelIn, body)
+    return {"results": [await in_thread(_cancel, by.actor, trigger_id) for trigger_id in given.trigger_ids]}
+
+
+def _cancel(actor: Actor, trigger_id: str) -> dict[str, Any]:
+    try:
+        try:
+            trigger = triggers_of(address_of(actor)).filter(pk=UUID(trigger_id)).first()
+        except ValueError:
+            trigger = None
+        if trigger is None:
+            raise NotFound(f"This actor has no trigger {trigger_id[:80]!r}.")
+        return _shown(cancel_trigger(trigger, by=actor))
+    except HubError as error:
+        return {"id": trigger_id, "error": error.as_json()["error"]}
+
+
+def _shown(trigger: Trigger) -> dict[str, Any]:
+    return {
+        "id": str(trigger.pk),
+        "name": trigger.name,
+        "state": trigger.state,
+        "schedule": trigger.schedule,
+        "next_at": trigger.next_at.isoformat().replace("+00:00", "Z") if trigger.next_at else None,
+        "to": trigger.to,
+        "starts_runs": trigger.agent_id is not None,
+        "attempts": trigger.attempts,
+        "last_error": trigger.last_error,
+    }

@@ -1,0 +1,67 @@
+"""When a trigger fires: once within 30 days, or by cron in a time zone."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from nodes.contract.errors import Invalid
+
+LONGEST: Final = timedelta(days=30)
+_CRON_CHARS: Final = 100
+_MOST_MISSED: Final = 1_000
+
+
+def once(now: datetime, *, at: datetime | None = None, delay_seconds: float | None = None) -> datetime:
+    """The time that is meant. Raises ``Invalid`` for one that is past, or more than 30 days away."""
+    due = at if at is not None else now + timedelta(seconds=min(delay_seconds or 0.0, 10 * LONGEST.total_seconds()))
+    if due.tzinfo is None:
+        due = due.replace(tzinfo=UTC)
+    if not now < due <= now + LONGEST:
+        field = "at" if at is not None else "delay_seconds"
+        message = "A trigger fires in the future, and within 30 days; by cron it goes on after that."
+        raise Invalid(message, fields={field: [message]})
+    return due
+
+
+def check_cron(expression: str, timezone: str) -> tuple[str, str]:
+    """The expression and the zone, as they are kept. Raises ``Invalid``."""
+    expression = " ".join(expression.split())
+    zone = zone_of(timezone or "UTC")
+    try:
+        if len(expression) > _CRON_CHARS or len(expression.split()) != 5:
+            raise CronSimError("five fields are needed: minute, hour, day of month, month, day of week")
+        next(CronSim(expression, datetime.now(UTC).astimezone(zone)))
+    except (CronSimError, StopIteration) as error:
+        message = (
+            f"{expression[:_CRON_CHARS]!r} is no schedule ({str(error) or 'it never comes'}), as in 0 9 * * mon-fri."
+        )
+        raise Invalid(message, fields={"cron": [message]}) from None
+    return expression, zone.key
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Raises ``Invalid`` for a zone that does not exist."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: a directory among the zones
+        message = f"There is no time zone {name[:64]!r}; they are named as in Europe/Oslo."
+        raise Invalid(message, fields={"timezone": [message]}) from None
+
+
+def next_after(expression: str, timezone: str, after: datetime) -> datetime:
+    return next(CronSim(expression, after.astimezone(zone_of(timezone)))).astimezone(UTC)
+
+
+def missed_until(expression: str, timezone: str, due: datetime, now: datetime) -> tuple[int, datetime, datetime]:
+    """(how many times from ``due`` to ``now``, the last of them, the first after ``now``), counting up to 1,000."""
+    count, last, times = 1, due, CronSim(expression, due.astimezone(zone_of(timezone)))
+    for at in times:
+        following = at.astimezone(UTC)
+        if following > now:
+            return count, last, following
+        count, last = count + 1, following
+        if count >= _MOST_MISSED:
+            break
+    return count, last, next_after(expression, timezone, now)

@@ -1,0 +1,238 @@
+"""A message or a run later: once, by cron, after an outage, beside a live run, by who is gone."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.authentication import actor_of
+from agenthub_site.accounts.models import Project, User
+from agents.mail.acting import actor_of_agent
+from agents.models import Agent, Run
+from agents.states import State
+from agents.triggers.models import Firing, Trigger
+from agents.triggers.schedule import check_cron, missed_until, next_after
+from agents.triggers.services import (
+    MOST,
+    TooManyTriggers,
+    cancel_trigger,
+    pause_trigger,
+    resume_trigger,
+    set_trigger,
+)
+from agents.triggers.ticking import ATTEMPTS, tick
+from audit.models import AuditEvent
+from mailboxes.services import Address, inbox
+from nodes.contract.errors import Forbidden, HubError, Invalid, WrongState
+from tests.api.clients import Api, refusal
+from tests.factories import make_run
+
+NOW = timezone.now()
+
+
+@pytest.fixture
+def by(alice: User, project: Project) -> Actor:
+    return actor_of(alice)
+
+
+@pytest.fixture
+def remind(project: Project, by: Actor) -> Callable[..., Trigger]:
+    def make(**fields: Any) -> Trigger:
+        if "cron" not in fields:
+            fields.setdefault("delay_seconds", 60)
+        return set_trigger(project, by=fields.pop("by", by), payload={"text": "Look"}, **fields)
+
+    return make
+
+
+def outcomes(trigger: Trigger) -> list[str]:
+    return list(trigger.firings.order_by("id").values_list("outcome", flat=True))
+
+
+def mail_of(actor: Actor) -> list[Any]:
+    return [(mail.payload, mail.kind) for mail in inbox(Address(actor.kind, actor.id)).results]
+
+
+def test_a_reminder_comes_once_at_its_time(remind: Callable[..., Trigger], by: Actor) -> None:
+    trigger = remind()
+    assert tick(timezone.now()) == 0
+    assert tick(timezone.now() + timedelta(seconds=61)) == 1
+    assert tick(timezone.now() + timedelta(seconds=62)) == 0
+    trigger.refresh_from_db()
+    assert (trigger.state, trigger.next_at, outcomes(trigger)) == ("done", None, ["fired"])
+    assert mail_of(by) == [({"text": "Look"}, "trigger")]
+
+
+def test_an_agent_reminds_itself(remind: Callable[..., Trigger], agent: Agent) -> None:
+    me = actor_of_agent(agent)
+    remind(by=me)
+    tick(timezone.now() + timedelta(seconds=61))
+    assert mail_of(me) == [({"text": "Look"}, "trigger")]
+
+
+def test_by_cron_it_goes_on_in_its_time_zone(remind: Callable[..., Trigger], by: Actor) -> None:
+    trigger = remind(cron="30 2 * * *", zone="Europe/Oslo")
+    Trigger.objects.update(next_at=datetime(2026, 3, 28, 1, 30, tzinfo=UTC))
+    for _ in range(2):
+        trigger.refresh_from_db()
+        assert trigger.next_at
+        tick(trigger.next_at)
+    trigger.refresh_from_db()
+    # The night of the 29th has no half past two, and the one after it is an hour earlier by UTC.
+    assert trigger.next_at == datetime(2026, 3, 30, 0, 30, tzinfo=UTC)
+    assert (len(mail_of(by)), outcomes(trigger)) == (2, ["fired", "fired"])
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "outcome", "mails"), [("one", ["fired"], 1), ("skip", ["missed"], 0), ("all", ["fired"] * 4, 4)]
+)
+def test_after_an_outage_of_three_hours_what_was_declared_happens(
+    remind: Callable[..., Trigger], by: Actor, catch_up: str, outcome: list[str], mails: int
+) -> None:
+    trigger = remind(cron="0 * * * *", catch_up=catch_up)
+    began = datetime(2026, 6, 1, 9, tzinfo=UTC)
+    Trigger.objects.update(next_at=began)
+    for _ in range(6):
+        tick(began + timedelta(hours=3, minutes=10))
+    trigger.refresh_from_db()
+    assert (outcomes(trigger), len(mail_of(by))) == (outcome, mails)
+    assert trigger.next_at == began + timedelta(hours=4)
+
+
+def test_a_run_is_started_by_trigger_and_not_beside_its_last_one(project: Project, by: Actor, agent: Agent) -> None:
+    trigger = set_trigger(project, by=by, cron="* * * * *", agent=agent, prompt="Tidy up")
+    for minute in (1, 2):
+        Trigger.objects.update(next_at=NOW)
+        tick(NOW + timedelta(seconds=minute))
+    run = Run.objects.get()
+    assert (run.entry, run.prompt, str(run.user_id), outcomes(trigger)) == (
+        "trigger", "Tidy up", by.id, ["fired", "skipped"],
+    )  # fmt: skip
+    Run.objects.update(state=State.SUCCEEDED, ended_at=NOW)
+    Trigger.objects.update(next_at=NOW)
+    tick(NOW + timedelta(seconds=3))
+    assert Run.objects.count() == 2
+
+
+def test_what_fails_is_tried_a_few_times_and_then_given_up(
+    remind: Callable[..., Trigger], alice: User, bob: User, project: Project
+) -> None:
+    trigger = remind(by=actor_of(bob))
+    bob.memberships.all().delete()
+    now = timezone.now() + timedelta(seconds=61)
+    for attempt in range(ATTEMPTS):
+        assert tick(now) == 1
+        assert tick(now) == 0  # not before its pause is over
+        now += timedelta(seconds=5 * 2**attempt + 1)
+    trigger.refresh_from_db()
+    assert (trigger.state, outcomes(trigger)) == ("failed", ["failed"])
+    assert trigger.last_error
+    assert AuditEvent.objects.filter(name="trigger.failed").count() == 1
+
+
+def test_paused_it_waits_and_resumed_it_goes_on(remind: Callable[..., Trigger], by: Actor) -> None:
+    trigger = pause_trigger(remind(cron="* * * * *"), by=by)
+    assert tick(timezone.now() + timedelta(hours=1)) == 0
+    assert resume_trigger(trigger, by=by).next_at > timezone.now()  # type: ignore[operator]
+    assert cancel_trigger(trigger, by=by).state == "cancelled"
+    assert cancel_trigger(trigger, by=by).state == "cancelled"
+    with pytest.raises(WrongState):
+        resume_trigger(trigger, by=by)
+    late = pause_trigger(remind(), by=by)
+    Trigger.objects.filter(pk=late.pk).update(next_at=NOW - timedelta(hours=1))
+    late.refresh_from_db()
+    with pytest.raises(WrongState):
+        resume_trigger(late, by=by)
+    names = AuditEvent.objects.filter(name__startswith="trigger.").values_list("name", flat=True)
+    assert sorted(names) == [
+        "trigger.cancelled", "trigger.created", "trigger.created", "trigger.paused", "trigger.paused",
+        "trigger.resumed",
+    ]  # fmt: skip
+
+
+def test_others_of_the_project_do_not_steer_it(remind: Callable[..., Trigger], bob: User, by: Actor) -> None:
+    trigger = remind()
+    with pytest.raises(Forbidden):
+        cancel_trigger(trigger, by=actor_of(bob))
+    mine = remind(by=actor_of(bob))
+    assert cancel_trigger(mine, by=by).state == "cancelled"  # an owner of the project
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"delay_seconds": 31 * 86_400},
+        {"delay_seconds": 0},
+        {"delay_seconds": 1e300},
+        {"at": datetime(2020, 1, 1, tzinfo=UTC)},
+        {"at": datetime(2020, 1, 1, tzinfo=UTC), "delay_seconds": 5},
+        {"cron": "61 * * * *"},
+        {"cron": "* * * * * *"},
+        {"cron": "0 0 30 2 *"},
+        {"cron": "* * * * *", "zone": "Mars/Olympus"},
+        {"cron": "* * * * *", "zone": "../etc/passwd"},
+        {"cron": "* * * * *", "to": ["nobody"]},
+        {"cron": "* * * * *", "subject": "x" * 201},
+        {"cron": "* * * * *", "payload": "x" * 70_000},
+        {"cron": "* * * * *", "name": "x" * 65},
+        {},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_and_changes_nothing(project: Project, by: Actor, wrong: dict[str, Any]) -> None:
+    with pytest.raises(HubError) as refused:
+        set_trigger(project, by=by, **{"payload": 1, **wrong})
+    assert refused.value.http in (400, 404, 413)
+    assert Trigger.objects.count() == 0
+
+
+def test_one_actor_has_a_bounded_number_of_them(remind: Callable[..., Trigger]) -> None:
+    first = remind()
+    first.pk = None
+    Trigger.objects.bulk_create(
+        Trigger(project=first.project, owner_kind=first.owner_kind, owner_id=first.owner_id, next_at=NOW)
+        for _ in range(MOST - 1)
+    )
+    with pytest.raises(TooManyTriggers):
+        remind()
+
+
+def test_missed_times_are_counted_up_to_a_bound() -> None:
+    due = datetime(2020, 1, 1, tzinfo=UTC)
+    count, last, following = missed_until("* * * * *", "UTC", due, NOW)
+    assert count == 1_000
+    assert last < NOW < following
+    assert next_after(*check_cron(" 0  9 * * 1 ", ""), due) == datetime(2020, 1, 6, 9, tzinfo=UTC)
+    with pytest.raises(Invalid):
+        check_cron("@daily", "UTC")
+
+
+def test_by_rest_it_is_made_paused_listed_and_cancelled(alice: User, bob: User, project: Project, agent: Agent) -> None:
+    api, bobs = Api(alice), Api(bob)
+    body = {"cron": "0 9 * * mon-fri", "timezone": "Europe/Oslo", "agent": "demo", "prompt": "Tidy up", "name": "daily"}
+    made = api.post("/api/v1/triggers/", body)
+    assert made.status_code == 201, made.content
+    address = f"/api/v1/triggers/{made.json()['id']}/"
+    assert (made.json()["schedule"], made.json()["agent_name"]) == ("0 9 * * mon-fri Europe/Oslo", "demo")
+    assert bobs.get("/api/v1/triggers/").json()["results"][0]["name"] == "daily"
+    assert refusal(bobs.post(f"{address}pause/")) == (403, "forbidden")
+    assert api.post(f"{address}pause/").json()["state"] == "paused"
+    assert api.post(f"{address}resume/").json()["state"] == "active"
+    Trigger.objects.update(next_at=NOW)
+    tick(NOW + timedelta(seconds=1))
+    assert api.get(f"{address}history/").json()[0]["run_id"] == str(Run.objects.get().pk)
+    assert api.delete(address).status_code == 204
+    assert api.get(address).json()["state"] == "cancelled"
+    assert refusal(api.post("/api/v1/triggers/", {**body, "to": ["bob"]})) == (400, "invalid")
+    assert refusal(api.post("/api/v1/triggers/", {**body, "colour": 1})) == (400, "invalid")
+
+
+def test_a_run_that_is_there_without_a_trigger_is_no_hindrance(project: Project, by: Actor, agent: Agent) -> None:
+    make_run(agent=agent)
+    trigger = set_trigger(project, by=by, delay_seconds=1, agent=agent, prompt="Go")
+    tick(timezone.now() + timedelta(seconds=2))
+    assert outcomes(trigger) == ["fired"]
+    assert Firing.objects.get().run_id
