@@ -19,6 +19,7 @@ def add_arguments(parser: Parser) -> None:
     whose = set_.add_mutually_exclusive_group(required=True)
     whose.add_argument("--project", action="append", metavar="P", help="a project that may use it, by slug; repeatable")
     whose.add_argument("--all-projects", action="store_true", help="whichever project runs on this node may use it")
+    set_.add_argument("--keyring", action="store_true", help="in the system's keyring, instead of a file of 0600")
     delete = actions.add_parser("delete", help="forget one")
     delete.add_argument("name")
     for each in (set_, delete, actions.add_parser("list", help="list names and projects; values are not told")):
@@ -34,7 +35,8 @@ def manage_node_secrets(options: argparse.Namespace, where: Where) -> int:
     match options.action:
         case "set":
             projects = None if options.all_projects else tuple(options.project)
-            secret = secrets.set(options.name, read_value(f"Value of {options.name}"), projects)
+            value = read_value(f"Value of {options.name}")
+            secret = secrets.set(options.name, value, projects, in_keyring=options.keyring)
             told = {"name": secret.name, "projects": projects, "set_at": secret.set_at}
             _say(options, told, f"{secret.name} is set. Agents refer to it as secret:{secret.name}")
         case "delete":

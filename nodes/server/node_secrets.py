@@ -16,6 +16,7 @@ from nodes.contract.errors import Invalid, NotFound
 from nodes.contract.reasons import Reason
 from nodes.contract.runtime import RuntimeFailed
 
+from . import system_keyring
 from .files import PRIVATE_DIR, sync_dir, write_durably
 from .redaction import MIN_SECRET_CHARS
 
@@ -29,12 +30,12 @@ _OTHERS: Final = 0o077
 
 @dataclass(frozen=True, slots=True)
 class NodeSecret:
-    """``projects`` are slugs; None: every project of this node."""
+    """``projects`` are slugs; None: every project of this node. Without ``value`` it is in the system's keyring."""
 
     name: str
     projects: tuple[str, ...] | None
     set_at: str
-    value: str = field(repr=False)
+    value: str | None = field(repr=False)
 
     def is_for(self, project_slug: str) -> bool:
         return self.projects is None or project_slug in self.projects
@@ -45,21 +46,33 @@ class NodeSecrets:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._service = f"agenthub {directory}"
 
-    def set(self, name: str, value: str, projects: tuple[str, ...] | None) -> NodeSecret:
-        """Keep it, durably, in place of what it was. ``Invalid`` for what cannot be kept or could not be redacted."""
+    def set(self, name: str, value: str, projects: tuple[str, ...] | None, *, in_keyring: bool = False) -> NodeSecret:
+        """Keep it, durably, in place of what it was. ``Invalid`` for what cannot be kept or could not be redacted.
+
+        ``in_keyring``: the file says whose it is and no more. ``KeyringUnavailable`` where there is none.
+        """
         if not _NAME.fullmatch(name):
             raise Invalid(f"{name[:80]!r} cannot be a secret's name: {NAME_HINT}.")
         if not MIN_SECRET_CHARS <= len(value) <= VALUE_CHARS or "\0" in value:
             raise Invalid(f"A secret has {MIN_SECRET_CHARS} to {VALUE_CHARS} characters: a shorter one is in any text.")
         if projects is not None and not (projects and all(_SLUG.fullmatch(slug) for slug in projects)):
             raise Invalid("Name the projects that may use it by their slugs.")
-        secret = NodeSecret(name, projects, datetime.now(UTC).isoformat(timespec="seconds"), value)
+        was_in_keyring = self._is_in_keyring(name)
+        if in_keyring:
+            system_keyring.keep(self._service, name, value)
+        secret = NodeSecret(
+            name, projects, datetime.now(UTC).isoformat(timespec="seconds"), None if in_keyring else value
+        )
         for directory in (self._directory.parent, self._directory):
             directory.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
         self._directory.chmod(PRIVATE_DIR)
-        held = {"value": value, "projects": None if projects is None else list(projects), "set_at": secret.set_at}
+        whose = None if projects is None else list(projects)
+        held = {"value": secret.value, "projects": whose, "set_at": secret.set_at}
         write_durably(self._path(name), json.dumps(held).encode())
+        if was_in_keyring and not in_keyring:
+            system_keyring.forget(self._service, name)
         return secret
 
     def delete(self, name: str) -> None:
@@ -67,7 +80,10 @@ class NodeSecrets:
         try:
             if not _NAME.fullmatch(name):
                 raise FileNotFoundError
+            is_in_keyring = self._is_in_keyring(name)
             self._path(name).unlink()
+            if is_in_keyring:
+                system_keyring.forget(self._service, name)
             sync_dir(self._directory)
         except FileNotFoundError as error:
             raise NotFound(f"This node has no secret {name[:80]!r}.") from error
@@ -93,8 +109,20 @@ class NodeSecrets:
                     f"{variable} needs the secret {name!r}, which this node does not have for the project "
                     f"{project_slug}. Set it there: agenthub node secret set {name} --project {project_slug}",
                 )
-            found[name] = secret.value
+            found[name] = self._value_of(secret)
         return found
+
+    def _value_of(self, secret: NodeSecret) -> str:
+        if secret.value is not None:
+            return secret.value
+        try:
+            value = system_keyring.find(self._service, secret.name)
+        except system_keyring.KeyringUnavailable as error:
+            raise RuntimeFailed(Reason.SECRET_MISSING, f"The secret {secret.name!r}: {error.text}") from error
+        if value is None:
+            text = f"The secret {secret.name!r} is in the system's keyring no more. Set it anew."
+            raise RuntimeFailed(Reason.SECRET_MISSING, text)
+        return value
 
     def _read(self, name: str) -> NodeSecret | None:
         path = self._path(name)
@@ -110,6 +138,13 @@ class NodeSecrets:
             return NodeSecret(name, None if projects is None else tuple(projects), held["set_at"], held["value"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def _is_in_keyring(self, name: str) -> bool:
+        """Whoever may read the file: setting a secret anew is what helps if others could."""
+        try:
+            return json.loads(self._path(name).read_bytes()).get("value", "") is None
+        except (OSError, ValueError, AttributeError):
+            return False
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.json"
