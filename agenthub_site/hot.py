@@ -25,7 +25,7 @@ from prometheus_client import Gauge
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.address import client_address
-from agenthub_site.accounts.admission import Caller, admit, credential_of
+from agenthub_site.accounts.admission import Caller, admit, credential_of, recall
 from agenthub_site.engines import Receive, Scope, Send
 from agenthub_site.errors import MethodNotAllowed, Throttled, as_hub_error
 from agenthub_site.logs import request_id_of
@@ -93,6 +93,8 @@ class Route:
     body_bytes: int = 0
     deadline_seconds: float = DEADLINE_SECONDS
     shape: Callable[[HubError], dict[str, Any]] | None = None
+    is_recalled: bool = False
+    """Its callers come many times a second: who they are is asked anew after a moment, and not each time."""
 
 
 async def _list_events(request: HotRequest) -> Answer:
@@ -236,6 +238,7 @@ ROUTES: Final = (
         _answer_mcp,
         body_bytes=BODY_BYTES,
         shape=as_jsonrpc,
+        is_recalled=True,
     ),
 )
 """All of them; OpenAPI and the authorization matrix are made from it."""
@@ -294,7 +297,7 @@ class _Call:
         if route is None:
             raise MethodNotAllowed(allowed=sorted(route.method for route in routes))
         check_origin(scope, self._headers)
-        caller = await identify(scope, self._headers)
+        caller = await identify(scope, self._headers, recalled=route.is_recalled)
         self.actor = caller.actor
         secret, _, is_operator = credential_of(scope)
         if route.method != "GET" and not (secret or is_operator):
@@ -387,8 +390,11 @@ async def note_scope(scope: Scope, headers: Mapping[str, str], error: HubError, 
         await sync_to_async(refusals.write)(due)
 
 
-async def identify(scope: Scope, headers: Mapping[str, str]) -> Caller:
-    """Who calls, within their rate. Addresses that keep failing are not heard for a while."""
+async def identify(scope: Scope, headers: Mapping[str, str], *, recalled: bool = False) -> Caller:
+    """Who calls, within their rate. Addresses that keep failing are not heard for a while.
+
+    ``recalled`` is with an answer that may be a moment old.
+    """
     peer = (scope.get("client") or ("",))[0] or ""
     forwarded = headers.get("x-forwarded-for", "")
     address = client_address(peer, forwarded, settings.CONFIG.server.trusted_proxies) or "local"
@@ -396,7 +402,7 @@ async def identify(scope: Scope, headers: Mapping[str, str]) -> Caller:
         raise Throttled("Too many failed attempts from this address; wait a while.")
     try:
         async with _deadline():
-            caller = await admit(scope)
+            caller = await (recall(scope) if recalled else admit(scope))
     except Unauthenticated:
         REFUSALS.take(address)
         raise

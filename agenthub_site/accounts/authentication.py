@@ -178,17 +178,21 @@ async def actor_from_scope(scope: Mapping[str, Any]) -> Actor | None:
     ``InvalidToken`` for a bad bearer. A caller that lets a session write must check the origin itself.
     """
     headers = {name: value for name, value in scope.get("headers", ()) if name in _HEADERS}
-    peer = (scope.get("client") or ("",))[0]
-    address = client_address(
-        peer or "", headers.get(b"x-forwarded-for", b"").decode("latin-1"), settings.CONFIG.server.trusted_proxies
-    )
     return await _actor_of_headers(
         scope,
         headers.get(b"authorization", b"").decode("latin-1"),
         headers.get(b"cookie", b"").decode("latin-1"),
-        address,
-        headers.get(b"user-agent", b"").decode("latin-1"),
+        *whence(scope),
     )
+
+
+def whence(scope: Mapping[str, Any]) -> tuple[str, str]:
+    """The client's address, seen through trusted proxies, and its user agent."""
+    headers = {name: value for name, value in scope.get("headers", ()) if name in _HEADERS}
+    peer = (scope.get("client") or ("",))[0]
+    forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+    address = client_address(peer or "", forwarded, settings.CONFIG.server.trusted_proxies)
+    return address, headers.get(b"user-agent", b"").decode("latin-1")
 
 
 _HEADERS = {b"authorization", b"cookie", b"user-agent", b"x-forwarded-for"}

@@ -9,7 +9,6 @@ from pydantic import Field
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
-from agents.coordination.errors import AgentsOnly
 from agents.coordination.models import Assignment
 from agents.coordination.queries import find_assignment, find_handoff, find_round, find_task, own_agent
 from agents.coordination.services import assignments, locks, presence, rounds, tasks
@@ -20,16 +19,17 @@ from .rows import assignment_row, handoff_row, lock_row
 from .tool import Json, tool
 
 MOST_LISTED: Final = 200
+VERSION: Final = version("agenthub")
 _WORK: Final = Can.WORK_ON_TASK
 
 AssignmentId = Annotated[str, Field(description="As `assignment_list` and `round_plan_submit` told it.")]
 RoundId = Annotated[str, Field(description="As `round_plan_submit` told it.")]
 
 
-@tool(Can.VIEW, is_reading=True)
+@tool(Can.VIEW, is_reading=True, is_instant=True)
 def hub_status(actor: Actor) -> Json:
-    """Say which hub this is, its version, and who you are to it. Cheap: use it to check the connection."""
-    return {"version": version("agenthub"), "transport": "streamable-http", "agent_id": _own_name(actor)}
+    """Say the hub's version. Cheap: use it to check the connection and the token."""
+    return {"version": VERSION, "transport": "streamable-http"}
 
 
 @tool(_WORK, is_repeatable=True)
@@ -43,7 +43,7 @@ def agent_register(
     """Tell the hub your name and what you can do. Optional: your token already says who you are."""
     can = read_list("capabilities", read_json("capabilities", capabilities) if capabilities else [])
     said = presence.register_agent(by=actor, name=name, capabilities=can)
-    return {"agent_id": _own_name(actor), "name": said.name}
+    return {"agent_id": own_agent(actor).name, "name": said.name}
 
 
 @tool(_WORK, is_repeatable=True)
@@ -214,13 +214,6 @@ def lock_release(
     """Give back a lock that you hold."""
     locks.release_lock(lock_key, by=actor, fencing_number=fencing_number)
     return {}
-
-
-def _own_name(actor: Actor) -> str | None:
-    try:
-        return own_agent(actor).name
-    except AgentsOnly:
-        return None
 
 
 def _assignment(actor: Actor, item: Assignment) -> Json:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any, Final
 
 import structlog
@@ -25,6 +24,7 @@ from mcp_types import Tool as Described
 from agenthub_site.accounts.actors import Actor
 from nodes.contract.errors import HubError, Unavailable
 
+from .coordination import VERSION
 from .tool import Json, Tool, UnknownTool, all_tools, as_text, find_tool, told, tools_for
 
 logger = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class McpServer:
         self._schemas = {tool.name: tool.schema for tool in all_tools()}
         server: Server[Any] = Server(
             "agenthub",
-            version=version("agenthub"),
+            version=VERSION,
             instructions=INSTRUCTIONS,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
@@ -100,6 +100,8 @@ class McpServer:
 
     async def _call(self, tool: Tool, actor: Actor, arguments: Json) -> Json:
         try:
+            if tool.is_instant:
+                return tool.call(actor, arguments)
             result: Json = await self._in_thread(tool.call, actor, arguments)
         except HubError as error:
             return told(error)

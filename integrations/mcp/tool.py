@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -33,6 +33,8 @@ class Tool:
     is_reading: bool = False
     is_repeatable: bool = False
     is_destructive: bool = False
+    is_instant: bool = False
+    """It asks nothing of the database."""
     _model: type[BaseModel] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,11 +79,12 @@ def tool(needs: Can, **hints: bool) -> Callable[[Answer], Answer]:
     return register
 
 
-def all_tools() -> list[Tool]:
+@cache
+def all_tools() -> tuple[Tool, ...]:
     """Every tool, in the order in which they are told."""
     from . import coordination, hub, messages  # noqa: F401  (they register themselves)
 
-    return list(_TOOLS.values())
+    return tuple(_TOOLS.values())
 
 
 def tools_for(actor: Actor) -> list[Tool]:
@@ -91,8 +94,9 @@ def tools_for(actor: Actor) -> list[Tool]:
 
 def find_tool(actor: Actor, name: str) -> Tool:
     """``UnknownTool`` for one that does not exist, or not for this token."""
-    found = next((tool for tool in tools_for(actor) if tool.name == name), None)
-    if found is None:
+    all_tools()
+    found = _TOOLS.get(name)
+    if found is None or not actor.is_within_scope(found.needs):
         raise UnknownTool(f"There is no tool {name[:100]!r}, or not for this token.")
     return found
 

@@ -67,7 +67,7 @@ def test_every_tool_has_a_description_and_every_schema_refuses_the_unknown() -> 
 
 def test_hub_status_says_version_and_transport(ada: Call) -> None:
     told = ada("hub_status")
-    assert (told["transport"], told["agent_id"]) == ("streamable-http", "ada") and told["version"]
+    assert told["transport"] == "streamable-http" and told["version"]
 
 
 def test_registering_keeps_name_and_capabilities_and_is_optional(ada: Call) -> None:
