@@ -11,10 +11,10 @@ from typing import Any
 
 from .policy import GRAVITY, Action, ActionKind
 from .shell.commands import Commands
-from .shell.grammar import Word
 from .shell.hosts import HOST, host_of
 from .shell.known import names
 from .shell.places import Place
+from .shell.tree import Simple, Word
 
 __all__ = ["Place", "Request", "actions_of", "gravest"]
 
@@ -136,9 +136,7 @@ def _commands(request: Request, raw: Mapping[str, Any], tool: str, place: Place)
     return [replace(action, is_opaque=True) for action in commands.actions]
 
 
-def _simple(words: Sequence[str]) -> Any:
-    from .shell.grammar import Simple
-
+def _simple(words: Sequence[str]) -> Simple:
     return Simple(words=[Word(word) for word in words])
 
 

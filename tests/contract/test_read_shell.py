@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nodes.contract.actions import Place, Request, actions_of
 from nodes.contract.policy import ActionKind, Policy, Verdict
-from nodes.contract.shell.grammar import COMMAND_CHARS, Unreadable, read
+from nodes.contract.shell.grammar import COMMAND_CHARS, read
+from nodes.contract.shell.tree import Unreadable
 
 PIECES = [
     "git push",

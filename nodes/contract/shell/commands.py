@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from ..policy import Action, ActionKind
 from . import grammar, known, programs, scanning
-from .grammar import Simple, Unreadable, Word
 from .hosts import HOST, host_of
 from .places import Place
+from .tree import Simple, Unreadable, Word
 
 ACTIONS = 300
 DEPTH = 8

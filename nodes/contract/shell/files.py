@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..policy import ActionKind
 from . import known
-from .grammar import Word
 from .scanning import squeezed
+from .tree import Word
 
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run

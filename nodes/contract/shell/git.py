@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..policy import ActionKind
 from . import git_known as known
 from .files import breaks, is_option, positional
-from .grammar import Word
 from .hosts import host_copied, host_of
 from .scanning import squeezed
+from .tree import Word
 
 if TYPE_CHECKING:
     from .commands import Commands, Run

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from ..policy import ActionKind
 from . import known
 from .files import breaks, positional
-from .grammar import Word
 from .hosts import host_copied, host_named, host_of
 from .known import Program
 from .scanning import squeezed
+from .tree import Word
 
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run

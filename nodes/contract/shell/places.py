@@ -4,7 +4,7 @@ import os.path
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .grammar import Word
+from .tree import Word
 
 EXPANDED = 50
 

@@ -10,9 +10,9 @@ from ..policy import ActionKind
 from . import known
 from .files import FILES, reader, writer
 from .git import git
-from .grammar import Word
 from .net import REMOTES, program, reach
 from .scanning import squeezed
+from .tree import Word
 
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run
