@@ -18,6 +18,7 @@ from django.utils import timezone
 from agents import reconciler, scheduler
 from agents.coordination.services import assignments
 from agents.ingest import Ingest
+from agents.mail.reach import Reach
 from agents.models import Run
 from agents.services.policies import end_grants
 from agents.states import ON_NODE
@@ -52,6 +53,7 @@ _RECONCILER_SECONDS: Final = 5.0
 _SEALER_SECONDS: Final = 1.0
 _GRANTS_SECONDS: Final = 5.0
 _MAIL_SECONDS: Final = 1.0
+_REACH_SECONDS: Final = 0.25
 _ASSIGNMENTS_SECONDS: Final = 5.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
@@ -96,6 +98,7 @@ class Controlplane:
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", end_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
+            asyncio.create_task(self._loop("mail_reach", Reach().tick, _REACH_SECONDS)),
             asyncio.create_task(self._loop("triggers", ticking.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
         ]

@@ -90,6 +90,8 @@ class Agent(models.Model):
         validators=[MinValueValidator(STOP_AFTER_LEAST_SECONDS), MaxValueValidator(NODE_GONE_SECONDS)],
     )
     resume = models.BooleanField(default=False)
+    wake_on_mail = models.BooleanField(default=False, db_default=False)
+    """Whether mail to it starts a run while it has none."""
     isolation = models.CharField(max_length=16, choices=Level.choices, default=Level.NONE)
     network = models.CharField(max_length=16, choices=Network.choices, default=Network.SHARED)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -64,6 +64,9 @@ class AgentIn(In):
     resume = serializers.BooleanField(
         required=False, help_text="Start a run anew, once, if it ended because its node or its supervisor died."
     )
+    wake_on_mail = serializers.BooleanField(
+        required=False, help_text="Mail to the agent starts a run while it has none."
+    )
     isolation = serializers.ChoiceField(
         choices=Level.choices, required=False, help_text="At the least; its project or the hub may demand more."
     )
@@ -112,7 +115,8 @@ class AgentOut(serializers.ModelSerializer[Agent]):
             "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
             "runs_on", "runtime", "preset", "command", "model", "environment", "workspace_mode", "workdir",
             "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds", "lost_after_seconds",
-            "stop_after_seconds", "resume", "isolation", "network", "created_at", "updated_at", "archived_at",
+            "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network", "created_at", "updated_at",
+            "archived_at",
         )  # fmt: skip
 
     def get_environment(self, agent: Agent) -> dict[str, str]:

@@ -75,6 +75,8 @@ class Delivery(models.Model):
     due_at = models.DateTimeField()
     """From when on it may be handed out."""
     leased_until = models.DateTimeField(null=True)
+    told_at = models.DateTimeField(null=True)
+    """When it was put to the recipient's session, or had a run started for it. It is open all the same."""
     settled_at = models.DateTimeField(null=True)
     """When it was acked, or was given up. Null: it is open."""
     reason = models.CharField(max_length=200, blank=True, default="")
@@ -95,6 +97,9 @@ class Delivery(models.Model):
         ]
         indexes = [
             models.Index(fields=["inbox", "number"], condition=Q(settled_at=None), name="open_deliveries"),
+            models.Index(
+                fields=["inbox", "number"], condition=Q(settled_at=None, told_at=None), name="untold_deliveries"
+            ),
             models.Index(fields=["inbox", "run_id", "number"], name="deliveries_of_a_run"),
             models.Index(fields=["leased_until"], condition=Q(leased_until__isnull=False), name="leased_deliveries"),
             models.Index(fields=["project_id", "message"], condition=Q(state="dead"), name="dead_letters"),

@@ -102,6 +102,17 @@ def deliveries_to(
     return found if projects is None else found.filter(project_id__in=projects)
 
 
+def untold_mails(recipients: Collection[Address], now: datetime, limit: int) -> list[Mail]:
+    """What came to these, of one kind, by name and was not put to them yet, oldest first in each inbox."""
+    kinds = {recipient.kind for recipient in recipients}
+    if not kinds:
+        return []
+    owners = [recipient.id for recipient in recipients]
+    found = Delivery.objects.filter(inbox__kind__in=kinds, inbox__owner__in=owners, settled_at=None, told_at=None)
+    direct = found.filter(state=State.QUEUED, due_at__lte=now, message__audience="")
+    return mails(direct.order_by("inbox", "number")[:limit])
+
+
 def last_number(recipient: Address) -> int:
     """Of an inbox; 0 where nothing ever came."""
     last = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("last_number", flat=True).first()

@@ -30,7 +30,7 @@ from .limits import (
     RECIPIENTS,
     SUBJECT_CHARS,
 )
-from .models import Delivery, Message
+from .models import Delivery, Inbox, Message
 from .payload import encode_payload
 from .reading import Mail, Page, deliveries_to, last_number, mails, mails_of
 from .sending import Draft, Sent, take_numbers, write_drafts
@@ -39,8 +39,8 @@ from .states import OPEN, State
 from .writer import writer
 
 __all__ = [
-    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "post",
-    "post_async", "receive", "requeue", "send", "settling", "sweep",
+    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "mark_told",
+    "post", "post_async", "receive", "requeue", "send", "settling", "sweep", "take_back",
 ]  # fmt: skip
 
 logger = structlog.get_logger(__name__)
@@ -243,13 +243,31 @@ def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = N
         moved = []
         for address, (inbox_id, number) in sorted(letters.items()):
             changed = dead.filter(inbox_id=inbox_id, number=number).update(
-                number=numbers[address], state=State.QUEUED, settled_at=None, due_at=timezone.now(), attempts=0
+                number=numbers[address],
+                state=State.QUEUED,
+                settled_at=None,
+                told_at=None,
+                due_at=timezone.now(),
+                attempts=0,
             )
             if changed:
                 moved.append((address, numbers[address]))
         recipients = [str(address) for address, _ in moved]
         record(message.project_id, "mail.requeued", by=by, of=("message", message_id), recipients=recipients[:100])
     return moved
+
+
+def mark_told(recipient: Address, number: int, now: datetime) -> bool:
+    """It is put to the recipient now, in the transaction at hand; False if it was before, or is no longer open."""
+    inbox_id = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("pk", flat=True).first()
+    mine = Delivery.objects.filter(inbox=inbox_id, number=number, settled_at=None, told_at=None)
+    return bool(mine.update(told_at=now))
+
+
+def take_back(recipient: Address, message_id: UUID) -> bool:
+    """It did not reach the recipient after all: it may be put to it again."""
+    inbox_id = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("pk", flat=True).first()
+    return bool(Delivery.objects.filter(inbox=inbox_id, message=message_id, settled_at=None).update(told_at=None))
 
 
 def sweep(now: datetime) -> int:

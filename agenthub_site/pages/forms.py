@@ -166,6 +166,11 @@ class AgentForm(StyledForm):
         label="Start a run anew if its node died",
         help_text="Once, from its prompt: after a restart of the machine, or when the run's supervisor was killed.",
     )
+    wake_on_mail = forms.BooleanField(
+        required=False,
+        label="Start a run when it gets mail",
+        help_text="While it has none; a live one is told in any case.",
+    )
     isolation = forms.ChoiceField(
         choices=Level.choices, label="Isolation", help_text="At the least: its project or the hub may demand more."
     )
@@ -175,7 +180,7 @@ class AgentForm(StyledForm):
     SETTINGS: ClassVar = (
         "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
         "workdir", "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
-        "lost_after_seconds", "stop_after_seconds", "resume", "isolation", "network",
+        "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network",
     )  # fmt: skip
 
     def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:

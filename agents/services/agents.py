@@ -28,7 +28,7 @@ _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _EDITABLE: Final = frozenset({
     "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "environment",
     "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
-    "lost_after_seconds", "stop_after_seconds", "resume", "isolation", "network",
+    "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network",
 })  # fmt: skip
 
 

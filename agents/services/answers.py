@@ -14,6 +14,7 @@ from nodes.contract.events import StateChanged
 from nodes.contract.reasons import Reason
 from nodes.models import Command
 
+from ..mail.reach import take_mail_back
 from ..models import Approval, Run
 from .approval_bell import ring_for_approvals
 from .events import append_event
@@ -51,6 +52,7 @@ def on_command_answered(command: Command) -> None:
         return
     if is_refused:
         _say_refused(command)
+        take_mail_back(command)
     if command.code == UNKNOWN_RUN:
         lose_run(command.run)
 
@@ -64,6 +66,7 @@ def expire_commands(now: datetime) -> int:
             command = outbox.expire_command(command_id, now)
             if command:
                 _say_refused(command)
+                take_mail_back(command)
                 expired += 1
     return expired
 
