@@ -190,7 +190,7 @@ def list_runs(client: Client, options: argparse.Namespace) -> Exit:
         (short_id(run["id"]), run["agent_name"], run["state"], _why(run), _minute(run), run["prompt_excerpt"])
         for run in runs
     ]
-    _print_table(rows, ("RUN", "AGENT", "STATE", "WHY", "CREATED", "PROMPT"), "No runs. Start one: agenthub run …")
+    print_table(rows, ("RUN", "AGENT", "STATE", "WHY", "CREATED", "PROMPT"), "No runs. Start one: agenthub run …")
     return Exit.OK
 
 
@@ -315,7 +315,7 @@ def list_agents(client: Client, options: argparse.Namespace) -> Exit:
         (item["name"], item["project_slug"], item["preset"] or item["runtime"], item["runs_on"], item["description"])
         for item in agents
     ]
-    _print_table(rows, ("AGENT", "PROJECT", "RUNTIME", "RUNS ON", "DESCRIPTION"), "No agents that you may see.")
+    print_table(rows, ("AGENT", "PROJECT", "RUNTIME", "RUNS ON", "DESCRIPTION"), "No agents that you may see.")
     return Exit.OK
 
 
@@ -325,7 +325,7 @@ def list_nodes(client: Client, options: argparse.Namespace) -> Exit:
         print_json(nodes)
         return Exit.OK
     rows = [(item["slug"], item["state"], item["name"], _runtimes(item)) for item in nodes]
-    _print_table(rows, ("NODE", "STATE", "NAME", "RUNTIMES"), "No nodes that you may see.")
+    print_table(rows, ("NODE", "STATE", "NAME", "RUNTIMES"), "No nodes that you may see.")
     return Exit.OK
 
 
@@ -338,60 +338,9 @@ def _runtimes(node: Json) -> str:
 
 
 def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
-    if options.action == "create":
-        body = {
-            "name": options.name, "user": options.user, "expires_at": options.expires, "scope": options.scope,
-            "project": options.project,
-        }  # fmt: skip
-        made = client.post("/api/v1/tokens/", {key: value for key, value in body.items() if value is not None})
-        if not made.get("token"):  # the answer was cut off and asked for again; a secret is told only once
-            raise Wrong(
-                "The token was made, but its secret was lost on the way. Revoke it, and make another.", Exit.FAILED
-            )
-        if options.json:
-            print_json({"token": made["token"]})
-        else:
-            print(made["token"])
-            print("agenthub: this is shown once; keep it in a safe place.", file=sys.stderr)
-        return Exit.OK
-    if options.action == "revoke":
-        found = [item for item in client.every("/api/v1/tokens/") if _is_token(item, options.token)]
-        if len(found) != 1:
-            raise Wrong(
-                f"{len(found) or 'No'} tokens match {options.token!r}; see `agenthub token list`.",
-                Exit.REFUSED,
-                "ambiguous" if found else "not_found",
-            )
-        client.delete(f"/api/v1/tokens/{found[0]['id']}/")
-        print(f"agenthub: {clean(found[0]['name'])} is revoked.", file=sys.stderr)
-        return Exit.OK
-    tokens = first(client, 1000, "/api/v1/tokens/")
-    if options.json:
-        print_json(tokens)
-        return Exit.OK
-    rows = [
-        (
-            short_id(item["id"]), item["user"], item["hint"] + "…", item.get("scope", ""), _token_state(item),
-            (item.get("last_used_at") or "never")[:10], item["name"],
-        )
-        for item in tokens
-    ]  # fmt: skip
-    _print_table(
-        rows,
-        ("TOKEN", "USER", "BEGINS", "SCOPE", "STATE", "USED", "NAME"),
-        "No tokens. Make one: agenthub token create NAME",
-    )
-    return Exit.OK
+    from .token import manage_tokens as manage  # it needs ours
 
-
-def _is_token(item: Json, wanted: str) -> bool:
-    return matches(item["id"], wanted) or (item["name"] == wanted and not item.get("revoked_at"))
-
-
-def _token_state(item: Json) -> str:
-    if item.get("revoked_at"):
-        return "revoked"
-    return f"until {item['expires_at'][:10]}" if item.get("expires_at") else "valid"
+    return manage(client, options)
 
 
 def manage_secrets(client: Client, options: argparse.Namespace) -> Exit:
@@ -465,7 +414,7 @@ def _minute(run: Json) -> str:
     return str(run["created_at"])[:16].replace("T", " ")
 
 
-def _print_table(rows: Sequence[Sequence[Any]], heads: Sequence[str], empty: str) -> None:
+def print_table(rows: Sequence[Sequence[Any]], heads: Sequence[str], empty: str) -> None:
     if rows:
         table(rows, heads, sys.stdout)
     else:

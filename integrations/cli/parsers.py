@@ -184,9 +184,12 @@ def _token() -> Parser:
     create.add_argument("--scope", help="read, run, answer, all; or capabilities such as run:start (all)")
     create.add_argument("--project", metavar="P", help="good in this project alone")
     _json(create, 'print {"token": …}')
-    _json(actions.add_parser("list", help="list them, without their secrets"))
+    listing = actions.add_parser("list", help="list them, without their secrets")
     revoke = actions.add_parser("revoke", help="make one invalid")
     revoke.add_argument("token", help="its name, or its id's beginning or end")
+    for each in (create, listing, revoke):
+        each.add_argument("--agent", metavar="A", help="that speaks for this agent (PROJECT/NAME): maintainers")
+    _json(listing)
     _json(revoke)
     return parser
 

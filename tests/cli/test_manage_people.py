@@ -66,6 +66,31 @@ def test_a_token_has_a_scope_a_time_and_a_project(hub_with_all: SmallHub, cli: C
     assert (body["user"], body["scope"], body["project"]) == ("alice", "run", "web") and body["expires_at"]
 
 
+def test_a_token_speaks_for_an_agent(hub_with_all: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"id": f"0199a1b2-0000-7000-8000-00000000000{n}", "name": "mender", "project_slug": f"p{n}"} for n in (3, 4)
+    ]
+    hub_with_all.routes["GET", "/api/v1/agents/"] = page(*rows)
+    tokens = f"/api/v1/agents/{rows[1]['id']}/tokens/"
+    hub_with_all.routes["POST", tokens] = (201, {"token": "aht_agent"})
+    token = {
+        "id": "0199a1b2-0000-7000-8000-0000000000ff",
+        "name": "mcp",
+        "user": None,
+        "hint": "aht_01",
+        "scope": "all",
+    }
+    hub_with_all.routes["GET", tokens] = page(token)
+    hub_with_all.routes["DELETE", f"/api/v1/tokens/{token['id']}/"] = (204, None)
+    assert cli("token", "create", "mcp", "--agent", "p4/mender") == 0
+    assert "aht_agent" in capsys.readouterr().out
+    assert hub_with_all.asked("POST", tokens)[0].body == {"name": "mcp"}
+    assert cli("token", "list", "--agent", "p4/mender") == 0 and "p4/mender" in capsys.readouterr().out
+    assert cli("token", "revoke", "mcp", "--agent", "p4/mender") == 0
+    assert cli("token", "create", "mcp", "--agent", "mender", "--json") == 4  # of which project?
+    assert cli("token", "create", "mcp", "--agent", "p4/mender", "--user", "alice", "--json") == 2
+
+
 @pytest.mark.parametrize("wrong", ["12", "h", "-1h", "9x", "99999d"])
 def test_a_time_that_is_none_is_refused(cli: Cli, wrong: str) -> None:
     with pytest.raises(SystemExit):
