@@ -1,4 +1,4 @@
-"""The registry's pages of the policy's rules and standing answers."""
+"""The registry's pages of the policy's rules, standing answers and reviewers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
+from django.forms import CheckboxSelectMultiple, ModelForm, MultipleChoiceField
 from django.http import HttpRequest
 
 from agenthub_site.accounts.hub_admin import HubAdmin, ReadOnlyAdmin
 
-from .rules import PolicyGrant, PolicyRule
-from .services.policies import add_rule, edit_rule, move_rule, remove_grant, remove_rule
+from .rules import PolicyGrant, PolicyReview, PolicyRule
+from .services.policies import (
+    REVIEWING_ROLES,
+    add_rule,
+    edit_rule,
+    move_rule,
+    remove_grant,
+    remove_rule,
+    set_review,
+)
 
 _PLACE = ("project", "agent")
 _WRITTEN = ("author_label", "created_at", "updated_at")
@@ -81,3 +89,43 @@ class PolicyGrantAdmin(ReadOnlyAdmin):
         for grant in grants:
             remove_grant(grant, by=self.actor(request))
         self.message_user(request, "They are asked again.")
+
+
+class ReviewForm(ModelForm):  # type: ignore[type-arg]
+    roles = MultipleChoiceField(
+        choices=[(role, role) for role in sorted(REVIEWING_ROLES)], required=False, widget=CheckboxSelectMultiple,
+        help_text="None: every role that may answer.",
+    )  # fmt: skip
+
+
+@admin.register(PolicyReview)
+class PolicyReviewAdmin(HubAdmin):
+    """One for each level."""
+
+    form = ReviewForm
+    list_display = ("level", "project", "agent", "roles", "reviewer", "people_after_seconds", "expires_seconds")
+    list_filter = (("project", admin.RelatedOnlyFieldListFilter),)
+    list_select_related = (*_PLACE, "reviewer")
+    search_fields = ("project__slug", "agent__name", "reviewer__name")
+    autocomplete_fields = (*_PLACE, "reviewer")
+    ordering = ("project", "agent")
+    fields = (*_PLACE, "roles", "reviewer", "people_after_seconds", "expires_seconds")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: PolicyReview | None = None) -> tuple[str, ...]:
+        return _PLACE if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return self.has_view_permission(request)
+
+    def save_model(self, request: HttpRequest, obj: PolicyReview, form: ModelForm[PolicyReview], change: bool) -> None:
+        given = {name: form.cleaned_data[name] for name in self.fields if name not in _PLACE}
+        kept = set_review(obj.project, obj.agent, by=self.actor(request), **given)
+        if kept:
+            obj.pk = kept.pk
+
+    def delete_model(self, request: HttpRequest, obj: PolicyReview) -> None:
+        set_review(obj.project, obj.agent, by=self.actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[PolicyReview]) -> None:
+        for review in queryset:
+            set_review(review.project, review.agent, by=self.actor(request))

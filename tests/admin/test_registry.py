@@ -20,6 +20,8 @@ from agenthub_site.accounts.models import HubSecret, Invitation, Membership, Pro
 from agenthub_site.accounts.permissions import TABLE
 from agenthub_site.accounts.services import create_service_account
 from agents.models import Agent, Run
+from agents.rules import PolicyReview
+from agents.usage.models import Price
 from audit.models import AuditEvent
 from audit.services import record
 from nodes.models import Node
@@ -431,3 +433,29 @@ def test_a_service_account_is_made_and_ended(registry: Client, project: Project)
 def test_the_table_of_permissions_is_shown_whole(registry: Client) -> None:
     page = registry.get(reverse("admin:permissions")).content.decode()
     assert all(f"<code>{can}</code>" in page for can in TABLE)
+
+
+def test_who_answers_is_said_in_the_registry_in_place_of_what_was(registry: Client, project: Project) -> None:
+    place = {"project": str(project.pk), "agent": "", "reviewer": "", "people_after_seconds": ""}
+    registry.post(url("agents_policyreview", "add"), {**place, "roles": ["owner"], "expires_seconds": "60"})
+    again = registry.post(url("agents_policyreview", "add"), {**place, "roles": ["maintainer"]})
+    assert again.status_code == 200, "a level has one: change that"
+    said = {"reviewer": "", "people_after_seconds": "", "roles": ["owner", "maintainer"], "expires_seconds": "60"}
+    assert saved(registry.post(url("agents_policyreview", "change", PolicyReview.objects.get().pk), said))
+    review = PolicyReview.objects.get()
+    assert (sorted(review.roles), review.expires_seconds) == (["maintainer", "owner"], 60)
+    registry.post(url("agents_policyreview", "delete", review.pk), {"post": "yes"})
+    assert not PolicyReview.objects.exists()
+    assert AuditEvent.objects.filter(name="policy.review_set").count() == 3
+
+
+def test_prices_are_set_and_removed_in_the_registry(registry: Client) -> None:
+    given = {"pattern": "gpt-5*", "input_micros": "1250000", "output_micros": "10000000", "currency": "USD"}
+    registry.post(url("usage_price", "add"), given)
+    price = Price.objects.get()
+    registry.post(url("usage_price", "change", price.pk), {**given, "input_micros": "2000000"})
+    price.refresh_from_db()
+    assert price.input_micros == 2_000_000
+    registry.post(url("usage_price", "delete", price.pk), {"post": "yes"})
+    assert not Price.objects.exists()
+    assert AuditEvent.objects.filter(name__startswith="price.").count() == 3
