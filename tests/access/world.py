@@ -14,7 +14,7 @@ from agenthub_site.accounts.scopes import capabilities_of
 from agents.coordination.models import Assignment, Lock, Round, Task
 from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
-from agents.rules import PolicyGrant, PolicyRule
+from agents.rules import PolicyGrant, PolicyReview, PolicyRule
 from agents.states import State
 from agents.triggers.models import Trigger
 from agents.usage.models import Budget, Price, RunUsage
@@ -103,6 +103,7 @@ def make_world(slug: str, canary: str) -> World:
     )  # fmt: skip
     written = {"author_kind": "user", "author_id": canary, "author_label": canary, "note": canary, "command": canary}
     rule = PolicyRule.objects.create(project=project, position=0, verdict="deny", **written)
+    review = PolicyReview.objects.create(project=project, roles=["owner", "maintainer"])
     month = timezone.now() + timedelta(days=30)
     grant = PolicyGrant.objects.create(project=project, agent=agent, expires_at=month, **written)
     changed = FileChange(path=canary, status="modified", additions=1)
@@ -157,7 +158,8 @@ def make_world(slug: str, canary: str) -> World:
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
         "rule_id": rule.pk, "grant_id": grant.pk, "user_id": account.pk, "program_token_id": program.pk,
-        "agent_token_id": spoken.pk, "budget_id": budget.pk, "prices/pk": price.pk,
+        "agent_token_id": spoken.pk, "budget_id": budget.pk, "prices/pk": price.pk, "price": price.pk,
+        "policyreview": review.pk,
         "audit/pk": event.pk, "tasks": task.pk, "rounds": round_.pk,
         "passkeys/pk": 1, "session_id": 1,
         "invitations/invitation": invitation.pk, "users": people["mate"].pk,
