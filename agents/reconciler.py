@@ -44,7 +44,7 @@ def tick(now: datetime, *, listening_since: datetime | None = None) -> int:
     was deaf before: it gives every node the grace to come back. Questions and commands that are overdue expire.
     """
     expire_commands(now)
-    expire_approvals(now)
+    expire_approvals(now, listening_since)
     lost = _lose(now, listening_since)
     _say_who_is_away(now, listening_since)
     if listening_since and now - listening_since < _GRACE:

@@ -12,6 +12,7 @@ from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM
 from agenthub_site.accounts.permissions import TABLE, Can
 from audit.services import record
 from nodes.contract.events import ApprovalRequested, ApprovalResolved
+from nodes.contract.limits import SILENT_SECONDS
 
 from ..mail.reviews import offer_review
 from ..models import Approval, Run
@@ -75,12 +76,17 @@ def resolve_approval(run: Run, resolved: ApprovalResolved) -> None:
         ring_for_approvals()
 
 
-def expire_approvals(now: datetime) -> int:
-    """Questions that nobody answered in time are over, whether their node is there to say so or not.
+def expire_approvals(now: datetime, listening_since: datetime | None = None) -> int:
+    """Questions that nobody answered in time are over also where their node is not there to say so.
 
-    ``resolved_at`` stays empty until the node has said that the agent was told no. Returns how many.
+    A node that is heard says it by itself, by a clock that does not jump. ``resolved_at`` stays empty until the node
+    has said that the agent was told no. Returns how many.
     """
-    late = Approval.objects.filter(state=Approval.State.PENDING, expires_at__lte=now)
+    silent_since = now - timedelta(seconds=SILENT_SECONDS)
+    if listening_since is not None and listening_since > silent_since:
+        return 0
+    is_away = Q(run__node__last_heard_at=None) | Q(run__node__last_heard_at__lt=silent_since)
+    late = Approval.objects.filter(is_away, state=Approval.State.PENDING, expires_at__lte=now)
     found = late.order_by("expires_at").values_list("pk", "run_id")[:_EXPIRED_AT_ONCE]
     return sum(_expire(pk, run_id, now) for pk, run_id in list(found))
 

@@ -13,6 +13,8 @@ from agents.services.approvals import ApprovalExpired, decide_approval
 from agents.services.questions import expire_approvals, resolve_approval
 from audit.models import AuditEvent
 from nodes.contract.events import ApprovalResolved
+from nodes.contract.limits import SILENT_SECONDS
+from nodes.models import Node
 from tests.factories import make_approval
 
 pytestmark = pytest.mark.django_db
@@ -20,6 +22,8 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def late(run: Run) -> Approval:
+    """Its node has been silent for a while."""
+    Node.objects.update(last_heard_at=timezone.now() - timedelta(seconds=SILENT_SECONDS + 1))
     return make_approval(run, expires_at=timezone.now() - timedelta(seconds=1))
 
 
@@ -37,6 +41,20 @@ def test_the_tick_says_expired_though_the_node_is_away(late: Approval, run: Run)
     assert (late.state, late.resolved_at, waiting.state) == ("expired", None, "pending")
     assert AuditEvent.objects.filter(name="approval.expired", approval=late.pk).count() == 1
     assert expire_approvals(timezone.now()) == 0
+
+
+def test_a_node_that_is_there_says_it_by_itself(run: Run) -> None:
+    """The hub's clock may have jumped, and jump back; the supervisor's does not."""
+    approval = make_approval(run, expires_at=timezone.now() - timedelta(minutes=50))
+    assert expire_approvals(timezone.now()) == 0
+    approval.refresh_from_db()
+    assert approval.state == "pending"
+
+
+def test_a_hub_that_was_deaf_hears_its_nodes_first(late: Approval) -> None:
+    now = timezone.now()
+    assert expire_approvals(now, now - timedelta(seconds=1)) == 0
+    assert expire_approvals(now, now - timedelta(minutes=1)) == 1
 
 
 def test_the_nodes_word_comes_later_and_is_kept(late: Approval, run: Run) -> None:

@@ -196,7 +196,9 @@ def test_a_repeat_of_what_the_hub_has_is_no_evidence(run: Run) -> None:
 
 
 def test_what_was_asked_is_open_again_when_the_run_is(run: Run) -> None:
-    open_, answered = make_approval(run), make_approval(run, state="decided", decided_at=timezone.now())
+    long = later(2 * NODE_GONE_SECONDS)
+    open_ = make_approval(run, expires_at=long)
+    answered = make_approval(run, expires_at=long, state="decided", decided_at=timezone.now())
     after_silence()
     reconciler.tick(later(NODE_GONE_SECONDS + 200))
     assert set(Approval.objects.values_list("state", flat=True)) == {"superseded"}
