@@ -81,7 +81,8 @@ def own_agent(actor: Actor) -> Agent:
     """The agent that ``actor`` is. ``AgentsOnly`` for people and programs, and for one that was put away."""
     agent: Agent | None = None
     if actor.kind is ActorKind.AGENT:
-        agent = Agent.objects.visible_to(actor).filter(pk=actor.id, archived_at=None).first()
+        mine = Agent.objects.visible_to(actor).filter(pk=actor.id, archived_at=None)
+        agent = mine.only("name", "project_id", "archived_at").order_by().first()
     if agent is None:
         raise AgentsOnly()
     return agent

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
+from uuid import UUID
 
 from pydantic import Field
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.models import User
 from agenthub_site.accounts.permissions import Can, require
-from agents.coordination.queries import as_uuid, own_agent
+from agents.coordination.errors import AgentsOnly
+from agents.coordination.queries import as_uuid
 from agents.coordination.services.messages import send_message
 from agents.models import Agent
 from mailboxes import services as mail
@@ -25,9 +27,8 @@ ANSWER_BYTES: Final = 384 * 1024
 @tool(Can.READ_MESSAGES, is_reading=True)
 def inbox_pull(actor: Actor, limit: Annotated[int, Field(description="At most so many.", ge=1, le=500)] = 20) -> Json:
     """Read your unread messages, oldest first. They stay unread until you `message_ack` each of them."""
-    agent = own_agent(actor)
-    require(actor, Can.READ_MESSAGES, agent.project_id)
-    page = mail.inbox(mail.Address.of("agent", agent.pk), limit=limit, state="open", projects=[agent.project_id])
+    own, project_id = _own_inbox(actor)
+    page = mail.inbox(own, limit=limit, state="open", projects=[project_id])
     fitting: list[Mail] = []
     size = 0
     for each in page.results:
@@ -35,8 +36,8 @@ def inbox_pull(actor: Actor, limit: Annotated[int, Field(description="At most so
         if fitting and size > ANSWER_BYTES:
             break
         fitting.append(each)
-    names = _names_of(each.sender for each in fitting)
-    told: dict[str, Any] = {"messages": [_message_row(each, names, agent) for each in fitting]}
+    names = _names_of([own, *(each.sender for each in fitting)]) if fitting else {}
+    told: dict[str, Any] = {"messages": [_message_row(each, names) for each in fitting]}
     return told | ({"has_more": True} if len(fitting) < len(page.results) else {})
 
 
@@ -70,16 +71,24 @@ def message_send(
 @tool(Can.READ_MESSAGES, is_repeatable=True)
 def message_ack(actor: Actor, message_id: Annotated[str, Field(description="As `inbox_pull` told it.")]) -> Json:
     """Mark a message of yours as read. Doing so twice is fine."""
-    agent = own_agent(actor)
-    require(actor, Can.READ_MESSAGES, agent.project_id)
+    own, project_id = _own_inbox(actor)
     pk = as_uuid(message_id)
-    acked = mail.ack(mail.Address.of("agent", agent.pk), [pk], projects=[agent.project_id])[0] if pk else None
+    acked = mail.ack(own, [pk], projects=[project_id])[0] if pk else None
     if acked is None or acked.code:
         raise NotFound("You have no such message.")
     return {"changed": acked.changed}
 
 
-def _message_row(each: Mail, names: dict[mail.Address, str], agent: Agent) -> Row:
+def _own_inbox(actor: Actor) -> tuple[mail.Address, UUID]:
+    """The agent's, and its project. Without asking the database: the token of one that was put away is no good."""
+    if actor.kind is not ActorKind.AGENT:
+        raise AgentsOnly()
+    (project_id,) = actor.project_ids
+    require(actor, Can.READ_MESSAGES, project_id)
+    return mail.Address.of("agent", actor.id), project_id
+
+
+def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
     payload = each.payload if isinstance(each.payload, dict) else {"body": each.payload}
     rest = {name: value for name, value in payload.items() if name not in ("body", "round_id")}
     body = payload.get("body")
@@ -90,7 +99,7 @@ def _message_row(each: Mail, names: dict[mail.Address, str], agent: Agent) -> Ro
         "dedupe_key": each.dedupe_key,
         "reply_to": str(each.reply_to) if each.reply_to else None,
         "from_agent": names.get(each.sender, str(each.sender)),
-        "to_agent": None if each.audience else agent.name,
+        "to_agent": None if each.audience else names.get(each.recipient),
         "round_id": payload.get("round_id"),
         "msg_type": each.kind,
         "subject": each.subject,

@@ -8,15 +8,18 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from tests.benchmarks.figures import Figure, percentiles, say
 from tests.benchmarks.hub import running_hub
@@ -24,6 +27,8 @@ from tests.benchmarks.hub import running_hub
 CLIENTS = 8
 SECONDS = 2.0
 TURNS = 3
+MAIL = 300
+"""Messages that each client finds before a turn of reading."""
 OLD = os.environ.get("BENCH_AGENT_HUB_MCP", "")
 OLD_URL = "http://127.0.0.1:8765/mcp"
 VERSION = "2026-07-28"
@@ -108,7 +113,10 @@ async def one_turn(url: str, what: str, clients: int, taken: Taken) -> None:
                 # To oneself, so that nobody's inbox grows under another's hands.
                 await connection.call("message_send", to_agent=names[number], subject=f"{count}", body="x" * 200)
             else:
-                (message,) = (await connection.call("inbox_pull", limit=1))["messages"]
+                messages = (await connection.call("inbox_pull", limit=1))["messages"]
+                if not messages:
+                    raise SystemExit(f"the inbox ran dry: raise MAIL, {MAIL} were not enough")
+                (message,) = messages
                 await connection.call("message_ack", message_id=message["id"])
             taken.milliseconds.append((time.perf_counter() - began) * 1_000)
 
@@ -119,7 +127,30 @@ async def one_turn(url: str, what: str, clients: int, taken: Taken) -> None:
         await connection.aclose()
 
 
-async def measure(urls: dict[str, str]) -> None:
+async def fill(url: str) -> None:
+    """Mail for everybody, by broadcasts of two, who get the other's."""
+    two = [Connection(url, token) for token in list(TOKENS.values())[:2]]
+    for connection in two:
+        await send_many(connection)
+        await connection.aclose()
+
+
+async def send_many(connection: Connection) -> None:
+    for number in range(MAIL):
+        await connection.call("message_send", subject=f"{number}", body="x" * 200)
+
+
+async def fill_old(home: Path) -> None:
+    """The same, behind its back: by its own tools this would take minutes."""
+    columns = "id, dedupe_key, from_agent, to_agent, msg_type, subject, body, is_read, created_at"
+    now = datetime.now(UTC).isoformat()
+    ids = ((uuid4().hex, name) for name in TOKENS for _ in range(MAIL))
+    rows = [(id_, id_, name, name, "info", "x", "x" * 200, 0, now) for id_, name in ids]
+    with closing(sqlite3.connect(home / ".local/share/agent-hub/hub.db", timeout=30)) as database, database:
+        database.executemany(f"INSERT INTO messages ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+async def measure(urls: dict[str, str], old_home: Path) -> None:
     for url in urls.values():
         for token in TOKENS.values():
             await Connection(url, token).call("agent_register", name="bench")
@@ -129,6 +160,8 @@ async def measure(urls: dict[str, str]) -> None:
             taken = {name: Taken() for name in urls}
             for _ in range(TURNS):
                 for name, url in urls.items():
+                    if what.startswith("inbox_pull"):
+                        await (fill_old(old_home) if name == "old" else fill(url))
                     await one_turn(url, what, clients, taken[name])
             ours, old = taken["ours"], taken.get("old")
             wanted = f"{aim:g} times as many" if clients == CLIENTS else ""
@@ -177,10 +210,10 @@ async def measure_sdk() -> None:
 
 
 @contextmanager
-def old_server() -> Iterator[str]:
-    """agent-hub-mcp's server with agents of ours, in a home of its own; its address, empty without one."""
+def old_server() -> Iterator[Path | None]:
+    """agent-hub-mcp's server with agents of ours; its home, or None without one."""
     if not OLD:
-        yield ""
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="ahb-old-", dir="/tmp") as home:
         settings = Path(home, ".config", "agent-hub")
@@ -194,7 +227,7 @@ def old_server() -> Iterator[str]:
         )
         try:
             wait_for(OLD_URL)
-            yield OLD_URL
+            yield Path(home)
         finally:
             server.send_signal(signal.SIGKILL)
             server.wait()
@@ -221,7 +254,8 @@ def main() -> None:
             agents = [{"name": name, "token": token} for name, token in TOKENS.items()]
             told = client.post("/api/v1/agents/import/", json={"project": "demo", "agents": agents})
             told.raise_for_status()
-        asyncio.run(measure({"ours": f"{hub.address}/mcp", **({"old": old} if old else {})}))
+        urls = {"ours": f"{hub.address}/mcp", **({"old": OLD_URL} if old else {})}
+        asyncio.run(measure(urls, old or Path()))
     asyncio.run(measure_sdk())
 
 
