@@ -357,7 +357,8 @@ GRPC = {
     ),
     "/agenthub.node.v1.NodeLink/Connect": "the hub, by its certificate or the shared secret: tests/link/, tests/node/",
 }
-"""gRPC has no roles: its callers are machines. Each method, who may call it, and where that is tested."""
+"""gRPC has no roles: its callers are machines. Each method, who may call it, and where that is tested; that nobody
+else may, whatever their role, test_grpc.py tries."""
 
 ADMIN_FOR_ALL = {
     "/admin/login/", "/admin/logout/", "/admin/jsi18n/", "/admin/{url}",
