@@ -287,7 +287,7 @@ def test_the_invited_sign_in_and_come_back(open_tab: OpenTab, hub: Hub, person: 
     link = invite(open_tab(), hub)
     page = open_tab()
     page.goto(link)
-    page.get_by_role("link", name="Sign in").click()
+    page.get_by_role("link", name="Sign in with your account").click()
     page.get_by_label("Username").fill(person)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
