@@ -26,7 +26,7 @@ class TrailForm(StyledForm):
     """Which events the list shows. A word that fits nothing shows nothing; a date that is none is ignored."""
 
     q = forms.CharField(required=False, max_length=100, widget=forms.TextInput(attrs={"placeholder": "Search"}))
-    name = forms.CharField(required=False, max_length=64, widget=forms.TextInput(attrs={"placeholder": "What, as run."}))
+    name = forms.CharField(required=False, max_length=64, widget=forms.TextInput(attrs={"placeholder": "As run."}))
     actor = forms.CharField(required=False, max_length=150, widget=forms.TextInput(attrs={"placeholder": "Who"}))
     since = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
     until = forms.DateField(required=False, widget=forms.DateInput(attrs={"type": "date"}))
