@@ -182,7 +182,10 @@ def cut_the_tail(pick: random.Random, event: AuditEvent) -> Judge:
 def remove_a_checkpoint(pick: random.Random, event: AuditEvent) -> Judge:
     seal = AuditCheckpoint.objects.get(stream=event.stream, first__lte=event.number, last__gte=event.number)
     is_last = not AuditCheckpoint.objects.filter(stream=event.stream, last__gt=seal.last).exists()
+    is_newest = not AuditCheckpoint.objects.filter(serial__gt=seal.serial).exists()
     AuditCheckpoint.objects.filter(pk=seal.pk).delete()
+    if is_newest:  # no later one says that it was there: the home's own record does
+        return lambda report: covers(report, event.stream, event.number, "rewritten")
     return lambda report: (
         covers(report, CHECKPOINTS, seal.serial, "missing")
         and (is_last or covers(report, event.stream, event.number, "unsealed"))

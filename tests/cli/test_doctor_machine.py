@@ -215,3 +215,9 @@ def test_a_node_by_configuration_is_told_whether_it_listens(case: Case) -> None:
         assert codes(this_node.check_listener(case)).keys() == {"", "loopback_only"}
     found = codes(this_node.check_listener(case))["grpc_not_listening"]
     assert "Connection refused" in found.message and "ss -tlnp" in found.fix
+
+
+def test_a_user_for_agents_that_is_not_there_is_named(home: Path) -> None:
+    environ = {"AGENTHUB_HOME": str(home), "AGENTHUB_ISOLATION__RUN_AS": "no-such-user"}
+    found = codes(machine.check_isolation(Case(Where(home), load_config(environ=environ))))["run_as_unavailable"]
+    assert found.level is Level.WARNING and "no-such-user" in found.message and found.fix
