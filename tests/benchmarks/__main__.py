@@ -27,6 +27,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "audit": [{}, {"database": "postgresql"}],
     "policy": [{}],
     "approve": [{}, {"database": "postgresql"}],
+    "mailbox": [{}, {"database": "postgresql"}],
     "mcp": [{"engine": "daphne"}, {"engine": "uvicorn"}],
 }
 """Each benchmark with the settings it is run under."""
