@@ -218,6 +218,7 @@ def test_a_node_by_configuration_is_told_whether_it_listens(case: Case) -> None:
 
 
 def test_a_user_for_agents_that_is_not_there_is_named(home: Path) -> None:
-    environ = {"AGENTHUB_HOME": str(home), "AGENTHUB_ISOLATION__RUN_AS": "no-such-user"}
-    found = codes(machine.check_isolation(Case(Where(home), load_config(environ=environ))))["run_as_unavailable"]
+    (home / "config.toml").write_text('[isolation]\nrun_as = "no-such-user"\n')
+    config = load_config(environ={"AGENTHUB_HOME": str(home)})
+    found = codes(machine.check_isolation(Case(Where(home), config)))["run_as_unavailable"]
     assert found.level is Level.WARNING and "no-such-user" in found.message and found.fix
