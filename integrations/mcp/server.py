@@ -1,6 +1,7 @@
 """The tools behind the protocol's own package: both eras of it, without sessions, so that any web process answers."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -28,6 +29,7 @@ from .coordination import VERSION
 from .tool import Json, Tool, UnknownTool, all_tools, as_text, find_tool, told, tools_for
 
 logger = structlog.get_logger(__name__)
+logging.getLogger("mcp").setLevel(logging.WARNING)  # it tells of every request, as the hub does already
 
 ACTOR: Final = "agenthub.actor"
 """Where in the scope the door puts who calls."""

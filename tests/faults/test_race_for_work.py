@@ -90,6 +90,9 @@ class Agents:
         self._urls = urls
         self._http = httpx.AsyncClient(timeout=60, headers=HEADERS)
 
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
     async def call(self, number: int, tool: str, **arguments: Any) -> dict[str, Any]:
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
         bearer = {"Authorization": f"Bearer {TOKENS[f'agent-{number}']}"}
@@ -117,4 +120,5 @@ async def test_one_of_eight_wins_over_two_hubs_every_time(hubs: TwoHubs) -> None
         numbers.append(lock["fencing_number"])
         holder = int(lock["holder_agent_id"].removeprefix("agent-"))
         assert (await agents.call(holder, "lock_release", lock_key="the lock"))["ok"]
+    await agents.aclose()
     assert numbers == sorted(set(numbers)), "a fencing number was given twice"
