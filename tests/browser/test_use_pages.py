@@ -145,6 +145,17 @@ def test_a_rule_is_written_and_tried_out_in_place(web: Page, hub: Hub) -> None:
     expect(web.locator(".policy-row", has_text="tides")).to_have_count(0)
 
 
+def test_what_the_policy_denies_is_seen_in_the_run_with_its_rule(web: Page, hub: Hub) -> None:
+    added = hub.ask("policy", "add", "deny", "--project", "demo", "--path", "denied.md")
+    run = hub.start_run("@write denied.md nothing")
+    web.goto(f"{hub.told['address']}/runs/{run}/")
+    notice = web.locator(".notice", has_text="The policy said no")
+    expect(notice).to_contain_text("By a rule of the project.")
+    notice.get_by_role("link", name="See the rule").click()
+    expect(web.locator(f"#rule-{added['id']}")).to_contain_text("denied.md")
+    assert hub.cli("policy", "remove", added["id"]).returncode == 0
+
+
 def test_the_list_of_runs_follows_by_itself(web: Page, hub: Hub) -> None:
     web.goto(f"{hub.told['address']}/runs/")
     run = hub.start_run("@ask write")

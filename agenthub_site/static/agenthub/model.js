@@ -235,8 +235,8 @@ const HANDLERS = {
   // What was allowed shows itself as the tool call that it is.
   "run.policy.decided"(model, payload, event) {
     if (payload.verdict !== "deny") return;
-    const by = payload.rule ? `By rule ${payload.rule} of the ${payload.level}.` : "";
-    model.add({ kind: "notice", level: "warning", title: `The policy said no: ${payload.title}`, text: by }, event);
+    const by = payload.level ? `By a rule of the ${payload.level}.` : "";
+    model.add({ kind: "notice", level: "warning", title: `The policy said no: ${payload.title}`, text: by, rule: payload.rule }, event);
   },
   "schema.validation_failed"(model, payload, event) {
     model.add({ kind: "notice", level: "warning", title: "Something the runtime said was left out", text: `${payload.source}: ${payload.error}`, excerpt: payload.excerpt }, event);

@@ -16,7 +16,7 @@ const TAKES_INPUT = ["starting", "running", "waiting", "lost"];
 
 const find = (id) => document.getElementById(id);
 const page = find("run");
-const { run: runId, agent, agentId, newRun, maySteer } = page.dataset;
+const { run: runId, agent, agentId, newRun, policy, maySteer } = page.dataset;
 const api = `/api/v1/runs/${runId}/`;
 const title = document.title;
 
@@ -24,7 +24,7 @@ const model = new RunModel();
 let state = find("run-head").dataset.state;
 
 const context = {
-  agent, newRun,
+  agent, newRun, policy,
   reasons: JSON.parse(find("reasons").textContent),
   maySteer: maySteer === "true",
   isEnded: () => ENDED.includes(state) || model.ending !== null,

@@ -158,9 +158,9 @@ const ending = {
 };
 
 const notice = {
-  create: (item) => h(`div.item.notice.notice-${item.level}`, { role: item.level === "danger" ? "alert" : null },
+  create: (item, context) => h(`div.item.notice.notice-${item.level}`, { role: item.level === "danger" ? "alert" : null },
     icon(item.level === "info" ? "info-circle" : "alert-triangle"),
-    h("div", {}, h("strong", {}, item.title), item.text ? h("div", {}, item.text) : null,
+    h("div", {}, h("strong", {}, item.title), item.text ? h("div", {}, item.text, item.rule ? [" ", h("a", { href: `${context.policy}#rule-${item.rule}` }, "See the rule")] : null) : null,
       item.excerpt ? h("details", {}, h("summary", {}, "Excerpt"), h("pre", {}, item.excerpt)) : null)),
   update() {},
 };
