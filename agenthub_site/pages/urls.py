@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, nodes, people, policies, tasks, tokens, trail, usage, views
+from . import approvals, invitations, nodes, people, policies, routes, tasks, tokens, trail, usage, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -63,6 +63,7 @@ urlpatterns = [
     path("policy/rules/<uuid:rule_id>/remove/", policies.remove, name="remove_rule"),
     path("policy/grants/<uuid:grant_id>/withdraw/", policies.withdraw, name="withdraw_grant"),
     path("nodes/", nodes.nodes, name="nodes"),
+    path("routes/", routes.routes, name="routes"),
     path("nodes/join/", nodes.join, name="join_node"),
     path("nodes/<uuid:node_id>/", nodes.node, name="node"),
     path("nodes/<uuid:node_id>/test/", nodes.test, name="test_node"),

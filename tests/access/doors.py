@@ -264,6 +264,7 @@ PAGES = {
     "GET /invitations/": Door(PUBLIC, ok=(404,)),
     "POST /invitations/": Door(PUBLIC, ok=(404,)),
     "GET /invitations/{secret}/": Door(PUBLIC, ok=(404,)),
+    "GET /routes/": Door(SIGNED_IN),
     "GET /nodes/": Door(SIGNED_IN),
     "GET /nodes/join/": Door(NODES),
     "POST /nodes/join/": Door(NODES, {"name": "gpu-02"}),

@@ -25,6 +25,7 @@ PAGES = [
     "/projects/demo/people/",
     "/projects/demo/audit/",
     "/policy/",
+    "/routes/",
     "/nodes/",
     "/nodes/local/",
     "/nodes/join/",
