@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.matrix, pytest.mark.timeout(600
 NOT_AUDITED = {
     "POST /api/v1/policy/test/": "a dry run",
     "POST /projects/{slug}/policy/test/": "a dry run",
+    "POST /api/v1/triggers/{pk}/pause/": "it is paused already; tests/triggers/test_fire_triggers.py",
     "POST /": "leads on to another page",
     "POST /login/": "who is signed in already is led on; tests/accounts/test_sign_in.py has who is not",
     "POST /login/passkey/": "the same; tests/accounts/test_second_factors.py",
