@@ -144,6 +144,13 @@ def next_due(
     return min((at for at in (dues, ends) if at is not None), default=None)
 
 
+def inbox_ids(addresses: Collection[Address]) -> dict[Address, int]:
+    """Of those that ever got anything; one query for all."""
+    kinds, owners = {address.kind for address in addresses}, {address.id for address in addresses}
+    rows = Inbox.objects.filter(kind__in=kinds, owner__in=owners).values_list("kind", "owner", "pk")
+    return {address: pk for kind, owner, pk in rows if (address := Address(kind, owner)) in addresses}
+
+
 def last_numbers(addresses: Collection[Address]) -> dict[Address, int]:
     """The last number of each inbox that there is, in one query per kind."""
     found: dict[Address, int] = {}

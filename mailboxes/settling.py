@@ -1,14 +1,15 @@
 """Moves of deliveries, many at a time: leased, acked, queued again, given up."""
 
 import random
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import Q, UUIDField
 from django.utils import timezone
 
 from nodes.contract.errors import HubError
@@ -16,8 +17,8 @@ from nodes.contract.errors import HubError
 from .addresses import Address
 from .limits import ATTEMPTS, BACKOFF_SECONDS, BACKOFF_SECONDS_MOST
 from .models import Delivery
-from .reading import deliveries_to
-from .states import State, sources
+from .reading import inbox_ids
+from .states import OPEN, State
 
 MessageId = UUID | int
 """A message's id, or its number in the recipient's inbox."""
@@ -42,23 +43,51 @@ def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubErr
     On PostgreSQL a second claim on the same inbox waits for the first: to skip what is locked there would hand out
     a later message before an earlier one, should the first come to nothing.
     """
-    return [_claim(claim, timezone.now()) for claim in claims]
+    now = timezone.now()
+    boxes = inbox_ids({claim.recipient for claim in claims})
+    taken: dict[int, set[int]] = defaultdict(set)
+    leases: list[tuple[Any, ...]] = []
+    answers: list[list[tuple[int, int]] | HubError] = []
+    with connection.cursor() as cursor:
+        for claim in claims:
+            box = boxes.get(claim.recipient)
+            numbers = [] if box is None else _due(cursor, box, claim, now, taken[box])
+            until = connection.ops.adapt_datetimefield_value(now + timedelta(seconds=claim.lease_seconds))
+            leases += [(str(State.LEASED), until, box, number) for number in numbers]
+            answers.append([(box or 0, number) for number in numbers])
+        if leases:
+            cursor.executemany(
+                "UPDATE mailbox_delivery SET state = %s, leased_until = %s, attempts = attempts + 1 "
+                "WHERE inbox_id = %s AND number = %s",
+                leases,
+            )
+    return answers
 
 
-def _claim(claim: Claim, now: datetime) -> list[tuple[int, int]]:
-    due = deliveries_to(claim.recipient, claim.run_id, claim.projects, claim.apart)
-    due = due.filter(settled_at=None, state=State.QUEUED, due_at__lte=now).order_by("number")
-    if connection.features.has_select_for_update_of:
-        due = due.select_for_update(of=("self",), no_key=True)
-    keys: list[tuple[int, int]] = list(due.values_list("inbox_id", "number")[: claim.limit])
-    if keys:
-        mine = Delivery.objects.filter(inbox_id=keys[0][0], number__in=[number for _, number in keys])
-        mine.filter(state=State.QUEUED).update(
-            state=State.LEASED,
-            attempts=F("attempts") + 1,
-            leased_until=now + timedelta(seconds=claim.lease_seconds),
+def _due(cursor: Any, box: int, claim: Claim, now: datetime, taken: set[int]) -> list[int]:
+    """The numbers that a claim gets, added to what was ``taken`` of the inbox before in this transaction."""
+    to_db = UUIDField().get_db_prep_value
+    where, values = ["inbox_id = %s", "settled_at IS NULL", "state = %s", "due_at <= %s"], [box, str(State.QUEUED)]
+    values.append(connection.ops.adapt_datetimefield_value(now))
+    if claim.run_id is not None:
+        where.append("run_id = %s")
+        values.append(to_db(claim.run_id, connection))
+    for column, ids in (("project_id", claim.projects), ("run_id", claim.apart or None)):
+        if ids is None:
+            continue
+        places = ", ".join(["%s"] * len(ids)) or "NULL"
+        where.append(
+            f"project_id IN ({places})" if column == "project_id" else f"(run_id IS NULL OR run_id NOT IN ({places}))"
         )
-    return keys
+        values += [to_db(each, connection) for each in ids]
+    lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
+    cursor.execute(
+        f"SELECT number FROM mailbox_delivery WHERE {' AND '.join(where)} ORDER BY number LIMIT %s{lock}",  # noqa: S608
+        [*values, claim.limit + len(taken)],
+    )
+    numbers = [number for (number,) in cursor.fetchall() if number not in taken][: claim.limit]
+    taken.update(numbers)
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +98,11 @@ class Settling:
     message_ids: tuple[MessageId, ...]
     run_id: UUID | None = None
     projects: frozenset[UUID] | None = None
+
+    def covers(self, row: "_Row") -> bool:
+        """Whether a delivery of the recipient's is among those that are meant."""
+        is_here = self.run_id is None or row.run == self.run_id
+        return is_here and (self.projects is None or row.project in self.projects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,46 +118,67 @@ class Acked:
     code: str = ""
 
 
+class _Row(NamedTuple):
+    inbox: int
+    number: int
+    message: UUID
+    state: str
+    settled_at: datetime | None
+    run: UUID | None
+    project: UUID
+
+
 def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
-    """Ack what each names, in order; the same id twice changes something once."""
-    return [_ack(settling, timezone.now()) for settling in settlings]
-
-
-def _ack(settling: Settling, now: datetime) -> list[Acked]:
-    numbers = {id_ for id_ in settling.message_ids if isinstance(id_, int)}
-    mine = deliveries_to(settling.recipient, settling.run_id, settling.projects)
-    rows = list(mine.filter(number__in=numbers).values_list(*_ROW)) if numbers else []
-    if ids := {id_ for id_ in settling.message_ids if isinstance(id_, UUID)}:
-        rows += mine.filter(message__in=ids).values_list(*_ROW)
-    found: dict[MessageId, tuple[int, int, UUID]] = {}
-    for inbox, number, message in rows:
-        found[number] = found[message] = (inbox, number, message)
-    keys = sorted({(inbox, number) for inbox, number, _ in rows})
-    moved: set[int] = set()
-    if keys:
-        mine = Delivery.objects.filter(inbox_id=keys[0][0], number__in=[number for _, number in keys])
-        open_ = mine.filter(state__in=sources(State.ACKED)).order_by("number")
-        if connection.features.has_select_for_update:
-            open_ = open_.select_for_update(no_key=True)
-        moved = set(open_.values_list("number", flat=True))
-        mine.filter(number__in=moved).update(state=State.ACKED, settled_at=now, leased_until=None, reason="")
-    now_are = {
-        number: (state, settled_at)
-        for number, state, settled_at in (mine.values_list("number", "state", "settled_at") if keys else ())
-    }
-    answers = []
-    for id_ in settling.message_ids:
-        if id_ not in found:
-            answers.append(Acked(id_, changed=False, code="not_found"))
-            continue
-        _, number, message = found[id_]
-        state, at = now_are[number]
-        answers.append(Acked(id_, number in moved, state, message, number, at if state == State.ACKED else None))
-        moved.discard(number)
+    """Ack what each names, in order; the same id twice changes something once. Three statements for all of them."""
+    now = timezone.now()
+    boxes = inbox_ids({settling.recipient for settling in settlings})
+    rows = _read_named(settlings, boxes)
+    moved: dict[tuple[int, int], _Row] = {}
+    answers: list[list[Acked] | HubError] = []
+    for settling in settlings:
+        box = boxes.get(settling.recipient)
+        answer = []
+        for id_ in settling.message_ids:
+            row = rows.get((box or 0, id_))
+            if row is None or not settling.covers(row):
+                answer.append(Acked(id_, changed=False, code="not_found"))
+                continue
+            key = (row.inbox, row.number)
+            changes = row.state in OPEN and key not in moved
+            if changes:
+                moved[key] = row._replace(state=State.ACKED, settled_at=now)
+            row = moved.get(key, row)
+            at = row.settled_at if row.state == State.ACKED else None
+            answer.append(Acked(id_, changes, str(row.state), row.message, row.number, at))
+        answers.append(answer)
+    if moved:
+        at_db = connection.ops.adapt_datetimefield_value(now)
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "UPDATE mailbox_delivery SET state = %s, settled_at = %s, leased_until = NULL, reason = '' "
+                "WHERE inbox_id = %s AND number = %s",
+                [(str(State.ACKED), at_db, *key) for key in sorted(moved)],
+            )
     return answers
 
 
-_ROW: Final = ("inbox_id", "number", "message_id")
+def _read_named(settlings: Sequence[Settling], boxes: Mapping[Address, int]) -> dict[tuple[int, MessageId], _Row]:
+    """The deliveries that are named, by inbox and both kinds of id; locked, so that what they say holds."""
+    wanted = Q(pk__in=())
+    for settling in settlings:
+        if (box := boxes.get(settling.recipient)) is None:
+            continue
+        numbers = [id_ for id_ in settling.message_ids if isinstance(id_, int)]
+        messages = [id_ for id_ in settling.message_ids if isinstance(id_, UUID)]
+        wanted |= Q(inbox=box) & (Q(number__in=numbers) | Q(message__in=messages))
+    found = Delivery.objects.filter(wanted).order_by("inbox", "number")
+    if connection.features.has_select_for_update:
+        found = found.select_for_update(no_key=True)
+    columns = ("inbox_id", "number", "message_id", "state", "settled_at", "run_id", "project_id")
+    rows: dict[tuple[int, MessageId], _Row] = {}
+    for row in map(_Row._make, found.values_list(*columns)):
+        rows[row.inbox, row.number] = rows[row.inbox, row.message] = row
+    return rows
 
 
 def backoff(attempts: int) -> timedelta:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from integrations.cli.client import Client
+from nodes.server.sandbox import why_not
+
 from .hub import Hub, new_hub
 from .test_operator_socket import make_agent
 
@@ -31,9 +34,12 @@ def actor(hub: Hub, *arguments: str, code: int = 0, **environ: str) -> Any:
     return json.loads(ended.stdout)
 
 
-def run_script(hub: Hub, name: str, script: str) -> tuple[str, str]:
+def run_script(hub: Hub, name: str, script: str, isolation: str = "none") -> tuple[str, str]:
     """A run of a command by an agent of its own: how it ended, and what it printed."""
     make_agent(hub, name, ["sh", "-c", script])
+    client = Client.over_socket(hub.home / "hub.sock")
+    agent = next(each for each in client.get("/api/v1/agents/")["results"] if each["name"] == name)
+    client.patch(f"/api/v1/agents/{agent['id']}/", {"isolation": isolation})
     run = hub.start_run("Go", name)
     hub.follow(run).wait()
     said = "".join(event["payload"]["text"] for event in hub.events(run) if event["type"] == "run.output")
@@ -84,18 +90,22 @@ agenthub actor inbox --actor-id somebody-else --json || echo "refused: $?"
 """
 
 
-def test_within_a_run_it_just_works(hub: Hub) -> None:
-    state, said = run_script(hub, "talker", SCRIPT)
+@pytest.mark.parametrize("isolation", ["none", "masked"])
+def test_within_a_run_it_just_works(hub: Hub, isolation: str) -> None:
+    if isolation == "masked" and why_not():
+        pytest.skip(why_not())
+    name = f"talker-{isolation}"
+    state, said = run_script(hub, name, SCRIPT.replace("talker", name), isolation)
     assert state == "succeeded", said + hub.logs()
     *lines, last = said.splitlines()
     team, to_user, to_self, received, acked, refused = map(json.loads, lines)
     assert last == "refused: 4"
-    assert [member["name"] for member in team["members"] if member["is_you"]] == ["demo/talker"]
+    assert [member["name"] for member in team["members"] if member["is_you"]] == [f"demo/{name}"]
     assert to_user["to"][0]["kind"] == "user"
     assert [mail["message_id"] for mail in received["messages"]] == [to_self["message_id"]]
     assert (acked["status_changed"], refused["error"]["code"]) == (True, "forbidden")
     mail = actor(hub, "inbox", "--actor-id", "root")["messages"][-1]
-    assert (mail["from"]["name"], mail["subject"]) == ("demo/talker", "Hello")
+    assert (mail["from"]["name"], mail["subject"]) == (f"demo/{name}", "Hello")
     assert mail["run_id"]
 
 
