@@ -11,6 +11,7 @@ import pytest
 
 from integrations.cli.client import Client
 from nodes.server.sandbox import why_not
+from tests.support import eventually
 
 from .hub import Hub, new_hub
 from .test_operator_socket import make_agent
@@ -120,3 +121,14 @@ def test_a_runs_token_is_good_for_nothing_after_it(hub: Hub, home: Path) -> None
         "AGENTHUB_ACTOR_TOKEN": token,
     }  # fmt: skip
     assert actor(hub, "inbox", code=4, **shown)["error"]["code"] == "bad_run_token"
+
+
+def test_mail_is_put_to_a_live_session(hub: Hub) -> None:
+    run = hub.start_run("Say hello", "demo", "--keep-open")
+    eventually(lambda: hub.run_of(run)["state"] in ("running", "waiting"), 60)
+    sent = actor(hub, "send", "--actor-id", "root", "--to", "demo", "--text", "Mind the tide", "--subject", "Tide")
+    eventually(lambda: "Mind the tide" in json.dumps(hub.events(run)), 60)
+    assert "no instruction" in json.dumps(hub.events(run))
+    page = actor(hub, "inbox", "--actor-id", "demo")
+    assert [mail["state"] for mail in page["messages"] if mail["message_id"] == sent["message_id"]] == ["queued"]
+    assert hub.cli("cancel", run).returncode == 0
