@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db.models import Min, Q, QuerySet
+from django.utils import timezone
 
 from .addresses import Address
 from .limits import PENDING_COUNTED
@@ -137,8 +138,11 @@ def next_due(
     projects: Collection[UUID] | None = None,
     apart: Collection[UUID] = (),
 ) -> datetime | None:
-    """When something may be handed out to the recipient at the earliest; None if nothing is open."""
+    """When something may be handed out to the recipient: now, or at the earliest; None if nothing is open."""
     waiting = deliveries_to(recipient, run_id, projects, apart).filter(settled_at=None)
+    now = timezone.now()
+    if waiting.filter(state=State.QUEUED, due_at__lte=now).exists():  # at once, however much is open
+        return now
     dues = waiting.filter(state=State.QUEUED).aggregate(at=Min("due_at"))["at"]
     ends = waiting.filter(state=State.LEASED).aggregate(at=Min("leased_until"))["at"]
     return min((at for at in (dues, ends) if at is not None), default=None)
