@@ -150,7 +150,11 @@ def test_mail_of_a_project_that_one_has_left_is_no_longer_shown(
     assert as_("bob")("POST", "/api/v1/inbox/ack", {"message_ids": [1]})[1]["results"][0]["code"] == "not_found"
 
 
-def test_receiving_waits_for_mail_and_is_woken(as_: Callable[[str], Caller], project: Project, mender: Agent) -> None:
+def test_receiving_waits_for_mail_and_is_woken(
+    as_: Callable[[str], Caller], project: Project, mender: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "is_closed", False)  # and not for the tests that come after, either
+
     async def wait_and_send() -> tuple[Any, float]:
         await bell.start(home=None, redis_url="", counters=lambda _: {}, poll_seconds=60)
         loop = asyncio.get_running_loop()
