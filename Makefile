@@ -13,12 +13,13 @@ REDIS := redis://127.0.0.1:6379/0
 # What touches the database, and so runs on PostgreSQL and Redis as well.
 DATABASE_TESTS := $(wildcard $(addprefix tests/,access accounts admin agents api audit coordination mailboxes mcp nodes pages readers triggers usage))
 
-.PHONY: permissions up test static test-sqlite test-browser test-postgres pages wheel faults peers bench protos events lint types clean help
+.PHONY: permissions up test static test-sqlite test-postgres journeys access pages wheel faults peers bench protos events lint types clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up       start AgentHub (ARGS=--json for scripts)"
-	@echo "make test     static checks, tests on SQLite and in a browser, the database's part on PostgreSQL and Redis"
+	@echo "make test     static checks, tests on SQLite, the database's part on PostgreSQL and Redis"
+	@echo "make journeys a real hub, nodes and agents, from the first start on"
 	@echo "make access   ask every door as everybody, in their own project and in a foreign one"
 	@echo "make pages    every page in headless Chromium: size, contrast, keyboard, content policy"
 	@echo "make wheel    build the wheel, install it into an empty environment, run it"
@@ -49,7 +50,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 up: $(VENV)/.installed
 	@exec $(BIN)/agenthub up $(ARGS)
 
-test: static test-sqlite test-browser test-postgres
+test: static test-sqlite test-postgres
 
 static: lint types
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && export AGENTHUB_HOME="$$home" && \
@@ -64,23 +65,23 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy .
 
 test-sqlite: $(VENV)/.installed-dev
-	$(BIN)/pytest -n $(WORKERS) -m "not browser and not matrix" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) -m "not journey and not browser and not matrix" $(ARGS)
 
-# Apart, since its driver leaves a running event loop behind, which no other test can use.
-test-browser: $(VENV)/.installed-dev
-	$(BIN)/pytest -n $(WORKERS) -m browser --tb=native tests/browser/test_watch_run.py $(ARGS)
+journeys: $(VENV)/.installed-dev
+	$(BIN)/pytest -n $(WORKERS) -m journey tests $(ARGS)
 
 access: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS) -m matrix tests/access $(ARGS)
 
 pages: $(VENV)/.installed-dev
 	tests/browser/provider/install.sh
-	$(BIN)/pytest -n 2 -m browser --tb=native --ignore=tests/browser/test_watch_run.py tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 -m browser --tb=native tests/browser $(ARGS)
 
 test-postgres: $(VENV)/.installed-dev
 	@if $(BIN)/python .ci/reachable 127.0.0.1:5432 127.0.0.1:6379; then \
 		set -x; AGENTHUB_DATABASE__URL=$(POSTGRES) AGENTHUB_REDIS__URL=$(REDIS) \
-		$(BIN)/pytest -n $(WORKERS) -m "not journey and not browser and not matrix" $(DATABASE_TESTS) $(ARGS); \
+		$(BIN)/pytest -n $(WORKERS) -m "not journey and not browser and not matrix" \
+			--ignore=tests/readers/test_stop_web.py $(DATABASE_TESTS) $(ARGS); \
 	elif [ -n "$$CI" ]; then exit 1; \
 	else echo "SKIPPED: tests on PostgreSQL and Redis, since they are not there (CI has them)"; fi
 
