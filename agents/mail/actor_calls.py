@@ -6,12 +6,13 @@ from uuid import UUID
 
 from pydantic import Field
 
+from agenthub_site.accounts.actors import ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from mailboxes.limits import LEASE_SECONDS, LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST
 from mailboxes.services import post_async, settling
 from mailboxes.settling import Acked, write_acks
 from mailboxes.writer import writer
-from nodes.contract.errors import Invalid
+from nodes.contract.errors import Forbidden, Invalid
 
 from ..models import Agent
 from ..queries import count_live_runs
@@ -135,7 +136,12 @@ async def send(by: Acting, body: Body) -> dict[str, Any]:
 
 
 async def permission_review_respond(by: Acting, body: Body) -> dict[str, Any]:
-    """Answer each question that was put to the actor, in order; a refusal stops none behind it."""
+    """Answer each question that was put to the agent, in order; a refusal stops none behind it.
+
+    A person's answer shows who the person is: here whoever has the nodes' secret could give anybody's.
+    """
+    if by.actor.kind is not ActorKind.AGENT:
+        raise Forbidden("People answer by the web, the API or the operator's socket.")
     return {"results": await in_thread(respond, by.actor, read_shape(RespondIn, body))}
 
 

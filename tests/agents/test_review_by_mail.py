@@ -5,18 +5,20 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
-from agents.mail.acting import actor_of_agent
+from agents.mail.acting import Acting, actor_of_agent
+from agents.mail.actor_calls import permission_review_respond
 from agents.mail.reviews import RespondIn, respond
 from agents.models import Agent, Approval, Run
 from agents.rules import PolicyReview
 from agents.services.approvals import AlreadyDecided, NotYetOffered, decide_approval
 from mailboxes.services import Address, inbox
-from nodes.contract.errors import Invalid
+from nodes.contract.errors import Forbidden, Invalid
 from nodes.contract.events import ApprovalOption, ApprovalRequested
 from nodes.contract.ids import new_id
 from tests.agents.records import commit
@@ -135,3 +137,21 @@ def test_people_are_asked_after_the_set_time_and_told_who_won(run: Run, critic: 
     with pytest.raises(AlreadyDecided) as told:
         decide_approval(late, by=person, option_id="no")
     assert told.value.data["by"]["label"] == "harbour/critic"
+
+
+def test_people_do_not_answer_by_the_nodes_secret(run: Run, critic: Agent, bob: User) -> None:
+    approval = ask(run, reviewer=critic)
+    Approval.objects.update(people_at=timezone.now() - timedelta(seconds=1))
+    body = RespondIn(permission_ids=[str(approval.pk)], decision="allow").model_dump_json().encode()
+    with pytest.raises(Forbidden):
+        async_to_sync(permission_review_respond)(Acting(actor_of(bob), run.project_id), body)
+    approval.refresh_from_db()
+    assert approval.state == "pending"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agents.mail.actor_calls.in_thread", _here)
+        told = async_to_sync(permission_review_respond)(Acting(actor_of_agent(critic), run.project_id), body)
+    assert told["results"][0]["status"] == "ok"
+
+
+async def _here(work: Any, *given: Any) -> Any:
+    return await sync_to_async(work)(*given)
