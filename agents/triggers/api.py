@@ -1,5 +1,6 @@
 """REST: triggers."""
 
+import json
 from typing import Any
 
 from django.db.models import QuerySet
@@ -16,7 +17,7 @@ from nodes.contract.errors import Invalid
 
 from ..queries import find_agent
 from .models import Firing, Trigger
-from .services import cancel_trigger, pause_trigger, resume_trigger, set_trigger
+from .services import cancel_trigger, is_readable, pause_trigger, resume_trigger, set_trigger
 
 _SHOWN = 200
 
@@ -43,9 +44,14 @@ class TriggerOut(serializers.ModelSerializer[Trigger]):
 
     @extend_schema(responses=None)
     def get_payload(self, trigger: Trigger) -> Any:
-        import json
-
         return json.loads(trigger.payload)
+
+    def to_representation(self, instance: Trigger) -> dict[str, Any]:
+        """Its message is its owner's and theirs who manage messages; others see that there is a trigger."""
+        shown = super().to_representation(instance)
+        if not is_readable(instance, self.context["view"].actor):
+            shown.update(payload=None, subject="", to=[])
+        return shown
 
 
 class TriggerIn(In):
@@ -95,7 +101,7 @@ class TriggerViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.De
         names = ("at", "delay_seconds", "cron", "to", "payload", "subject", "prompt", "name", "overlap", "catch_up")
         wanted = {name: given[name] for name in names if name in given}
         trigger = set_trigger(project, by=self.actor, agent=agent, zone=given.get("timezone", ""), **wanted)
-        return Response(TriggerOut(trigger).data, status=201)
+        return Response(self.get_serializer(trigger).data, status=201)
 
     def perform_destroy(self, instance: Trigger) -> None:
         cancel_trigger(instance, by=self.actor)
@@ -104,13 +110,13 @@ class TriggerViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.De
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """What is due meanwhile is missed."""
-        return Response(TriggerOut(pause_trigger(self.get_object(), by=self.actor)).data)
+        return Response(self.get_serializer(pause_trigger(self.get_object(), by=self.actor)).data)
 
     @extend_schema(request=None, responses=TriggerOut)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on with the next time."""
-        return Response(TriggerOut(resume_trigger(self.get_object(), by=self.actor)).data)
+        return Response(self.get_serializer(resume_trigger(self.get_object(), by=self.actor)).data)
 
     @extend_schema(responses=FiringOut(many=True), filters=False)
     @action(detail=True, methods=["get"], filterset_fields=None, pagination_class=None)

@@ -134,5 +134,11 @@ def require_steering(trigger: Trigger, by: Actor) -> None:
         raise Forbidden("Only its owner and the project's maintainers steer a trigger.")
 
 
+def is_readable(trigger: Trigger, by: Actor) -> bool:
+    """Whether what it says and to whom is shown to ``by``, who sees that it is there."""
+    is_owner = (trigger.owner_kind, trigger.owner_id) == (by.kind, by.id)
+    return is_owner or may(by, Can.MANAGE_MESSAGES, trigger.project_id)
+
+
 def triggers_of(owner: Address) -> "QuerySet[Trigger]":
     return Trigger.objects.filter(owner_kind=owner.kind, owner_id=owner.id)

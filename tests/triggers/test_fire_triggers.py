@@ -236,3 +236,19 @@ def test_a_run_that_is_there_without_a_trigger_is_no_hindrance(project: Project,
     tick(timezone.now() + timedelta(seconds=2))
     assert outcomes(trigger) == ["fired"]
     assert Firing.objects.get().run_id
+
+
+def test_what_it_says_is_shown_to_its_owner_and_to_who_manages_messages(
+    remind: Callable[..., Trigger], alice: User, bob: User, agent: Agent, by: Actor
+) -> None:
+    mine = remind(subject="Secret", to=["demo"])
+    agents = remind(by=actor_of_agent(agent))
+
+    def shown(user: User, trigger: Trigger) -> Any:
+        told = Api(user).get(f"/api/v1/triggers/{trigger.pk}/").json()
+        assert told in Api(user).get("/api/v1/triggers/").json()["results"]
+        return told["payload"], told["subject"], told["to"]
+
+    assert shown(alice, mine) == ({"text": "Look"}, "Secret", ["demo"])
+    assert shown(alice, agents)[0] == {"text": "Look"}
+    assert shown(bob, mine) == shown(bob, agents) == (None, "", [])
