@@ -1,7 +1,7 @@
 """From the words in which people and agents name each other to addresses, and back."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -40,8 +40,9 @@ def address_of(actor: Actor) -> Address:
 def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run | None = None) -> Recipients:
     """Whom ``words`` name in the project: two queries, however many they are.
 
-    ``agent:NAME`` or ``agent:ID``, ``user:NAME`` or ``user:ID``, a bare name or id of an agent, ``user`` (who started
-    the run), ``team:all`` (everybody but the sender). Raises ``UnknownRecipient``, with the first that is nobody.
+    ``agent:NAME`` or ``agent:ID``, ``user:NAME`` or ``user:ID``, a bare name or id of an agent, ``PROJECT/NAME``
+    (of this project), ``user`` (who started the run), ``team:all`` (everybody but the sender).
+    Raises ``UnknownRecipient``, with the first that is nobody.
     """
     if not 0 < len(words) <= _MOST_WORDS:
         raise Invalid(f"Name 1 to {_MOST_WORDS} recipients.", fields={"to": ["1 to 100 of them"]})
@@ -59,21 +60,30 @@ def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run
         ids.append(run.user_id)
     here = Agent.objects.filter(Q(pk__in=ids) | Q(name__in=names), project=project_id, archived_at=None)
     members = Membership.objects.filter(Q(user__in=ids) | Q(user__username__in=names), project=project_id)
-    agents = _Named(here.values_list("pk", "name"))
-    people = _Named(members.values_list("user_id", "user__username"))
+    agents = _Named()
+    for pk, name, slug in here.values_list("pk", "name", "project__slug"):
+        agents.add(pk, name, f"{slug}/{name}")
+    people = _Named()
+    for pk, name in members.values_list("user_id", "user__username"):
+        people.add(pk, name)
     return Recipients(tuple(_one(word, agents, people, run) for word in words))
 
 
 class _Named:
     """Some of a kind in a project, by id and by name."""
 
-    def __init__(self, rows: Iterable[tuple[UUID, str]]) -> None:
-        self._ids = {}
-        for id_, name in rows:
-            self._ids[str(id_)] = self._ids[name] = str(id_)
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._by_name: dict[str, str] = {}
+
+    def add(self, id_: UUID, *names: str) -> None:
+        self._ids.add(str(id_))
+        self._by_name.update(dict.fromkeys(names, str(id_)))
 
     def find(self, word: str) -> str | None:
-        return self._ids.get(word) or self._ids.get(word.lower())
+        """By id first: whoever takes another's id for a name does not get the other's mail."""
+        id_ = word.lower()
+        return id_ if id_ in self._ids else self._by_name.get(word)
 
 
 def _one(word: str, agents: _Named, people: _Named, run: Run | None) -> Address:
@@ -83,7 +93,7 @@ def _one(word: str, agents: _Named, people: _Named, run: Run | None) -> Address:
     elif colon and kind in ("agent", "user"):
         found = (agents if kind == "agent" else people).find(name)
     else:
-        found, kind = agents.find(word.rpartition("/")[2]), "agent"
+        found, kind = agents.find(word), "agent"
         if found is None:
             found, kind = people.find(word), "user"
     if found is None:
