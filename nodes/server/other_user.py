@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from . import sandbox
+from .handing_over import give
 
 PROGRAM: Final = "setpriv"
 ACCESS_SECONDS: Final = 10.0
@@ -61,14 +62,8 @@ class OtherUser:
         return done.returncode == 0
 
     def own(self, top: Path) -> None:
-        """Make everything from ``top`` down this user's; links themselves, not what they lead to."""
-        if not top.exists():
-            return
-        os.chown(top, self.uid, self.gid, follow_symlinks=False)
-        for directory, names, files, fd in os.fwalk(top):
-            del directory
-            for name in (*names, *files):
-                os.chown(name, self.uid, self.gid, dir_fd=fd, follow_symlinks=False)
+        """Make everything from ``top`` down this user's, if it is there. Raises ``LinkOnTheWay``."""
+        give(top, self.uid, self.gid)
 
 
 def why_not(name: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -5,8 +5,8 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nodes.contract.reasons import Reason
 
 from .files import PRIVATE_DIR, PRIVATE_FILE
 from .git import Git, GitFailed
+from .handing_over import LinkOnTheWay, require_plain
 from .other_user import ANY_OWNER, OtherUser
 from .paths import SafePaths
 
@@ -114,12 +115,29 @@ async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str
         text = f"The repository has no commit {spec.workspace.ref!r}. Make a first commit, or choose another ref."
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, text)
     async with _locked(common / "agenthub-worktree.lock"):
-        await _add_worktree(git, branch, path, commit)
-        if user is not None:
-            places = ("worktrees/" + path.name, *(f"{log}refs/heads/agenthub" for log in ("", "logs/")))
-            for own in (path, *(common / place for place in places)):
-                await asyncio.to_thread(user.own, own)
+        if user is None:
+            await _add_worktree(git, branch, path, commit)
+        else:
+            refs = [common / log / "refs/heads" for log in ("", "logs")]
+            given = (path, common / "worktrees" / path.name, *(heads / "agenthub" for heads in refs))
+            with _without_links():  # git follows them as well
+                for place in (*given, *(heads / branch for heads in refs)):
+                    require_plain(place)
+                await _add_worktree(git, branch, path, commit)
+                for place in given:
+                    await asyncio.to_thread(user.own, place)
     return _existing(path, str(path))
+
+
+@contextmanager
+def _without_links() -> Iterator[None]:
+    """What is made here is made by root, in places where the agent's user may write as well."""
+    try:
+        yield
+    except LinkOnTheWay as error:
+        text = f"{error.filename} is a link or no directory: the node, which is root, writes through no link there. "
+        fix = "Remove it, and look who made it: agents may write in a part of .git."
+        raise WorkspaceFailed(Reason.WORKSPACE_FAILED, text + fix) from error
 
 
 async def _add_worktree(git: Git, branch: str, path: Path, commit: str) -> None:

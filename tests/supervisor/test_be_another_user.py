@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nodes.server.fence import Fence
+from nodes.server.handing_over import LinkOnTheWay
 from nodes.server.other_user import OtherUser, why_not
 from nodes.server.paths import SafePaths
 from nodes.server.spawner_client import SpawnerClient
@@ -90,6 +91,52 @@ async def test_a_worktree_takes_commits_where_the_repository_lets_them(other: No
     events = await other.finish("sh", "-c", script, workspace=work, **USER)
     assert texts(events) == "done\n", texts(events, "stderr")
     assert only(events, "run.diff.ready")["files_changed"] == 1
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "place",
+    ["refs", "refs/heads", "refs/heads/agenthub", "logs", "logs/refs", "logs/refs/heads", "logs/refs/heads/agenthub"],
+)
+async def test_root_follows_no_link_of_theirs(other: Node, tmp_path: Path, place: str) -> None:
+    repository = make_repository(other.code / "repo")
+    elsewhere = tmp_path / "elsewhere"
+    link = repository / ".git" / place
+    if link.exists():
+        link.rename(elsewhere)  # so that git finds all that it needs
+    elsewhere.mkdir(exist_ok=True)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    before = sorted(elsewhere.rglob("*"))
+    work = {"mode": "create_worktree", "repository": str(repository)}
+    failed = only(await other.finish("true", workspace=work, **USER), "run.failed")
+    assert failed["reason"] == "workspace_failed" and f"{link} is a link" in failed["message"], failed
+    assert sorted(elsewhere.rglob("*")) == before
+    assert {path.stat().st_uid for path in (elsewhere, *before)} == {0}
+
+
+@needs_root
+def test_root_gives_away_no_file_of_another_name_and_nothing_beyond_a_link(tmp_path: Path) -> None:
+    user = OtherUser.named(NAME)
+    (tmp_path / "system").mkdir()
+    secret = tmp_path / "system/secret"
+    secret.write_text("private")
+    work = tmp_path / "work"
+    (work / "inner").mkdir(parents=True)
+    (work / "inner/file").touch()
+    os.link(secret, work / "inner/hard")
+    (work / "inner/soft").symlink_to(secret)
+    (work / "beyond").symlink_to(tmp_path / "system")
+    user.own(work)
+    theirs = {path for path in (work, *work.rglob("*")) if path.lstat().st_uid == user.uid}
+    assert theirs == {work, *(work / name for name in ("inner", "inner/file", "inner/soft", "beyond"))}
+    assert secret.stat().st_uid == 0 and (tmp_path / "system").stat().st_uid == 0
+    (tmp_path / "by-link").symlink_to(tmp_path / "system")
+    for path in ("by-link", "by-link/inner", "system/secret"):
+        with pytest.raises(LinkOnTheWay):
+            user.own(tmp_path / path)
+    user.own(tmp_path / "missing/inner")
+    assert secret.stat().st_uid == 0 and (tmp_path / "system").stat().st_uid == 0
 
 
 @needs_root
