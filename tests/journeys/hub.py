@@ -38,6 +38,7 @@ class Hub:
             **{key: value for key, value in os.environ.items() if not key.startswith(("AGENTHUB_", "DJANGO_"))},
             "AGENTHUB_HOME": str(home),
             "AGENTHUB_SERVER__LISTEN": "127.0.0.1:0",
+            "AGENTHUB_INTERNAL_GRPC__LISTEN": "127.0.0.1:0",  # its default is one port, and several hubs are up
         }
 
     def up(self, *arguments: str, **environ: str) -> dict[str, Any]:
