@@ -19,6 +19,7 @@ from agents import reconciler, scheduler
 from agents.coordination.services import assignments
 from agents.ingest import Ingest
 from agents.mail.reach import Reach
+from agents.mail.reviews import tell_reviewers
 from agents.models import Run
 from agents.services.policies import end_grants
 from agents.states import ON_NODE
@@ -98,6 +99,7 @@ class Controlplane:
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", end_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
+            asyncio.create_task(self._loop("reviews", tell_reviewers, _REACH_SECONDS)),
             asyncio.create_task(self._loop("mail_reach", Reach().tick, _REACH_SECONDS)),
             asyncio.create_task(self._loop("triggers", ticking.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),

@@ -332,6 +332,8 @@ class Approval(models.Model):
     offered_roles = models.CharField(max_length=100, blank=True, default="")
     offered_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     people_at = models.DateTimeField(null=True, blank=True)
+    review_told_at = models.DateTimeField(null=True, blank=True)
+    """When the reviewing agent was told of it by mail."""
     requested_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True, blank=True)
@@ -346,6 +348,11 @@ class Approval(models.Model):
             ),
             models.Index(fields=["run", "state"]),
             models.Index(fields=["expires_at"], condition=Q(state="pending"), name="approvals_that_expire"),
+            models.Index(
+                fields=["id"],
+                condition=Q(state="pending", offered_agent__isnull=False, review_told_at=None),
+                name="reviews_to_tell",
+            ),
         ]
         ordering = ("id",)
 

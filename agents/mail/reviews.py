@@ -1,18 +1,25 @@
 """Reviews of permissions by agents: a question is told to the reviewing agent by mail, and answered by it."""
 
-from typing import Annotated, Any, Literal
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
+import structlog
+from django.db.models import F
 from pydantic import Field
 
 from agenthub_site.accounts.actors import Actor
+from mailboxes.errors import DedupeConflict
 from mailboxes.services import Address, send
-from nodes.contract.errors import HubError, Invalid, NotFound
+from nodes.contract.errors import HubError, Invalid, NotFound, Unavailable
 
 from ..models import Approval
 from ..services.approvals import AlreadyDecided, decide_approval
 from .shapes import Shape
 
+logger = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 100
 KIND = "permission_review"
 _EXCERPT_CHARS = 4_000
 """Of what is asked: the whole of it is shown with the approval."""
@@ -29,19 +36,36 @@ class RespondIn(Shape):
     run_id: UUID | None = None
 
 
-def offer_review(approval: Approval) -> None:
-    """Tell the reviewing agent, if the policy names one: a part of the transaction that opens the question.
+def tell_reviewers(now: datetime) -> int:
+    """The loop: tell reviewing agents what they are asked, each question once. How many were dealt with.
 
-    People are asked once its time is over. The agent that asks never reviews itself.
+    It is no part of the transaction that opens a question, which has locked the trail: inboxes are locked before that.
+    What cannot be told is left to people, once the reviewer's time is over. The agent that asks never reviews itself.
     """
+    asked = Approval.objects.waiting(now).filter(offered_agent__isnull=False, review_told_at=None)
+    asked = asked.exclude(run__agent_id=F("offered_agent_id")).select_related("run__agent").order_by("pk")
+    return sum(_tell(approval, now) for approval in asked[:AT_ONCE])
+
+
+def _tell(approval: Approval, now: datetime) -> bool:
+    try:
+        _send(approval)
+    except Unavailable:
+        return False
+    except DedupeConflict:  # it was told, and what it says has changed since: a name, say
+        pass
+    except HubError as error:
+        logger.warning("review.cannot_be_told", approval=str(approval.pk), code=error.code, message=error.text)
+    return bool(Approval.objects.filter(pk=approval.pk, review_told_at=None).update(review_told_at=now))
+
+
+def _send(approval: Approval) -> None:
     run = approval.run
-    if approval.offered_agent_id is None or approval.offered_agent_id == run.agent_id:
-        return
     request = approval.request
     send(
         approval.project_id,
         Address("system", "system"),
-        [Address.of("agent", approval.offered_agent_id)],
+        [Address.of("agent", str(approval.offered_agent_id))],
         {
             "permission_id": str(approval.pk),
             "run_id": str(approval.run_id),

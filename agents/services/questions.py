@@ -14,7 +14,6 @@ from audit.services import record
 from nodes.contract.events import ApprovalRequested, ApprovalResolved
 from nodes.contract.limits import SILENT_SECONDS
 
-from ..mail.reviews import offer_review
 from ..models import Approval, Run
 from .approval_bell import ring_for_approvals
 from .moves import lock_run
@@ -24,7 +23,7 @@ _EXPIRED_AT_ONCE: Final = 500
 
 
 def open_approval(run: Run, requested: ApprovalRequested) -> None:
-    """A supervisor asks. Inside the transaction that stores its record."""
+    """A supervisor asks. Inside the transaction that stores its record; a reviewing agent is told after it."""
     now = timezone.now()
     approval, is_new = Approval.objects.get_or_create(
         pk=UUID(requested.approval_id),
@@ -46,7 +45,6 @@ def open_approval(run: Run, requested: ApprovalRequested) -> None:
             approval=approval.pk, node=run.node_id, kind=requested.kind,
         )  # fmt: skip
         ring_for_approvals()
-        offer_review(approval)
 
 
 def _reviewers(run: Run, now: datetime) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
@@ -13,7 +15,7 @@ from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
 from agents.mail.acting import Acting, actor_of_agent
 from agents.mail.actor_calls import permission_review_respond
-from agents.mail.reviews import RespondIn, respond
+from agents.mail.reviews import RespondIn, respond, tell_reviewers
 from agents.models import Agent, Approval, Run
 from agents.rules import PolicyReview
 from agents.services.approvals import AlreadyDecided, NotYetOffered, decide_approval
@@ -39,14 +41,18 @@ def by(critic: Agent) -> Actor:
     return actor_of_agent(critic)
 
 
-def ask(run: Run, *options: ApprovalOption, reviewer: Agent | None = None, **fields: Any) -> Approval:
-    """The run asks, under a policy that names the reviewer."""
+def ask(
+    run: Run, *options: ApprovalOption, reviewer: Agent | None = None, tell: bool = True, **fields: Any
+) -> Approval:
+    """The run asks, under a policy that names the reviewer, who is told."""
     PolicyReview.objects.update_or_create(project=run.project, defaults={"reviewer": reviewer})
     asked = ApprovalRequested(
         approval_id=str(new_id()), kind="shell", title="Run make\ttest", options=list(options) or [ONCE, ALWAYS, NO],
         action_hash="h", expires_in_seconds=600, **{"command": "make test", **fields},
     )  # fmt: skip
     commit(run, asked, first=run.last_seq + 1)
+    if tell:
+        tell_reviewers(timezone.now())
     return Approval.objects.get(pk=UUID(asked.approval_id))
 
 
@@ -71,6 +77,40 @@ def test_the_reviewer_is_told_what_is_asked_and_how_to_answer(run: Run, critic: 
 def test_what_is_asked_may_be_long(run: Run, critic: Agent) -> None:
     ask(run, reviewer=critic, command="x" * 40_000, paths=["y" * 900] * 20)
     assert len(mail_of(critic)[0].payload_text) < 30_000
+
+
+def test_a_question_is_told_once_also_where_a_crash_forgot_that_it_was(run: Run, critic: Agent) -> None:
+    ask(run, reviewer=critic)
+    assert tell_reviewers(timezone.now()) == 0
+    Approval.objects.update(review_told_at=None)
+    Agent.objects.filter(pk=run.agent_id).update(name="renamed")  # the same key now says something else
+    assert [tell_reviewers(timezone.now()) for _ in range(2)] == [1, 0]
+    assert len(mail_of(critic)) == 1
+
+
+def test_what_does_not_fit_into_mail_is_left_to_people_and_stops_not_the_next(run: Run, critic: Agent) -> None:
+    broken, sound = (ask(run, reviewer=critic, tell=False) for _ in range(2))
+    wide = {**broken.request, "command": "\U0001f6a2" * 4_000, "paths": ["\U0001f6a2" * 500] * 20, "options": [
+        {"option_id": "\U0001f6a2" * 200, "name": "x", "kind": "allow_once"}
+    ] * 20}  # fmt: skip
+    Approval.objects.filter(pk=broken.pk).update(request=wide)
+    assert [tell_reviewers(timezone.now()) for _ in range(2)] == [2, 0]
+    assert [mail.payload["permission_id"] for mail in mail_of(critic)] == [str(sound.pk)]
+
+
+def test_opening_a_question_locks_no_inbox(run: Run, critic: Agent) -> None:
+    with CaptureQueriesContext(connection) as seen:
+        ask(run, reviewer=critic, tell=False)
+    assert not [query["sql"] for query in seen.captured_queries if "mailbox_" in query["sql"]]
+    assert mail_of(critic) == [] and tell_reviewers(timezone.now()) == 1
+
+
+def test_what_is_over_is_told_to_nobody(run: Run, critic: Agent) -> None:
+    approval = ask(run)
+    Approval.objects.update(offered_agent=critic, expires_at=timezone.now())
+    assert tell_reviewers(timezone.now()) == 0
+    Approval.objects.update(expires_at=approval.expires_at, state="decided")
+    assert tell_reviewers(timezone.now()) == 0 and mail_of(critic) == []
 
 
 def test_nobody_is_told_where_the_policy_names_none_or_the_one_who_asks(run: Run, agent: Agent) -> None:
