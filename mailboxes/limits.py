@@ -21,6 +21,8 @@ LEASE_SECONDS: Final = 60.0
 LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST = 1.0, 12 * 3_600.0
 ATTEMPTS: Final = 8
 """How often a delivery is handed out before it is dead."""
+TELLINGS: Final = 3
+"""How often a delivery is put to runs that do not take it; it is read in the inbox then."""
 BACKOFF_SECONDS: Final = 2.0
 """After the first lease that ran out; doubled after each further one, up to ``BACKOFF_SECONDS_MOST``."""
 BACKOFF_SECONDS_MOST: Final = 300.0

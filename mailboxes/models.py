@@ -76,7 +76,14 @@ class Delivery(models.Model):
     """From when on it may be handed out."""
     leased_until = models.DateTimeField(null=True)
     told_at = models.DateTimeField(null=True)
-    """When it was put to the recipient's session, or had a run started for it. It is open all the same."""
+    """When it was put to the recipient's session, or had a run started for it. It is open all the same.
+
+    What is left to the inbox, as broadcasts are, has it from the beginning.
+    """
+    told_run = models.UUIDField(null=True)
+    """The run to which it was put, until that is over and was looked after."""
+    tellings = models.PositiveSmallIntegerField(default=0, db_default=0)
+    """How often it was put to a run."""
     settled_at = models.DateTimeField(null=True)
     """When it was acked, or was given up. Null: it is open."""
     reason = models.CharField(max_length=200, blank=True, default="")
@@ -100,6 +107,7 @@ class Delivery(models.Model):
             models.Index(
                 fields=["inbox", "number"], condition=Q(settled_at=None, told_at=None), name="untold_deliveries"
             ),
+            models.Index(fields=["told_run"], condition=Q(told_run__isnull=False), name="deliveries_told_to_a_run"),
             models.Index(fields=["inbox", "run_id", "number"], name="deliveries_of_a_run"),
             models.Index(fields=["leased_until"], condition=Q(leased_until__isnull=False), name="leased_deliveries"),
             models.Index(fields=["project_id", "message"], condition=Q(state="dead"), name="dead_letters"),

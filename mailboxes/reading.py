@@ -1,14 +1,16 @@
 """Reading inboxes: pages by number, whose cost depends on their length and not on the inbox's."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Min, Q, QuerySet
+from django.db.models import Min, Q, QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from .addresses import Address
@@ -62,6 +64,8 @@ class Page:
     last_number: int
 
 
+_APART_MOST: Final = 200
+"""Recipients in one statement."""
 _COLUMNS: Final = (
     "number", "message_id", "project_id", "run_id", "message__sender_kind", "message__sender_id", "inbox__kind",
     "inbox__owner", "message__audience", "message__subject", "message__kind", "message__payload",
@@ -103,15 +107,33 @@ def deliveries_to(
     return found if projects is None else found.filter(project_id__in=projects)
 
 
-def untold_mails(recipients: Collection[Address], now: datetime, limit: int) -> list[Mail]:
-    """What came to these, of one kind, by name and was not put to them yet, oldest first in each inbox."""
+def untold_mails(
+    recipients: Collection[Address],
+    now: datetime,
+    limit: int,
+    each: int,
+    apart: Mapping[str, Collection[UUID]] | None = None,
+) -> list[Mail]:
+    """What came to these, of one kind, by name and was not put to them yet: the oldest ``each`` of each inbox.
+
+    ``apart``: by recipient's id, runs whose mail is left out.
+    """
     kinds = {recipient.kind for recipient in recipients}
     if not kinds:
         return []
     owners = [recipient.id for recipient in recipients]
     found = Delivery.objects.filter(inbox__kind__in=kinds, inbox__owner__in=owners, settled_at=None, told_at=None)
+    for owner, runs in islice((apart or {}).items(), _APART_MOST):
+        found = found.filter(~Q(inbox__owner=owner, run_id__in=runs))
     direct = found.filter(state=State.QUEUED, due_at__lte=now, message__audience="")
-    return mails(direct.order_by("inbox", "number")[:limit])
+    place = Window(RowNumber(), partition_by="inbox", order_by="number")
+    return mails(direct.annotate(place=place).filter(place__lte=each).order_by("inbox", "number")[:limit])
+
+
+def told_runs(limit: int) -> set[UUID]:
+    """Runs to which mail was put, and whose end was not looked after yet."""
+    runs = Delivery.objects.filter(told_run__isnull=False).order_by("told_run").values_list("told_run", flat=True)
+    return {run for run in runs.distinct()[:limit] if run}
 
 
 def last_number(recipient: Address) -> int:

@@ -74,7 +74,18 @@ _MESSAGE: Final = (
     "id", "project", "run_id", "sender_kind", "sender_id", "audience", "subject", "kind", "payload", "reply_to_id",
     "hop_count", "dedupe_key", "digest", "created_at",
 )  # fmt: skip
-_DELIVERY: Final = ("inbox", "number", "message", "project_id", "run_id", "state", "attempts", "due_at", "reason")
+_DELIVERY: Final = (
+    "inbox",
+    "number",
+    "message",
+    "project_id",
+    "run_id",
+    "state",
+    "attempts",
+    "due_at",
+    "told_at",
+    "reason",
+)
 
 
 def write_drafts(drafts: Sequence[Draft]) -> list[Sent | HubError]:
@@ -122,8 +133,9 @@ def _store(fresh: Sequence[tuple[Draft, UUID | None, Sent]], now: datetime) -> d
             draft.subject, draft.kind, draft.payload, draft.reply_to, sent.hop_count, draft.dedupe_key,
             draft.digest, now,
         ))  # fmt: skip
+        told_at = now if draft.audience else None  # a broadcast is put to nobody's session
         deliveries += [
-            (inboxes[address][0], number, draft.id, draft.project_id, run_id, State.QUEUED, 0, now, "")
+            (inboxes[address][0], number, draft.id, draft.project_id, run_id, State.QUEUED, 0, now, told_at, "")
             for address, number in numbers[draft.id]
         ]
     insert_rows(Message, _MESSAGE, messages)

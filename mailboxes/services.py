@@ -12,6 +12,7 @@ from uuid import UUID
 
 import structlog
 from django.db import connection, transaction
+from django.db.models import F, Q
 from django.utils import timezone
 
 from audit.services import ActorLike, record
@@ -29,6 +30,7 @@ from .limits import (
     PAGE,
     RECIPIENTS,
     SUBJECT_CHARS,
+    TELLINGS,
 )
 from .models import Delivery, Inbox, Message
 from .payload import encode_payload
@@ -39,8 +41,8 @@ from .states import OPEN, State
 from .writer import writer
 
 __all__ = [
-    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "mark_told",
-    "post", "post_async", "receive", "requeue", "send", "settling", "sweep", "take_back",
+    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "let_go",
+    "mark_told", "post", "post_async", "receive", "requeue", "send", "settling", "sweep", "take_back",
 ]  # fmt: skip
 
 logger = structlog.get_logger(__name__)
@@ -246,7 +248,9 @@ def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = N
                 number=numbers[address],
                 state=State.QUEUED,
                 settled_at=None,
-                told_at=None,
+                told_at=timezone.now() if message.audience else None,
+                told_run=None,
+                tellings=0,
                 due_at=timezone.now(),
                 attempts=0,
             )
@@ -257,17 +261,32 @@ def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = N
     return moved
 
 
-def mark_told(recipient: Address, number: int, now: datetime) -> bool:
-    """It is put to the recipient now, in the transaction at hand; False if it was before, or is no longer open."""
-    inbox_id = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("pk", flat=True).first()
-    mine = Delivery.objects.filter(inbox=inbox_id, number=number, settled_at=None, told_at=None)
-    return bool(mine.update(told_at=now))
+def mark_told(recipient: Address, number: int, run_id: UUID, now: datetime) -> bool:
+    """It is put to this run now, in the transaction at hand; False if it was to one before, or is no longer open."""
+    mine = Delivery.objects.filter(inbox=_inbox_id(recipient), number=number, settled_at=None, told_at=None)
+    return bool(mine.update(told_at=now, told_run=run_id, tellings=F("tellings") + 1))
 
 
-def take_back(recipient: Address, message_id: UUID) -> bool:
-    """It did not reach the recipient after all: it may be put to it again."""
-    inbox_id = Inbox.objects.filter(kind=recipient.kind, owner=recipient.id).values_list("pk", flat=True).first()
-    return bool(Delivery.objects.filter(inbox=inbox_id, message=message_id, settled_at=None).update(told_at=None))
+def take_back(recipient: Address, message_id: UUID, run_id: UUID) -> bool:
+    """It did not reach the run after all: it may be put to one again, up to ``TELLINGS`` times."""
+    mine = Delivery.objects.filter(inbox=_inbox_id(recipient), message=message_id, settled_at=None)
+    here = mine.filter(Q(told_run=run_id) | Q(told_run=None), tellings__lt=TELLINGS)
+    return bool(here.update(told_at=None, told_run=None))
+
+
+def let_go(run_id: UUID, *, is_untaken: bool) -> int:
+    """The run is over. What it did not take may be put to another, up to ``TELLINGS`` times; how many those are."""
+    told = Delivery.objects.filter(told_run=run_id)
+    again = 0
+    if is_untaken:
+        untaken = told.filter(state=State.QUEUED, attempts=0, tellings__lt=TELLINGS)
+        again = untaken.update(told_at=None, told_run=None)
+    told.update(told_run=None)
+    return again
+
+
+def _inbox_id(owner: Address) -> int | None:
+    return Inbox.objects.filter(kind=owner.kind, owner=owner.id).values_list("pk", flat=True).first()
 
 
 def sweep(now: datetime) -> int:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from secrets import token_hex
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,8 +18,8 @@ from django.db.models import Exists, OuterRef
 
 from agenthub_site.accounts.actors import SYSTEM, Entry
 from mailboxes.addresses import Address
-from mailboxes.reading import Mail, untold_mails
-from mailboxes.services import mark_told, take_back
+from mailboxes.reading import Mail, told_runs, untold_mails
+from mailboxes.services import let_go, mark_told, take_back
 from nodes.contract.commands import SendInput
 from nodes.contract.errors import HubError
 from nodes.models import Command
@@ -31,6 +32,10 @@ from .addressing import names_of
 logger = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 100
+AT_ONCE_LET_GO: Final = 10_000
+"""Runs with mail that are looked at."""
+IN_ONE_TICK: Final = 10
+"""Mails of one agent that are put to live sessions: many of one keep nobody else waiting."""
 IN_ONE_RUN: Final = 10
 """Mails with which a run is started; more are told while it lives."""
 PROMPT_CHARS: Final = 30_000
@@ -38,6 +43,7 @@ PROMPT_CHARS: Final = 30_000
 AGAIN: Final = timedelta(seconds=60)
 """After a run that could not be started."""
 _INPUT: Final = "mail-"
+_ID_CHARS: Final = 36
 _WAKER: Final = replace(SYSTEM, entry=Entry.TRIGGER)
 
 
@@ -48,54 +54,87 @@ class Reach:
         self._not_before: dict[UUID, datetime] = {}
 
     def tick(self, now: datetime) -> int:
+        self._let_go(now)
         return _tell_live(now) + self._wake(now)
+
+    def _let_go(self, now: datetime) -> None:
+        """What was put to runs that have failed may be put to others; an agent is not woken for it at once."""
+        runs = told_runs(AT_ONCE_LET_GO)
+        known = {run.pk: run for run in Run.objects.filter(pk__in=runs).only("pk", "agent_id", "state", "ended_at")}
+        for pk in runs:
+            run = known.get(pk)
+            if run is not None and run.ended_at is None:
+                continue
+            with transaction.atomic():
+                again = let_go(pk, is_untaken=run is not None and run.state == State.FAILED)
+            if run is not None and again:
+                self._not_before[run.agent_id] = now + AGAIN
+                logger.info("mail.not_taken", run=str(pk), mails=again)
 
     def _wake(self, now: datetime) -> int:
         self._not_before = {pk: at for pk, at in self._not_before.items() if at > now}
         busy = Run.objects.filter(agent=OuterRef("pk"), ended_at=None)
         idle = Agent.objects.filter(~Exists(busy), wake_on_mail=True, archived_at=None)
         idle = idle.exclude(runtime=Agent.Runtime.EXTERNAL).exclude(pk__in=self._not_before)
-        agents = {str(agent.pk): agent for agent in idle.select_related("project", "node")[:AT_ONCE]}
         waiting = defaultdict(list)
-        for mail in untold_mails([Address("agent", pk) for pk in agents], now, AT_ONCE):
-            waiting[mail.recipient.id].append(mail)
-        return sum(self._start(agents[pk], mails[:IN_ONE_RUN], now) for pk, mails in waiting.items())
+        sleeping = [Address.of("agent", pk) for pk in idle.order_by().values_list("pk", flat=True)]
+        for mail in untold_mails(sleeping, now, AT_ONCE, IN_ONE_RUN):
+            waiting[UUID(mail.recipient.id)].append(mail)
+        agents = Agent.objects.select_related("project", "node").in_bulk(list(waiting))
+        return sum(self._start(agents[pk], mails, now) for pk, mails in waiting.items() if pk in agents)
 
     def _start(self, agent: Agent, mails: Sequence[Mail], now: datetime) -> int:
         try:
             with transaction.atomic():
-                fresh = [mail for mail in mails if mark_told(mail.recipient, mail.number, now)]
-                if fresh:
-                    run = start_run(agent, by=_WAKER, prompt=as_prompt(fresh))
-                    logger.info("mail.woke", agent=str(agent.pk), run=str(run.pk), mails=len(fresh))
-                return len(fresh)
+                run = start_run(agent, by=_WAKER, prompt=as_prompt(mails))
+                if not all(mark_told(mail.recipient, mail.number, run.pk, now) for mail in mails):
+                    raise _TakenMeanwhile
+                logger.info("mail.woke", agent=str(agent.pk), run=str(run.pk), mails=len(mails))
+                return len(mails)
+        except _TakenMeanwhile:  # some were acked just now, say: the next tick sees what is left
+            return 0
         except HubError as error:
             self._not_before[agent.pk] = now + AGAIN
             logger.warning("mail.cannot_wake", agent=str(agent.pk), code=error.code, message=error.text)
             return 0
 
 
+class _TakenMeanwhile(Exception):
+    """Rolls a run back whose prompt would tell of mail that is no longer to be told."""
+
+
 def _tell_live(now: datetime) -> int:
-    """Put direct mail to live sessions, each to the run that it belongs to, or else to the agent's newest."""
+    """Put direct mail to live sessions, each to the run that it belongs to, or else to the agent's newest.
+
+    What belongs to a run of the agent that cannot hear now waits for that one.
+    """
     runs: dict[str, dict[UUID, Run]] = defaultdict(dict)
-    live = Run.objects.filter(ended_at=None, state__in=(State.RUNNING, State.WAITING), agent__runtime=Agent.Runtime.ACP)
-    for run in live.order_by("pk").only("pk", "agent_id", "project_id"):
-        runs[str(run.agent_id)][run.pk] = run
+    deaf: dict[str, set[UUID]] = defaultdict(set)
+    live = Run.objects.filter(ended_at=None, agent__runtime=Agent.Runtime.ACP)
+    for run in live.order_by("pk").only("pk", "agent_id", "project_id", "state"):
+        if run.state in (State.RUNNING, State.WAITING):
+            runs[str(run.agent_id)][run.pk] = run
+        else:
+            deaf[str(run.agent_id)].add(run.pk)
     told = 0
-    for mail in untold_mails([Address("agent", agent) for agent in runs], now, AT_ONCE):
+    apart = {agent: deaf[agent] for agent in runs if agent in deaf}
+    for mail in untold_mails([Address("agent", agent) for agent in runs], now, AT_ONCE, IN_ONE_TICK, apart):
         mine = runs[mail.recipient.id]
-        told += _tell(mail, mine.get(mail.run_id) if mail.run_id in mine else next(reversed(mine.values())), now)
+        if mail.run_id not in apart.get(mail.recipient.id, ()):
+            told += _tell(mail, mine.get(mail.run_id) if mail.run_id in mine else next(reversed(mine.values())), now)
     return told
 
 
 def _tell(mail: Mail, run: Run | None, now: datetime) -> bool:
     if run is None:
         return False
+    # An id of its own for each time, which nobody guesses: the same one twice would be sent once.
+    input_id = f"{_INPUT}{mail.message_id}-{token_hex(4)}"
     try:
         with transaction.atomic():
-            if not mark_told(mail.recipient, mail.number, now):
+            if not mark_told(mail.recipient, mail.number, run.pk, now):
                 return False
-            send_input(run, by=SYSTEM, text=as_prompt([mail]), input_id=f"{_INPUT}{mail.message_id}")
+            send_input(run, by=SYSTEM, text=as_prompt([mail]), input_id=input_id)
             return True
     except HubError as error:  # it ended just now, say: the mail waits for the next one
         logger.info("mail.not_told", run=str(run.pk), code=error.code)
@@ -108,10 +147,10 @@ def take_mail_back(command: Command) -> None:
         return
     agent_id = Run.objects.filter(pk=command.run).values_list("agent", flat=True).first()
     try:
-        message_id = UUID(command.key.removeprefix(_INPUT))
+        message_id = UUID(command.key.removeprefix(_INPUT)[:_ID_CHARS])
     except ValueError:  # somebody chose such an id for an input of their own
         return
-    take_back(Address.of("agent", str(agent_id)), message_id)
+    take_back(Address.of("agent", str(agent_id)), message_id, command.run)
 
 
 def as_prompt(mails: Sequence[Mail]) -> str:

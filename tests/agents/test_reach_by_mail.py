@@ -8,11 +8,15 @@ from django.utils import timezone
 
 from agenthub_site.accounts.models import Project
 from agents.mail.acting import actor_of_agent
-from agents.mail.reach import AGAIN, Reach
+from agents.mail.reach import AGAIN, IN_ONE_TICK, Reach
 from agents.models import Agent, Run
 from agents.services.answers import take_answer
+from agents.services.losses import fail_run
 from agents.states import State
+from mailboxes.limits import TELLINGS
+from mailboxes.models import Delivery
 from mailboxes.services import Address, inbox, send
+from nodes.contract.reasons import Reason
 from nodes.models import Command, Node
 from tests.factories import make_agent, make_run
 
@@ -123,3 +127,83 @@ def test_an_agents_own_name_is_told_to_the_one_it_writes_to(project: Project, me
     send(project.pk, Address(other.kind, other.id), [Address.of("agent", mender.pk)], "Hi")
     Reach().tick(timezone.now())
     assert "from harbour/tester" in inputs()[0].body
+
+
+def refuse(command: Command) -> None:
+    take_answer(command.pk, command.node_id, accepted=False, code="run_ended", message="It is over.")
+
+
+def test_what_is_refused_is_sent_again_to_the_same_session_a_few_times(mender: Agent) -> None:
+    make_run(agent=mender)
+    write(mender)
+    told = []
+    for _ in range(TELLINGS + 1):
+        told.append(Reach().tick(timezone.now()))
+        refuse(inputs()[-1])
+    assert told == [1] * TELLINGS + [0]
+    assert len({command.key for command in inputs()}) == TELLINGS
+    assert len(inbox(Address.of("agent", mender.pk)).results) == 1
+
+
+def test_mail_of_a_run_that_cannot_hear_yet_waits_for_it(mender: Agent) -> None:
+    first, starting = make_run(agent=mender), make_run(agent=mender, state=State.STARTING)
+    write(mender, run_id=starting.pk)
+    write(mender, run_id=make_run().pk)  # of its sender's run
+    assert Reach().tick(timezone.now()) == 1
+    assert [command.run for command in inputs()] == [first.pk]
+    Run.objects.filter(pk=starting.pk).update(state=State.RUNNING)
+    assert Reach().tick(timezone.now()) == 1
+    assert inputs()[-1].run == starting.pk
+
+
+def test_much_mail_of_one_agent_keeps_no_other_waiting(
+    project: Project, mender: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.mail.reach.AT_ONCE", 12)
+    tester = make_agent("tester", project=project)
+    for agent in (mender, tester):
+        make_run(agent=agent)
+    for number in range(IN_ONE_TICK + 5):
+        write(mender, str(number))
+    write(tester)
+    assert Reach().tick(timezone.now()) == IN_ONE_TICK + 1
+    assert Reach().tick(timezone.now()) == 5
+
+
+def test_who_has_mail_is_woken_however_many_have_none(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.mail.reach.AT_ONCE", 1)
+    sleepers = [make_agent(f"sleeper-{number}", project=project, wake_on_mail=True) for number in range(3)]
+    for sleeper in sleepers[1:]:
+        write(sleeper)
+    reach = Reach()
+    assert [reach.tick(timezone.now()) for _ in range(3)] == [1, 1, 0]
+    assert set(Run.objects.values_list("agent", flat=True)) == {sleeper.pk for sleeper in sleepers[1:]}
+
+
+def test_the_mail_of_a_run_that_failed_wakes_again_later_a_few_times(mender: Agent) -> None:
+    Agent.objects.filter(pk=mender.pk).update(wake_on_mail=True)
+    write(mender)
+    reach, now = Reach(), timezone.now()
+    for number in range(1, TELLINGS + 1):
+        assert reach.tick(now) == 1
+        assert Run.objects.count() == number
+        fail_run(Run.objects.get(ended_at=None).pk, reason=Reason.REFUSED, message="No.")
+        assert reach.tick(now) == 0
+        now += AGAIN + timedelta(seconds=1)
+    assert reach.tick(now) == 0
+    assert not Delivery.objects.exclude(told_run=None)
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.CANCELLED])
+def test_a_run_that_ended_well_or_by_wish_is_not_started_again_for_its_mail(mender: Agent, state: State) -> None:
+    Agent.objects.filter(pk=mender.pk).update(wake_on_mail=True)
+    write(mender)
+    reach, now = Reach(), timezone.now()
+    assert reach.tick(now) == 1
+    Run.objects.update(state=state, ended_at=now)
+    assert reach.tick(now + AGAIN * 2) == 0
+
+
+def test_a_broadcast_is_not_looked_at_again(mender: Agent) -> None:
+    write(mender, audience="team:all")
+    assert not Delivery.objects.filter(told_at=None)
