@@ -92,7 +92,7 @@ class ImportedAgentOut(serializers.Serializer[Any]):
     agent = serializers.UUIDField(source="agent.pk")
     name = serializers.CharField(source="agent.name")
     is_new = serializers.BooleanField()
-    token = serializers.CharField(help_text="new, replaced or unchanged.")
+    token = serializers.CharField(help_text="new, replaced, renewed or unchanged.")
 
 
 class NewAgentIn(AgentIn):

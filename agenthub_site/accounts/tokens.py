@@ -22,8 +22,8 @@ from .permissions import Can, may, require
 from .scopes import ALL, capabilities_of, clean_scope
 
 HINT_CHARS: Final = 8
-OWN_HINT_CHARS: Final = 3
-"""Of a secret that somebody else made, perhaps not at random."""
+OWN_HINT: Final = "imported"
+"""For a secret that somebody else made, perhaps not at random: nothing of it is kept."""
 USE_NOTED_EVERY: Final = timedelta(minutes=1)
 
 
@@ -68,8 +68,24 @@ def create_agent_token(
     """
     require(by, Can.MANAGE_TOKENS, project_id)
     token = Token(agent_id=agent, agent_label=label[:150], name=name)
-    token.hint = secret[:OWN_HINT_CHARS]
+    token.hint = OWN_HINT if secret else ""
     return _make(token, by, expires_at, scope, project_id, secret=secret)
+
+
+def renew_agent_token(token: Token, *, by: Actor) -> None:
+    """Let an agent's token that ran out work again, as wide as it was and for as long as ``by`` may give it."""
+    require(by, Can.MANAGE_TOKENS, token.project_id)
+    token.expires_at, token.scope, token.project_id = _no_wider(by, None, token.scope, token.project_id)
+    token.made_with_id = by.token.id if by.token else None
+    with transaction.atomic():
+        if not Token.objects.filter(pk=token.pk, revoked_at=None).update(
+            expires_at=token.expires_at, made_with=token.made_with_id
+        ):
+            raise InvalidToken()  # revoked just now
+        record(
+            _trail(token), "token.renewed", by=by, of=("token", token.pk), title=token.name, scope=token.scope,
+            expires_at=token.expires_at, **_whose(token),
+        )  # fmt: skip
 
 
 def _make(

@@ -1,16 +1,20 @@
 """Operators work by REST: tasks, rounds, limits, and agents with tokens of their own."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from agenthub_site.accounts.authentication import actor_of_token
-from agenthub_site.accounts.models import Token, User
+from agenthub_site.accounts.models import Project, Token, User
 from agenthub_site.accounts.tokens import find_token
 from agents.coordination.models import Limits, Round
 from agents.coordination.services.assignments import Work, claim_assignment, complete_assignment
 from agents.models import Agent
+from agents.services.importing import TRIES
+from audit.models import AuditEvent
 from nodes.contract.errors import InvalidToken
 from tests.api.clients import Api, refusal
 
@@ -110,16 +114,15 @@ def test_imported_tokens_work_as_they_are(crew: Crew, as_alice: Api) -> None:
     agent = Agent.objects.get(name="claude-code")
     assert (actor.id, agent.runs_on) == (str(agent.pk), "elsewhere")
     token = Token.objects.get(agent_id=agent.pk)
-    assert "secret" not in token.hint and token.digest == Token.digest_of("your-secret-token-here")
+    assert token.hint == "imported" and token.digest == Token.digest_of("your-secret-token-here")
 
 
 def test_importing_again_changes_what_the_file_changed(crew: Crew, as_alice: Api) -> None:
-    give(as_alice, codex="first-token", claude="other-token")
-    assert [item["token"] for item in give(as_alice, codex="first-token", claude="new-token-1").json()] == [
-        "unchanged", "replaced",
-    ]  # fmt: skip
+    give(as_alice, codex="first-token-of-codex", claude="other-token-of-claude")
+    again = give(as_alice, codex="first-token-of-codex", claude="new-token-of-claude").json()
+    assert [item["token"] for item in again] == ["unchanged", "replaced"]
     with pytest.raises(InvalidToken):
-        find_token("other-token")
+        find_token("other-token-of-claude")
     assert Agent.objects.filter(runtime="external", name__in=("codex", "claude")).count() == 2
 
 
@@ -127,22 +130,51 @@ def test_importing_again_changes_what_the_file_changed(crew: Crew, as_alice: Api
     ("tokens", "code"),
     [
         ({"codex": "short"}, "invalid"),
+        ({"codex": "aaaaaaaabbbbbbbb"}, "invalid"),
         ({"codex": "with a space in it"}, "invalid"),
-        ({"codex": "same-token-1", "claude": "same-token-1"}, "invalid"),
-        ({"bad!name": "good-token-1"}, "invalid"),
-        ({"codex": "tokens-of-alice"}, "token_in_use"),
+        ({"codex": "same-token-of-both", "claude": "same-token-of-both"}, "invalid"),
+        ({"bad!name": "good-token-of-nobody"}, "invalid"),
+        ({"codex": "a-token-of-somebody"}, "token_in_use"),
         ({}, "invalid"),
     ],
 )
 def test_a_bad_file_imports_nothing(crew: Crew, as_alice: Api, tokens: dict[str, str], code: str) -> None:
     Token.objects.create(
-        user=User.objects.get(username="bob"), name="b", hint="x", digest=Token.digest_of("tokens-of-alice")
+        user=User.objects.get(username="bob"), name="b", hint="x", digest=Token.digest_of("a-token-of-somebody")
     )
     before = Agent.objects.count()
-    assert refusal(give(as_alice, first="a-good-token", **tokens))[1] == code if tokens else True
+    assert refusal(give(as_alice, first="a-good-token-for-one", **tokens))[1] == code if tokens else True
     assert Agent.objects.count() == before
     if not tokens:
         assert refusal(give(as_alice)) == (400, "invalid")
+
+
+def test_guessing_others_tokens_tells_little_is_in_the_trail_and_ends(crew: Crew, as_alice: Api) -> None:
+    secret = "a-token-of-somebody"
+    bob = User.objects.get(username="bob")
+    Token.objects.create(user=bob, name="b", hint="x", digest=Token.digest_of(secret))
+    for _ in range(TRIES):
+        refused = give(as_alice, codex="another-guess-that-is-wrong", claude=secret)
+        assert refusal(refused) == (409, "token_in_use") and "claude" not in refused.content.decode()
+    trail = AuditEvent.objects.filter(
+        name="access.refused", data__code="token_in_use", project=Project.objects.get(slug="harbour").pk
+    )
+    assert trail.count() == 1
+    assert refusal(give(as_alice, codex="a-token-that-is-fine")) == (429, "throttled")
+    assert not Agent.objects.filter(name="codex").exists()
+
+
+def test_an_imported_token_that_ran_out_is_renewed_and_a_revoked_one_is_not(crew: Crew, as_alice: Api) -> None:
+    secret = "your-secret-token-here"
+    give(as_alice, codex=secret)
+    Token.objects.filter(name="agents.env").update(expires_at=timezone.now() - timedelta(hours=1))
+    with pytest.raises(InvalidToken):
+        find_token(secret)
+    assert [item["token"] for item in give(as_alice, codex=secret).json()] == ["renewed"]
+    assert find_token(secret).expires_at is None
+    assert AuditEvent.objects.filter(name="token.renewed").count() == 1
+    Token.objects.filter(name="agents.env").update(revoked_at=timezone.now())
+    assert refusal(give(as_alice, codex=secret)) == (409, "token_revoked")
 
 
 def test_an_external_agent_is_not_started(crew: Crew, as_alice: Api) -> None:

@@ -8,11 +8,15 @@ from threading import Barrier
 import pytest
 from django.db import connections
 
+from agenthub_site.accounts.actors import SYSTEM
+from agenthub_site.accounts.models import Token
 from agents.coordination.models import Assignment, Lock
 from agents.coordination.services.assignments import claim_assignment
-from agents.coordination.services.locks import acquire_lock
+from agents.coordination.services.locks import acquire_lock, release_lock
 from agents.coordination.services.rounds import approve_round
 from agents.coordination.services.tasks import close_task
+from agents.services.agents import archive_agent
+from agents.services.importing import import_agents
 from nodes.contract.errors import HubError
 
 from .conftest import Crew, actor_for, make_external
@@ -86,3 +90,24 @@ def test_a_task_is_closed_while_its_plan_is_approved_without_a_deadlock(crew: Cr
         round_.task.refresh_from_db()
         assert round_.task.state == "closed"
         assert round_.task.rounds.get().state == "cancelled"
+
+
+def test_a_lock_that_is_given_back_at_the_same_time_is_taken_or_held(crew: Crew) -> None:
+    for number in range(RACES):
+        acquire_lock(f"main-{number}", by=crew.wim)
+        outcomes = race(
+            lambda: release_lock(f"main-{number}", by=crew.wim),  # noqa: B023
+            *[lambda: acquire_lock(f"main-{number}", by=crew.zoe)] * 3,  # noqa: B023
+        )
+        assert set(outcomes) <= {"won", "lock_conflict"} and outcomes["won"] in (1, 2)
+
+
+def test_an_agent_that_is_put_away_while_it_is_imported_keeps_no_token(crew: Crew) -> None:
+    for number in range(RACES):
+        agent, lines = make_external(f"codex-{number}", crew.project), {f"codex-{number}": f"token-of-codex-{number}-0"}
+        outcomes = race(
+            lambda: archive_agent(agent, by=SYSTEM),  # noqa: B023
+            lambda: import_agents(crew.project, lines, by=SYSTEM),  # noqa: B023
+        )
+        assert outcomes == {"won": 2}
+        assert not Token.objects.filter(agent_id=agent.pk, revoked_at=None).exists()

@@ -44,7 +44,8 @@ def acquire_lock(
         problem = f"From 1 to {MOST_SECONDS} seconds."
         raise Invalid(f"ttl_seconds: {problem}", fields={"ttl_seconds": [problem]})
     until = Now() + timedelta(seconds=ttl_seconds)
-    Lock.objects.get_or_create(project_id=agent.project_id, key=key)
+    made, _ = Lock.objects.get_or_create(project_id=agent.project_id, key=key)
+    Lock.objects.select_for_update(no_key=True).get(pk=made.pk)  # what is told of it below is what was decided upon
     row = Lock.objects.filter(project=agent.project_id, key=key)
     if fencing_number:
         mine = row.filter(holder=agent, fencing_number=fencing_number, expires_at__gt=Now())
