@@ -396,3 +396,17 @@ class ProgramTokenForm(StyledForm):
         given = self.cleaned_data
         expires = timezone.now() + timedelta(days=int(given["days"])) if given["days"] else None
         return {"name": given["name"], "scope": given["scope"], "expires_at": expires}
+
+
+class AgentTokenForm(ProgramTokenForm):
+    """For an agent that comes by MCP: what it may not do it is not even shown there."""
+
+    scope = forms.ChoiceField(
+        choices=[
+            ("all", "do its work: mail, tasks, locks"),
+            ("all hub:tools", "do its work, and run the hub's tools"),
+            ("read", "read"),
+        ],
+        label="May",
+        initial="all",
+    )

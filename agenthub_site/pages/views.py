@@ -23,7 +23,7 @@ from nodes.contract.errors import HubError
 
 from . import words
 from .doors import PageRequest, page, show_in_form, tell
-from .forms import AgentForm, ProgramTokenForm, ProjectForm, RunFilter, StartRunForm
+from .forms import AgentForm, AgentTokenForm, ProjectForm, RunFilter, StartRunForm
 from .mcp_clients import mcp_clients
 from .rows import run_rows, with_live_runs
 from .usage import State, pressing
@@ -157,7 +157,7 @@ def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse
         "mcp_clients": mcp_clients(request.build_absolute_uri("/mcp"), more.get("secret", "")),
         "may_tokens": may_tokens,
         "tokens": Token.objects.filter(agent_id=found.pk, revoked_at=None) if may_tokens else [],
-        "token_form": ProgramTokenForm(),
+        "token_form": AgentTokenForm(),
         "now": timezone.now(),
         **more,
     }
@@ -170,7 +170,7 @@ def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse
 @page
 def add_agent_token(request: PageRequest, agent_id: UUID) -> HttpResponse:
     """Its secret is in this answer, and nowhere else."""
-    found, form = _find_agent(request, agent_id), ProgramTokenForm(request.POST)
+    found, form = _find_agent(request, agent_id), AgentTokenForm(request.POST)
     require(request.actor, Can.MANAGE_TOKENS, found)
     if form.is_valid():
         try:

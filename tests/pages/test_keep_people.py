@@ -5,8 +5,12 @@ import re
 import pytest
 from django.test import Client
 
+from agenthub_site.accounts.authentication import actor_of_token
 from agenthub_site.accounts.models import Membership, Project, Token, User
+from agenthub_site.accounts.tokens import find_token
+from agenthub_site.pages.forms import AgentTokenForm
 from agents.models import Agent
+from integrations.mcp.tool import tools_for
 from tests.factories import make_root
 
 from .test_see_pages import SignIn
@@ -53,7 +57,7 @@ def test_a_persons_token_is_not_an_owners_to_make_or_revoke(web: Client, address
 def test_a_maintainer_makes_an_agents_token_and_a_developer_does_not(
     web: Client, sign_in: SignIn, bob: User, agent: Agent
 ) -> None:
-    address, form = f"/agents/{agent.pk}/tokens/", {"name": "mcp", "days": "", "scope": "run"}
+    address, form = f"/agents/{agent.pk}/tokens/", {"name": "mcp", "days": "", "scope": "all"}
     assert sign_in(bob).post(address, form).status_code == 403
     assert "Its tokens" not in sign_in(bob).get(f"/agents/{agent.pk}/").content.decode()
     secret = secret_in(web.post(address, form).content)
@@ -63,6 +67,15 @@ def test_a_maintainer_makes_an_agents_token_and_a_developer_does_not(
     web.post(f"{address}{token.pk}/revoke/")
     token.refresh_from_db()
     assert token.revoked_at
+
+
+def test_an_agents_token_lets_it_work_unless_told_otherwise(web: Client, agent: Agent) -> None:
+    page = AgentTokenForm()
+    given = {"name": "mcp", "days": page["days"].initial, "scope": page["scope"].initial}
+    secret = secret_in(web.post(f"/agents/{agent.pk}/tokens/", given).content)
+    shown = {tool.name for tool in tools_for(actor_of_token(find_token(secret)))}
+    assert {"inbox_pull", "assignment_claim", "lock_acquire"} <= shown and "run_start" not in shown
+    assert {scope for scope, _ in page.fields["scope"].choices} == {"all", "all hub:tools", "read"}  # type: ignore[attr-defined]
 
 
 def test_who_removes_themselves_lands_where_they_may_be(
