@@ -1,6 +1,7 @@
 """What a project used and what it cost, its budgets, and what stands near their end."""
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,10 +29,15 @@ RUNS: Final = 20
 _MILLION: Final = 1_000_000
 
 
+def _plainly(amount: Decimal) -> str:
+    """All of its digits, and no zeros after them: 12.5, 1000."""
+    return f"{amount:f}".rstrip("0").rstrip(".") if "." in f"{amount:f}" else f"{amount:f}"
+
+
 class BudgetForm(StyledForm):
     """``unit`` and ``agent`` are chosen once; what it is of stays."""
 
-    amount = forms.DecimalField(min_value=0, max_digits=15, decimal_places=6, help_text="Tokens, or money.")
+    amount = forms.DecimalField(min_value=0, max_digits=22, decimal_places=6, help_text="Tokens, or money.")
     currency = forms.ChoiceField(
         required=False, choices=[("", "tokens"), ("USD", "USD"), ("EUR", "EUR"), ("GBP", "GBP"), ("CHF", "CHF")],
         label="Of",
@@ -45,7 +51,8 @@ class BudgetForm(StyledForm):
         if budget:
             money = budget.unit == Budget.Unit.COST
             kwargs["initial"] = {
-                "amount": f"{budget.amount / _MILLION:g}" if money else budget.amount, "currency": budget.currency,
+                "amount": _plainly(Decimal(budget.amount) / _MILLION) if money else budget.amount,
+                "currency": budget.currency,
                 "warn_percent": budget.warn_percent, "on_exceeded": budget.on_exceeded,
             }  # fmt: skip
         super().__init__(*args, **kwargs)

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
+from agenthub_site.pages.usage import BudgetForm
 from agents.models import Agent, Run
 from agents.usage.budgets import add_budget, judge
 from agents.usage.models import Budget, Price
@@ -49,6 +51,21 @@ def test_a_budget_is_added_changed_and_removed(web: Client, address: str, projec
     assert (budget.limit, budget.warn_percent, budget.currency) == ("20.00 USD", 90, "USD")
     web.post(f"{address}budgets/{budget.pk}/remove/")
     assert not Budget.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount"), [("USD", 1_234_567_891_234), ("EUR", 1), ("USD", 20_000_000), ("", 10**15)]
+)
+def test_saving_a_budget_as_it_is_shown_changes_nothing(
+    web: Client, address: str, project: Project, currency: str, amount: int
+) -> None:
+    unit = "cost" if currency else "tokens"
+    budget = add_budget(by=SYSTEM, project=project, unit=unit, currency=currency, amount=amount)
+    shown = BudgetForm(project=project, budget=budget)
+    given = {name: shown[name].value() for name in shown.fields}
+    assert web.post(f"{address}budgets/{budget.pk}/", given)["Location"] == address
+    budget.refresh_from_db()
+    assert budget.amount == amount
 
 
 def test_a_budget_of_nothing_is_refused_beside_its_amount(web: Client, address: str) -> None:
