@@ -1,10 +1,10 @@
 """Finding things of coordination among those that may be seen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from agenthub_site.accounts.actors import Actor, ActorKind
 from nodes.contract.errors import NotFound
@@ -70,11 +70,18 @@ def find_handoff(actor: Actor, handoff_id: object) -> Handoff:
 
 def find_colleague(project_id: UUID, name_or_id: str) -> Agent | None:
     """An agent of the project by its name, or its id; None if there is none that works."""
-    agents = Agent.objects.filter(project=project_id, archived_at=None)
-    found: Agent | None = agents.filter(name=name_or_id).first()
-    if found is None and (pk := as_uuid(name_or_id)):
-        found = agents.filter(pk=pk).first()
-    return found
+    return find_colleagues(project_id, [name_or_id]).get(name_or_id)
+
+
+def find_colleagues(project_id: UUID, names_or_ids: Collection[str]) -> dict[str, Agent]:
+    """Those of the project that work, each under the name or the id that was asked for. A name goes before an id."""
+    ids = {text: pk for text in names_or_ids if (pk := as_uuid(text))}
+    asked = Q(name__in=names_or_ids) | Q(pk__in=ids.values())
+    agents = list(Agent.objects.filter(asked, project=project_id, archived_at=None)) if names_or_ids else []
+    by_id, by_name = {agent.pk: agent for agent in agents}, {agent.name: agent for agent in agents}
+    return {text: by_id[pk] for text, pk in ids.items() if pk in by_id} | {
+        text: by_name[text] for text in names_or_ids if text in by_name
+    }
 
 
 def own_agent(actor: Actor) -> Agent:

@@ -1,5 +1,6 @@
 """Tools for planning and doing coordinated work."""
 
+import json
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
@@ -14,6 +15,7 @@ from agents.coordination.queries import find_assignment, find_handoff, find_roun
 from agents.coordination.services import assignments, locks, presence, rounds, tasks
 from agents.coordination.states import AssignmentState
 
+from .messages import ANSWER_BYTES
 from .parsing import read_handoff, read_json, read_list, read_plan
 from .rows import assignment_row, handoff_row, lock_row
 from .tool import Json, tool
@@ -106,9 +108,17 @@ def assignment_list(
         rows = rows.filter(round=found)
         if found.task.dispatcher_id == agent.pk:
             mine = Q()
-    listed = rows.filter(mine).order_by("-round", "position")[: MOST_LISTED + 1]
-    told: dict[str, Any] = {"assignments": [assignment_row(item) for item in listed[:MOST_LISTED]]}
-    return told | ({"has_more": True} if len(listed) > MOST_LISTED else {})
+    listed = list(rows.filter(mine).order_by("-round", "position")[: MOST_LISTED + 1])
+    fitting: list[Json] = []
+    size = 0
+    for item in listed[:MOST_LISTED]:
+        row = assignment_row(item)
+        size += len(json.dumps(row))
+        if fitting and size > ANSWER_BYTES:
+            break
+        fitting.append(row)
+    told: dict[str, Any] = {"assignments": fitting}
+    return told | ({"has_more": True} if len(fitting) < len(listed) else {})
 
 
 @tool(_WORK)

@@ -21,7 +21,7 @@ from .rows import Row, when
 from .tool import Json, as_text, tool
 
 ANSWER_BYTES: Final = 384 * 1024
-"""Of messages in one answer: they go over the wire twice, and clients take no answer of any size."""
+"""Of messages or assignments in one answer: they go over the wire twice, and clients take no answer of any size."""
 
 
 @tool(Can.READ_MESSAGES, is_reading=True)

@@ -1,16 +1,17 @@
 """JSON texts inside of arguments: plans, handoffs, lists."""
 
 import json
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
-from agents.coordination.queries import find_colleague
+from agents.coordination.queries import find_colleagues
 from agents.coordination.services.assignments import Work
 from agents.coordination.services.rounds import Planned
 from nodes.contract.errors import Invalid, TooLarge
 
 JSON_BYTES: Final = 512 * 1024
 DEPTH: Final = 32
+MOST_PLANNED: Final = 100
 _TEXTS: Final = ("branch", "commit_hash", "risks", "next_steps", "notes")
 
 
@@ -43,6 +44,10 @@ def read_plan(project_id: UUID, text: str) -> list[Planned]:
     listed = read_object("plan_json", text).get("assignments")
     if not isinstance(listed, list):
         raise wrong("plan_json", 'It must have "assignments", a list of {"agent_id", "goal"}.')
+    if len(listed) > MOST_PLANNED:
+        raise wrong("plan_json", f"It has {len(listed)} assignments; at most {MOST_PLANNED} are read.")
+    said = [item.get("agent_id") for item in listed if isinstance(item, dict)]
+    colleagues = find_colleagues(project_id, {name for name in said if _is_name(name)})
     planned = []
     for number, item in enumerate(listed, 1):
         where = f"assignment {number}"
@@ -51,13 +56,15 @@ def read_plan(project_id: UUID, text: str) -> list[Planned]:
         name, goal = item["agent_id"], item.get("goal")
         if not isinstance(goal, str) or not goal.strip():
             raise wrong("plan_json", f"{where} needs a goal, as a text.")
-        agent = None
-        if name is not None:
-            agent = find_colleague(project_id, name) if isinstance(name, str) else None
-            if agent is None:
-                raise wrong("plan_json", f"{where}: there is no agent {str(name)[:80]!r} in the project.")
+        agent = colleagues.get(name) if _is_name(name) else None
+        if name is not None and agent is None:
+            raise wrong("plan_json", f"{where}: there is no agent {str(name)[:80]!r} in the project.")
         planned.append(Planned(goal, agent))
     return planned
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and "\x00" not in value
 
 
 def read_handoff(text: str) -> Work:

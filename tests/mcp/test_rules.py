@@ -10,10 +10,13 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor
 from agents.coordination.models import Assignment, Lock, Round, Task
 from agents.coordination.services import assignments
-from agents.coordination.services.rounds import approve_round, reject_round
+from agents.coordination.services.rounds import Planned, approve_round, reject_round, submit_plan
 from agents.coordination.services.tasks import close_task
+from audit.models import AuditEvent
+from integrations.mcp.parsing import read_plan
 from integrations.mcp.tool import all_tools
 from mailboxes import services as mail
+from nodes.contract.errors import Invalid
 from tests.coordination.conftest import Crew
 
 from .conftest import Call, call
@@ -77,6 +80,10 @@ def test_registering_keeps_name_and_capabilities_and_is_optional(ada: Call) -> N
     assert ada("agent_register", name="Ada", capabilities="{")["error"] == "INVALID"
     assert ada("agent_register", name="", capabilities="[]")["error"] == "INVALID"
     assert ada("agent_register", name="Ada", capabilities="[1]")["error"] == "INVALID"
+    for many in (["x"] * 51, ["x" * 65]):
+        assert ada("agent_register", name="Ada", capabilities=json.dumps(many))["error"] == "INVALID"
+    assert ada("agent_register", name="Ada", capabilities=json.dumps(["x" * 64] * 50))["ok"]
+    assert AuditEvent.objects.filter(name="agent.registered").last().data["capabilities"] == 50  # type: ignore[union-attr]
 
 
 # Messages.
@@ -175,6 +182,25 @@ def test_the_dispatcher_sees_its_whole_round_and_workers_their_own(crew: Crew, a
         "id", "round_id", "task_id", "agent_id", "goal", "status", "claimed_at", "started_at", "completed_at",
         "lease_expires_at", "progress_note", "result_summary", "handoff_id", "created_at", "updated_at",
     }  # fmt: skip
+
+
+def test_a_long_list_of_assignments_is_told_in_parts(crew: Crew, ada: Call) -> None:
+    crew.limit(max_assignments_per_round=50)
+    planned = [Planned("g" * 16_000)] * 50
+    round_ = submit_plan(crew.draft(), planned, by=crew.ada)
+    told = ada("assignment_list", round_id=str(round_.pk))
+    assert (len(told["assignments"]), told["has_more"]) == (23, True)
+
+
+def test_a_plans_agents_are_looked_up_at_once_and_bounded(
+    ada: Call, crew: Crew, django_assert_num_queries: Any
+) -> None:
+    wim = crew.agent("wim")
+    with django_assert_num_queries(1):
+        planned = read_plan(crew.project.pk, plan(*[("wim", "x"), ("zoe", "y"), (str(wim.pk), "z"), (None, "w")] * 25))
+    assert [item.agent and item.agent.name for item in planned[:4]] == ["wim", "zoe", "wim", None]
+    with django_assert_num_queries(0), pytest.raises(Invalid):
+        read_plan(crew.project.pk, plan(*[("wim", "x")] * 101))
 
 
 def test_a_failed_plan_leaves_nothing_behind_and_may_be_repeated(ada: Call) -> None:

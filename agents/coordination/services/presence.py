@@ -1,6 +1,6 @@
 """What agents that come by MCP say of themselves."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.db import transaction
 from django.utils import timezone
@@ -12,6 +12,9 @@ from ..models import Presence
 from ..queries import own_agent
 from .texts import checked_lines, checked_word
 
+MOST_CAPABILITIES: Final = 50
+CAPABILITY_CHARS: Final = 64
+
 
 @transaction.atomic
 def register_agent(*, by: Actor, name: str, capabilities: list[str]) -> Presence:
@@ -19,7 +22,9 @@ def register_agent(*, by: Actor, name: str, capabilities: list[str]) -> Presence
     agent = own_agent(by)
     said: dict[str, Any] = {
         "name": checked_word("name", name, 128),
-        "capabilities": checked_lines("capabilities", capabilities),
+        "capabilities": checked_lines(
+            "capabilities", capabilities, most=MOST_CAPABILITIES, most_chars=CAPABILITY_CHARS
+        ),
     }
     now = timezone.now()
     presence = Presence.objects.filter(agent=agent).first()
@@ -28,7 +33,7 @@ def register_agent(*, by: Actor, name: str, capabilities: list[str]) -> Presence
         agent=agent, defaults={**said, "registered_at": now, "heartbeat_at": now}
     )
     if is_new:
-        told = {"says_its_name": said["name"], "capabilities": said["capabilities"]}
+        told = {"says_its_name": said["name"], "capabilities": len(said["capabilities"])}
         record(agent.project_id, "agent.registered", by=by, of=("agent", agent.pk), **told)
     return presence
 

@@ -33,11 +33,11 @@ def checked_word(field: str, text: object, most_chars: int, *, may_be_empty: boo
     return word
 
 
-def checked_lines(field: str, lines: Any) -> list[str]:
+def checked_lines(field: str, lines: Any, *, most: int = MOST_LINES, most_chars: int = LINE_CHARS) -> list[str]:
     """A list of short texts. ``Invalid`` otherwise."""
-    if not isinstance(lines, list) or len(lines) > MOST_LINES:
-        raise _wrong(field, f"Give a list of at most {MOST_LINES} texts.")
-    return [checked_word(field, line, LINE_CHARS) for line in lines]
+    if not isinstance(lines, list) or len(lines) > most:
+        raise _wrong(field, f"Give a list of at most {most} texts.")
+    return [checked_word(field, line, most_chars) for line in lines]
 
 
 def _wrong(field: str, why: str) -> Invalid:
