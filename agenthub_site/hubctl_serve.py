@@ -9,14 +9,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
 from agenthub_site.summary import say, warn
 from integrations.cli.agents_env import BadFile, read_agents_env
-from integrations.cli.client import Client, HubRefused, HubUnreachable
+from integrations.cli.client import Client, HubRefused, HubUnreachable, TooLong
 from integrations.cli.hubctl import OLD_DATABASE, PROJECTS, import_lines, serve_home
 from integrations.cli.limits_file import read_limits
 from integrations.cli.parsers import Parser
@@ -96,35 +97,68 @@ class Files:
 
     def __init__(self, agents: Path, limits: Path, project: str) -> None:
         self.project = project
-        self._paths = (agents, limits)
-        self._seen: tuple[int, ...] = ()
+        self.agents, self.limits = agents, limits
+        self._is_made = False
+        self._done: dict[Path, int] = {}
+        self._waiting: set[Path] = set()
 
     def read(self) -> tuple[dict[str, str], dict[str, Any]]:
         """Tokens and limits; empty for a file that is not there. Raises ``BadFiles``."""
-        agents, limits = self._paths
+        return self._read(self.agents, read_agents_env), self._read(self.limits, read_limits)
+
+    @staticmethod
+    def _read(path: Path, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         try:
-            return (read_agents_env(agents) if agents.exists() else {}, read_limits(limits) if limits.exists() else {})
-        except BadFile as error:
+            return reader(path) if path.exists() else {}
+        except (BadFile, OSError) as error:
             raise BadFiles(str(error)) from error
 
-    def have_changed(self) -> bool:
-        """Whether they are not what they were when this was last asked."""
-        seen = tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in self._paths)
-        seen, self._seen = self._seen, seen
-        return seen != self._seen
+    def apply(self, client: Client) -> None:
+        """Tell the hub of each file that is not as it was when the hub was last told, or refused it.
 
-    def apply(self, client: Client) -> str:
-        """Tell the hub; what it was told, in words."""
-        lines, limits = self.read()
-        if not any(item["slug"] == self.project for item in client.every(PROJECTS, limit=200)):
-            client.post(PROJECTS, {"slug": self.project, "name": "Agent hub"})
-        if lines:
-            import_lines(client, self.project, lines)
-        if limits:
-            client.patch(f"{PROJECTS}{self.project}/limits/", limits)
+        What it could not be told now it is told the next time. Says what was done, and warns of what was not.
+        """
+        for path, tell in ((self.agents, self._tell_agents), (self.limits, self._tell_limits)):
+            try:
+                seen = path.stat().st_mtime_ns if path.exists() else 0
+                if self._done.get(path) == seen:
+                    continue
+                tell(client)
+            except (BadFiles, HubRefused, TooLong) as error:
+                if isinstance(error, HubRefused) and error.status >= HTTPStatus.TOO_MANY_REQUESTS:
+                    self._wait(path, error)
+                    continue
+                warn(f"{error} What the hub has stays as it is.")
+            except (HubUnreachable, OSError) as error:
+                self._wait(path, error)
+                continue
+            self._waiting.discard(path)
+            self._done[path] = seen
+
+    def _wait(self, path: Path, error: Exception) -> None:
+        if path not in self._waiting:
+            warn(f"{error} {short(path)} is tried again.")
+        self._waiting.add(path)
+
+    def _tell_agents(self, client: Client) -> None:
+        lines = self._read(self.agents, read_agents_env)
+        self._make_project(client)
         if not lines:
-            return f"There are no agents yet: write lines of AGENT_ID=TOKEN to {short(self._paths[0])}."
-        return f"{len(lines)} agents of the project {self.project} may come: {', '.join(lines)}."
+            say(f"  Agents    There are none yet: write lines of AGENT_ID=TOKEN to {short(self.agents)}.")
+            return
+        import_lines(client, self.project, lines)
+        say(f"  Agents    {len(lines)} agents of the project {self.project} may come: {', '.join(lines)}.")
+
+    def _tell_limits(self, client: Client) -> None:
+        if limits := self._read(self.limits, read_limits):
+            self._make_project(client)
+            client.patch(f"{PROJECTS}{self.project}/limits/", limits)
+            say(f"  Limits    of {short(self.limits)}: {', '.join(limits)}.")
+
+    def _make_project(self, client: Client) -> None:
+        if not self._is_made and not any(item["slug"] == self.project for item in client.every(PROJECTS, limit=200)):
+            client.post(PROJECTS, {"slug": self.project, "name": "Agent hub"})
+        self._is_made = True
 
 
 def keep(files: Files, client: Client) -> None:
@@ -133,11 +167,7 @@ def keep(files: Files, client: Client) -> None:
     while not _is_ready(client) and time.monotonic() < until:
         time.sleep(0.2)
     while True:
-        if files.have_changed():
-            try:
-                say(f"  Agents    {files.apply(client)}")
-            except (BadFiles, HubRefused, HubUnreachable) as error:
-                warn(f"{error} What the hub has stays as it is.")
+        files.apply(client)
         time.sleep(LOOK_SECONDS)
 
 

@@ -1,14 +1,39 @@
 """The files of agent-hub-mcp: ``agents.env`` with its tokens. Standard library only."""
 
+import os
 import re
+import shlex
 from pathlib import Path
 from typing import Final
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+MOST_BYTES: Final = 1024 * 1024
 
 
 class BadFile(Exception):
     """It cannot be read; the message says which line, and never a token."""
+
+
+def read_own(path: Path, *, is_secret: bool = False) -> str:
+    """The text of a file that nobody else can change; and, of one that ``is_secret``, read. Raises ``BadFile``."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            data = file.read(MOST_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise BadFile(f"{path} cannot be read: {reason}.") from error
+    quoted = shlex.quote(str(path))
+    if found.st_uid not in {os.geteuid(), 0}:
+        raise BadFile(f"{path} belongs to another user, who can change it. Make a copy of your own.")
+    if is_secret and found.st_mode & 0o066:
+        raise BadFile(f"{path} has tokens in it, and others can read or change it. Do: chmod 600 {quoted}")
+    if found.st_mode & 0o022:
+        raise BadFile(f"{path} can be changed by others. Do: chmod go-w {quoted}")
+    if len(data) > MOST_BYTES:
+        raise BadFile(f"{path} is larger than {MOST_BYTES // 1024} KiB.")
+    return text
 
 
 def read_agents_env(path: Path) -> dict[str, str]:
@@ -16,11 +41,7 @@ def read_agents_env(path: Path) -> dict[str, str]:
 
     Raises ``BadFile``.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise BadFile(f"{path} cannot be read: {reason}.") from error
+    text = read_own(path, is_secret=True)
     tokens: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if not line or line.startswith("#"):

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from .agents_env import BadFile
+from .agents_env import BadFile, read_own
 
 WHOLE: Final = (
     "max_rounds", "max_assignments_per_round", "max_messages_per_task", "max_hop_count", "max_simultaneous_assignments",
@@ -17,9 +17,7 @@ def read_limits(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        said = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"{path} cannot be read: {error}.") from error
+        said = yaml.safe_load(read_own(path))
     except yaml.YAMLError as error:
         raise BadFile(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if said is None:

@@ -19,6 +19,7 @@ from integrations.cli.where import Where, find_where
 from .small_hub import SmallHub
 
 TASKS, ROUNDS, IMPORT, PROJECTS = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/", "/api/v1/projects/"
+OWN_LIMITS = f"{PROJECTS}agent-hub/limits/"
 ID = "0199a1b2-0000-7000-8000-000000000007"
 TASK = {"id": ID, "key": "T-1", "title": "Mend the nets", "state": "draft", "project_slug": "web"}
 ROUND: dict[str, Any] = {
@@ -107,11 +108,16 @@ def test_wrong_usage_ends_with_2(hub: SmallHub, cli: Cli, arguments: tuple[str, 
     assert ended.value.code == 2
 
 
+def write_own(path: Path, text: str) -> None:
+    path.touch(0o600)
+    path.write_text(text)
+
+
 def test_agents_are_imported_into_the_only_project(
     hub: SmallHub, cli: Cli, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "agents.env"
-    file.write_text("# mine\nclaude-code='secret-one'\n\ncodex=secret=two\n")
+    write_own(file, "# mine\nclaude-code='secret-one'\n\ncodex=secret=two\n")
     hub.routes["GET", PROJECTS] = page({"slug": "web"})
     hub.routes["POST", IMPORT] = (200, [{"name": "codex", "is_new": True, "token": "new"}])
     assert cli("hubctl", "import-agents", str(file)) == 0
@@ -128,7 +134,7 @@ def test_agents_are_imported_into_the_only_project(
 @pytest.mark.parametrize("text", ["", "# none\n", "codex\n", "codex=\n", "bad name=token-1\n", "a=x\na=y\n"])
 def test_a_bad_agents_env_is_refused_without_telling_tokens(tmp_path: Path, text: str) -> None:
     file = tmp_path / "agents.env"
-    file.write_text(text)
+    write_own(file, text)
     with pytest.raises(BadFile) as refused:
         read_agents_env(file)
     assert "token-1" not in str(refused.value)
@@ -145,9 +151,11 @@ def test_a_bad_config_yaml_is_refused_by_the_name_of_the_key(tmp_path: Path, tex
         read_limits(file)
 
 
-def test_the_examples_are_valid() -> None:
-    assert set(read_limits(EXAMPLES / "config.yaml.example")) == set(LIMITS)
-    assert read_agents_env(EXAMPLES / "agents.env.example").keys() == {"claude-code", "codex-desktop"}
+def test_the_examples_are_valid(tmp_path: Path) -> None:
+    write_own(tmp_path / "config.yaml", (EXAMPLES / "config.yaml.example").read_text())
+    assert set(read_limits(tmp_path / "config.yaml")) == set(LIMITS)
+    write_own(tmp_path / "agents.env", (EXAMPLES / "agents.env.example").read_text())
+    assert read_agents_env(tmp_path / "agents.env").keys() == {"claude-code", "codex-desktop"}
     told = json.loads((EXAMPLES / "mcp.json.example").read_text())
     (server,) = told["mcpServers"].values()
     assert server["type"] in ("http", "streamable-http") and server["url"].endswith("/mcp")
@@ -161,22 +169,64 @@ def test_the_real_files_are_never_committed() -> None:
 
 def test_the_files_are_told_to_the_hub_again_when_they_change(hub: SmallHub, home: Path, tmp_path: Path) -> None:
     agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
-    files = Files(agents, limits, "agent-hub")
-    assert files.have_changed() and not files.have_changed()
-    agents.write_text("codex=secret-one\n")
+    files, client = Files(agents, limits, "agent-hub"), Client.over_socket(home / "hub.sock")
+    write_own(agents, "codex=secret-one\n")
     limits.write_text("max_rounds: 5\n")
-    assert files.have_changed()
     hub.routes["GET", PROJECTS] = page()
     hub.routes["POST", PROJECTS] = (201, {})
     hub.routes["POST", IMPORT] = (200, [])
-    hub.routes["PATCH", f"{PROJECTS}agent-hub/limits/"] = (200, {})
-    assert "codex" in files.apply(Client.over_socket(home / "hub.sock"))
-    assert hub.asked("PATCH", f"{PROJECTS}agent-hub/limits/")[0].body == {"max_rounds": 5}
+    hub.routes["PATCH", OWN_LIMITS] = (200, {})
+    files.apply(client)
+    files.apply(client)
+    assert [len(hub.asked(*door)) for door in (("POST", IMPORT), ("PATCH", OWN_LIMITS))] == [1, 1]
+    assert hub.asked("PATCH", OWN_LIMITS)[0].body == {"max_rounds": 5}
     os.utime(agents, (1, 1))
-    assert files.have_changed()
-    agents.write_text("codex\n")
+    files.apply(client)
+    assert [len(hub.asked(*door)) for door in (("POST", IMPORT), ("PATCH", OWN_LIMITS))] == [2, 1]
+    write_own(agents, "codex\n")
     with pytest.raises(BadFiles):
         files.read()
+
+
+def test_what_the_hub_could_not_be_told_it_is_told_later(
+    hub: SmallHub, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
+    files = Files(agents, limits, "agent-hub")
+    write_own(agents, "codex=secret-one\n")
+    files.apply(Client.over_socket(tmp_path / "nobody.sock"))
+    assert "tried again" in capsys.readouterr().err
+    hub.routes["GET", PROJECTS] = page({"slug": "agent-hub"})
+    hub.routes["POST", IMPORT] = (200, [])
+    hub.routes["PATCH", OWN_LIMITS] = (200, {})
+    files.apply(Client.over_socket(home / "hub.sock"))
+    assert len(hub.asked("POST", IMPORT)) == 1
+    write_own(agents, "codex\n")  # one bad file is no hindrance to the other, and one that went is no end
+    limits.write_text("max_rounds: 6\n")
+    files.apply(Client.over_socket(home / "hub.sock"))
+    assert len(hub.asked("PATCH", OWN_LIMITS)) == 1 and "line 1" in capsys.readouterr().err
+    agents.unlink()
+    limits.unlink()
+    limits.symlink_to(limits)
+    files.apply(Client.over_socket(home / "hub.sock"))
+    assert len(hub.asked("PATCH", OWN_LIMITS)) == 1
+
+
+@pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o400, True), (0o640, False), (0o602, False)])
+def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int, *, is_fine: bool) -> None:
+    agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
+    write_own(agents, "codex=secret-one\n")
+    limits.write_text("max_rounds: 5\n")
+    agents.chmod(mode)
+    limits.chmod(mode | 0o044)
+    if is_fine:
+        assert read_agents_env(agents) == {"codex": "secret-one"} and read_limits(limits) == {"max_rounds": 5}
+        return
+    with pytest.raises(BadFile, match="chmod 600"):
+        read_agents_env(agents)
+    if mode & 0o022:
+        with pytest.raises(BadFile, match="chmod go-w"):
+            read_limits(limits)
 
 
 def old_database(path: Path, *, status: str, is_read: int) -> Path:
