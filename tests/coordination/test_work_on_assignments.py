@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from agenthub_site.accounts.actors import SYSTEM
 from agents.coordination import errors
 from agents.coordination.models import Assignment, Handoff, Round
 from agents.coordination.services import assignments
@@ -14,6 +15,8 @@ from agents.coordination.services.assignments import (
     complete_assignment,
     report_progress,
 )
+from agents.coordination.services.rounds import review_round
+from agents.services.agents import archive_agent
 from audit.models import AuditEvent
 from nodes.contract.errors import Forbidden, Invalid
 
@@ -171,3 +174,27 @@ def test_people_do_not_work_on_tasks(crew: Crew) -> None:
     (assignment,) = crew.approved()
     with pytest.raises(Forbidden):
         claim_assignment(assignment, by=crew.operator)
+
+
+def test_what_waits_for_an_agent_that_was_put_away_is_for_anyone(crew: Crew) -> None:
+    waiting, held, zoes = crew.approved("wim", "wim", "zoe")
+    claim_assignment(held, by=crew.wim)
+    archive_agent(crew.agent("wim"), by=SYSTEM)
+    assert assignments.tick(timezone.now()) == 1  # the other one is held until its lease is over
+    later = timezone.now() + LATER
+    assert assignments.tick(later) == 2  # free again, and for anyone at once
+    assert assignments.tick(later) == 0
+    zoes.refresh_from_db()
+    assert zoes.agent == crew.agent("zoe") and not zoes.is_for_anyone
+    assert claim_assignment(waiting, by=crew.zoe).agent == crew.agent("zoe")
+    assert AuditEvent.objects.filter(name="assignment.opened", data__agent="wim").count() == 2
+
+
+def test_a_round_that_opens_again_is_not_for_an_agent_that_was_put_away(crew: Crew) -> None:
+    crew.limit(auto_create_next_round=True)
+    round_ = crew.done()
+    archive_agent(crew.agent("wim"), by=SYSTEM)
+    _, opened = review_round(round_, by=crew.ada, verdict="changes_requested")
+    assert opened is not None
+    (again,) = opened.assignments.all()
+    assert (again.agent, again.is_for_anyone) == (None, True)

@@ -155,14 +155,41 @@ def complete_assignment(
 
 
 def tick(now: datetime) -> int:
-    """Assignments whose lease nobody renewed are free again. How many there were."""
+    """Assignments whose lease nobody renewed are free again; those of agents that were put away are for anyone.
+
+    How many there were.
+    """
     due = Assignment.objects.filter(state__in=HELD, lease_expires_at__lte=now).order_by("lease_expires_at")
+    orphaned = _orphaned(Assignment.objects.all())
+    tasks = {*due.values_list("task_id", flat=True)[:_AT_ONCE], *orphaned.values_list("task_id", flat=True)[:_AT_ONCE]}
     freed = 0
-    for task_id in set(due.values_list("task_id", flat=True)[:_AT_ONCE]):
+    for task_id in tasks:
         with transaction.atomic():
             lock_task(task_id)
-            freed += _free_expired(Assignment.objects.filter(task=task_id), now)
+            own = Assignment.objects.filter(task=task_id)
+            freed += _free_expired(own, now) + _open_orphaned(own, now)
     return freed
+
+
+def _orphaned(rows: Any) -> Any:
+    return rows.filter(state=AssignmentState.PENDING, is_for_anyone=False, agent__archived_at__isnull=False)
+
+
+def _open_orphaned(rows: Any, now: datetime) -> int:
+    """Of ``rows``, whose task is locked, those that wait for an agent that will not come. In the trail."""
+    found = list(_orphaned(rows).select_related("agent", "task"))
+    if found:
+        pending = Assignment.objects.filter(pk__in=[item.pk for item in found], state=AssignmentState.PENDING)
+        pending.update(is_for_anyone=True, agent=None, updated_at=now)
+        facts = [
+            Fact(
+                item.project_id, "assignment.opened", of=("assignment", item.pk),
+                data={"task": item.task.key, "agent": item.agent.name},
+            )
+            for item in found
+        ]  # fmt: skip
+        record_all(facts, by=SYSTEM)
+    return len(found)
 
 
 def _free_expired(rows: Any, now: datetime) -> int:

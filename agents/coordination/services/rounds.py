@@ -131,7 +131,8 @@ def review_round(round_: Round, *, by: Actor, verdict: str, note: str = "") -> t
     """The dispatcher's verdict on a round whose work is done, and the next round if one opened by itself.
 
     ``approved`` completes round and task. ``changes_requested`` makes the task a draft again, or opens the next round
-    with the same goals where the limits say ``auto_create_next_round``. Raises ``InvalidVerdict``,
+    with the same goals where the limits say ``auto_create_next_round``: those of agents that were put away since are
+    for anyone. Raises ``InvalidVerdict``,
     ``NotTaskDispatcher``, ``RoundNotReviewable``, ``MaxRoundsReached``; then nothing has changed.
     """
     require(by, Can.WORK_ON_TASK, round_)
@@ -151,7 +152,7 @@ def review_round(round_: Round, *, by: Actor, verdict: str, note: str = "") -> t
         move(task, TaskState.COMPLETED, RoundNotReviewable)
     elif limits.auto_create_next_round:
         again = [
-            Planned(item.goal, None if item.is_for_anyone else item.agent)
+            Planned(item.goal, None if item.is_for_anyone or (item.agent and item.agent.archived_at) else item.agent)
             for item in round_.assignments.select_related("agent").order_by("position")
         ]
         opened = _open_round(task, again, limits, SYSTEM)
