@@ -14,7 +14,15 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 import structlog
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    connection,
+    connections,
+    transaction,
+)
 
 from nodes.contract.errors import HubError, Unavailable
 
@@ -111,8 +119,11 @@ class Writer:
         return jobs
 
 
-def commit(jobs: Sequence[_Job]) -> None:
-    """Write all in one transaction and answer each; if that fails, each by itself. Raises nothing."""
+def commit(jobs: Sequence[_Job], *, is_again: bool = False) -> None:
+    """Write all in one transaction and answer each; if that fails, each by itself. Raises nothing.
+
+    One that is in conflict with what another process has just written is tried again, as it sees that now.
+    """
     by_work: dict[Work[Any, Any], list[_Job]] = {}
     for job in jobs:
         by_work.setdefault(job.work, []).append(job)
@@ -130,6 +141,9 @@ def commit(jobs: Sequence[_Job]) -> None:
         if len(jobs) > 1 and not is_unknown:
             for job in jobs:
                 commit([job])
+            return
+        if isinstance(error, IntegrityError) and not is_again:
+            commit(jobs, is_again=True)
             return
         _fail(jobs, error)
         return

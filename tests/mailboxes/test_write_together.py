@@ -8,6 +8,7 @@ import pytest
 from django.db import IntegrityError, OperationalError, connections
 
 from agenthub_site.accounts.models import Project
+from mailboxes import sending
 from mailboxes import writer as module
 from mailboxes.errors import DedupeConflict
 from mailboxes.models import Delivery, Message
@@ -68,6 +69,20 @@ def test_a_send_that_fails_leaves_those_beside_it(project: Project) -> None:
     module.commit(jobs)
     assert [isinstance(job.done.exception(), IntegrityError) for job in jobs] == [False, True, False]
     assert [copy.payload for copy in inbox(BEN).results] == [0, 2]
+
+
+def test_two_processes_with_one_key_send_one_message(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = mail(project, payload=1, dedupe_key="k")
+    read, blind = sending._read_kept, [False, True]
+
+    def read_before_the_other_has_written(drafts: Sequence[Draft]) -> object:
+        return {} if blind.pop() else read(drafts)
+
+    monkeypatch.setattr(sending, "_read_kept", read_before_the_other_has_written)
+    job = module._Job(write_drafts, draft(project.pk, ANN, [BEN], 1, dedupe_key="k"))
+    module.commit([job])
+    assert (job.done.result().message_id, job.done.result().created) == (first.message_id, False)
+    assert [copy.payload for copy in inbox(BEN).results] == [1]
 
 
 def test_nothing_is_answered_before_the_commit_and_a_lost_commit_is_called_unknown(
