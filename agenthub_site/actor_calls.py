@@ -33,8 +33,11 @@ class ActorCalls:
         self._answering: set[asyncio.Task[None]] = set()
 
     def take(self, asked: pb.ActorCall) -> None:
-        """Begin to answer; the link goes on being read meanwhile."""
-        task = asyncio.create_task(self._answer(asked, is_room=len(self._answering) < AT_ONCE))
+        """Begin to answer; the link goes on being read meanwhile. What is too much is refused and not kept."""
+        if len(self._answering) >= AT_ONCE:
+            self._refuse(asked)
+            return
+        task = asyncio.create_task(self._answer(asked))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
@@ -43,10 +46,18 @@ class ActorCalls:
             task.cancel()
         await asyncio.gather(*self._answering, return_exceptions=True)
 
-    async def _answer(self, asked: pb.ActorCall, *, is_room: bool) -> None:
+    def _refuse(self, asked: pb.ActorCall) -> None:
+        """At once or, where the link has no room for it, not at all: the node's own wait for an answer is bounded."""
+        refusal = Unavailable("This node's agents ask too much at once; try again.")
+        answer = pb.ActorAnswer(id=asked.id, data=json.dumps(refusal.as_json()).encode())
         try:
-            if not is_room:
-                raise Unavailable("This node's agents ask too much at once; try again.")
+            is_said = self._link.try_send(pb.HubFrame(actor_answer=answer))
+        except LinkError:
+            is_said = False
+        logger.info("actor.refused", verb=asked.verb[:64], is_said=is_said)
+
+    async def _answer(self, asked: pb.ActorCall) -> None:
+        try:
             async with asyncio.timeout(CALL_SECONDS):
                 acting = await in_thread(acting_in_run, self._node_id, _uuid(asked.run_id))
                 answer: dict[str, Any] = {"result": await call(acting, asked.verb, asked.body)}
