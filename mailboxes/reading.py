@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Min, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
@@ -170,11 +171,23 @@ def next_due(
     return min((at for at in (dues, ends) if at is not None), default=None)
 
 
-def inbox_ids(addresses: Collection[Address]) -> dict[Address, int]:
-    """Of those that ever got anything; one query for all."""
-    kinds, owners = {address.kind for address in addresses}, {address.id for address in addresses}
-    rows = Inbox.objects.filter(kind__in=kinds, owner__in=owners).values_list("kind", "owner", "pk")
-    return {address: pk for kind, owner, pk in rows if (address := Address(kind, owner)) in addresses}
+def lock_inboxes(addresses: Collection[Address]) -> dict[Address, int]:
+    """The inboxes of those that ever got anything, locked until the transaction ends, as ``take_numbers`` orders them.
+
+    Whoever moves deliveries of more than one inbox, or in an order of its own, has their inboxes first: so no two wait
+    for each other.
+    """
+    if not addresses:
+        return {}
+    with connection.cursor() as cursor:
+        is_locked = connection.features.has_select_for_update
+        order = ' ORDER BY kind COLLATE "C", owner COLLATE "C" FOR NO KEY UPDATE' if is_locked else ""
+        places = ", ".join(["(%s, %s)"] * len(addresses))
+        cursor.execute(
+            f"SELECT kind, owner, id FROM mailbox_inbox WHERE (kind, owner) IN (VALUES {places}){order}",  # noqa: S608
+            [value for address in addresses for value in (address.kind, address.id)],
+        )
+        return {Address(kind, owner): pk for kind, owner, pk in cursor.fetchall()}
 
 
 def last_numbers(addresses: Collection[Address]) -> dict[Address, int]:

@@ -17,7 +17,7 @@ from nodes.contract.errors import HubError
 from .addresses import Address
 from .limits import ATTEMPTS, BACKOFF_SECONDS, BACKOFF_SECONDS_MOST
 from .models import Delivery
-from .reading import inbox_ids
+from .reading import lock_inboxes
 from .states import OPEN, State
 
 MessageId = UUID | int
@@ -43,8 +43,8 @@ def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubErr
     On PostgreSQL a second claim on the same inbox waits for the first: to skip what is locked there would hand out
     a later message before an earlier one, should the first come to nothing.
     """
+    boxes = lock_inboxes({claim.recipient for claim in claims})
     now = timezone.now()
-    boxes = inbox_ids({claim.recipient for claim in claims})
     taken: dict[int, set[int]] = defaultdict(set)
     leases: list[tuple[Any, ...]] = []
     answers: list[list[tuple[int, int]] | HubError] = []
@@ -130,8 +130,8 @@ class _Row(NamedTuple):
 
 def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
     """Ack what each names, in order; the same id twice changes something once. Three statements for all of them."""
+    boxes = lock_inboxes({settling.recipient for settling in settlings})
     now = timezone.now()
-    boxes = inbox_ids({settling.recipient for settling in settlings})
     rows = _read_named(settlings, boxes)
     moved: dict[tuple[int, int], _Row] = {}
     answers: list[list[Acked] | HubError] = []

@@ -119,14 +119,25 @@ class Writer:
         return jobs
 
 
-def commit(jobs: Sequence[_Job], *, is_again: bool = False) -> None:
-    """Write all in one transaction and answer each; if that fails, each by itself. Raises nothing.
+def commit(jobs: Sequence[_Job]) -> None:
+    """Write all and answer each; what fails together is tried each by itself. Raises nothing.
 
-    One that is in conflict with what another process has just written is tried again, as it sees that now.
+    One transaction for all, where a database has one writer at a time. Elsewhere one for each kind of work: each kind
+    locks inboxes in one order, but the second would begin that order anew, behind what the first has locked.
+    What is in conflict with what another process has just written is tried again, as it sees that now.
     """
     by_work: dict[Work[Any, Any], list[_Job]] = {}
     for job in jobs:
         by_work.setdefault(job.work, []).append(job)
+    if connection.features.has_select_for_update:
+        for work, group in by_work.items():
+            _commit({work: group})
+    else:
+        _commit(by_work)
+
+
+def _commit(by_work: dict[Work[Any, Any], list[_Job]], *, is_again: bool = False) -> None:
+    jobs = [job for group in by_work.values() for job in group]
     answers: list[tuple[_Job, Any]] = []
     is_written = False
     try:
@@ -140,10 +151,10 @@ def commit(jobs: Sequence[_Job], *, is_again: bool = False) -> None:
             connections.close_all()
         if len(jobs) > 1 and not is_unknown:
             for job in jobs:
-                commit([job])
+                _commit({job.work: [job]})
             return
         if isinstance(error, IntegrityError) and not is_again:
-            commit(jobs, is_again=True)
+            _commit(by_work, is_again=True)
             return
         _fail(jobs, error)
         return

@@ -2,21 +2,29 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
+from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import IntegrityError, OperationalError, connections
+from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.test.utils import CaptureQueriesContext
 
 from agenthub_site.accounts.models import Project
 from mailboxes import sending
+from mailboxes import settling as settling_module
 from mailboxes import writer as module
+from mailboxes.addresses import Address
 from mailboxes.errors import DedupeConflict
 from mailboxes.models import Delivery, Message
+from mailboxes.reading import lock_inboxes
 from mailboxes.sending import Draft, Sent, write_drafts
-from mailboxes.services import ack, draft, inbox, receive
+from mailboxes.services import ack, claim, draft, inbox, receive, settling
+from mailboxes.settling import Claim, write_acks, write_claims
 from mailboxes.writer import Writer, writer
 from nodes.contract.errors import HubError, Unavailable
-from tests.mailboxes.post import ANN, BEN, mail
+from tests.mailboxes.post import ANN, BEN, CEM, mail
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -123,3 +131,66 @@ def test_waiting_for_the_database_is_bounded(project: Project, monkeypatch: pyte
 
     with pytest.raises(Unavailable):
         writer.write(slow, draft(project.pk, ANN, [BEN], 1))
+
+
+def claims_of(*recipients: Address) -> list[Claim]:
+    return [claim(recipient, limit=1) for recipient in recipients]
+
+
+@pytest.fixture
+def halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two claims wait for each other once each has its first rows, if both get so far."""
+    barrier = Barrier(2)
+
+    def due(*given: Any) -> list[int]:
+        numbers = take(*given)
+        with suppress(BrokenBarrierError):
+            barrier.wait(0.3)
+        return numbers
+
+    take = settling_module._due
+    monkeypatch.setattr(settling_module, "_due", due)
+
+
+@pytest.mark.usefixtures("halfway")
+def test_claims_of_several_inboxes_in_any_order_wait_for_no_one_that_waits_for_them(project: Project) -> None:
+    for _ in range(2):
+        mail(project, BEN, CEM)
+
+    def work(number: int) -> list[int]:
+        with transaction.atomic():
+            answers = write_claims(claims_of(BEN, CEM) if number else claims_of(CEM, BEN))
+        return [len(answer) for answer in answers if isinstance(answer, list)]
+
+    assert in_threads(2, work) == [[1, 1], [1, 1]]
+
+
+@pytest.mark.usefixtures("halfway")
+def test_claims_and_acks_written_together_wait_for_no_one_that_waits_for_them(project: Project) -> None:
+    sent = mail(project, BEN, CEM)
+    written: list[int] = []
+
+    def claims(items: Sequence[Claim]) -> list[Any]:
+        written.append(len(items))
+        return list(write_claims(items))
+
+    def work(number: int) -> list[int]:
+        mine, other = (BEN, CEM) if number else (CEM, BEN)
+        jobs = [module._Job(claims, each) for each in claims_of(mine)]
+        jobs.append(module._Job(write_acks, settling(other, [sent.message_id])))
+        module.commit(jobs)
+        return [len(job.done.result(0)) for job in jobs]
+
+    in_threads(2, work)
+    assert written == [1, 1]  # nothing had to be tried again
+    assert set(Delivery.objects.values_list("state", flat=True)) == {"acked"}
+
+
+def test_inboxes_are_locked_in_the_order_in_which_numbers_are_taken(project: Project) -> None:
+    addresses = [Address("user", "b"), Address("agent", "b"), Address("user", "B"), Address("user", "a-1"), BEN]
+    mail(project, *addresses)
+    with transaction.atomic(), CaptureQueriesContext(connection) as seen:
+        found = lock_inboxes({*addresses, CEM})
+    assert found.keys() == set(addresses) and len(seen) == 1
+    if connection.features.has_select_for_update:
+        assert list(found) == sorted(addresses) and "FOR NO KEY UPDATE" in seen[0]["sql"]
