@@ -72,7 +72,7 @@ REST = {
     "GET /api/v1/agents/{pk}/tokens/": Door(Can.MANAGE_TOKENS),
     "POST /api/v1/agents/{pk}/tokens/": Door(Can.MANAGE_TOKENS, {"name": "mcp"}),
     "POST /api/v1/agents/import/": Door(
-        Can.CREATE_AGENT, {"project": "{slug}", "agents": [{"name": "new", "token": "{slug}-0123456789"}]}
+        Can.CREATE_AGENT, {"project": "{slug}", "agents": [{"name": "new", "token": "{slug}-token-0123456789"}]}
     ),
     "GET /api/v1/approvals/": Door(SIGNED_IN),
     "GET /api/v1/approvals/{pk}/": Door(Can.VIEW),
