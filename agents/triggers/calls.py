@@ -26,6 +26,7 @@ class SetIn(Shape):
     timezone: str = ""
     to: str = ""
     name: str = ""
+    key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     run_id: UUID | None = None
 
 
@@ -53,7 +54,7 @@ def _set(by: Acting, given: SetIn) -> dict[str, Any]:
     trigger = set_trigger(
         Project.objects.get(pk=by.project_id), by=by.actor, at=given.at, delay_seconds=given.delay_seconds,
         cron=given.cron, zone=given.timezone, to=[given.to] if given.to else [], payload={"text": given.message},
-        name=given.name,
+        name=given.name, key=given.key,
     )  # fmt: skip
     return _shown(trigger)
 

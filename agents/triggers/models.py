@@ -38,6 +38,8 @@ class Trigger(models.Model):
     owner_kind = models.CharField(max_length=16)
     owner_id = models.CharField(max_length=64)
     owner_label = models.CharField(max_length=150, blank=True)
+    key = models.CharField(max_length=128, null=True, editable=False)
+    """The owner's own for it: asked for again with the same one it is the same trigger."""
     cron = models.CharField(max_length=100, blank=True, default="")
     """Five fields, in ``timezone``. Empty: once, at ``next_at``."""
     timezone = models.CharField(max_length=64, blank=True, default="UTC")
@@ -66,6 +68,7 @@ class Trigger(models.Model):
             models.CheckConstraint(
                 condition=~Q(state="active") | Q(next_at__isnull=False), name="an_active_trigger_waits_for_a_time"
             ),
+            models.UniqueConstraint(fields=["owner_id", "owner_kind", "key"], name="a_key_is_one_trigger_of_its_owner"),
         ]
         indexes = [
             models.Index(fields=["next_at"], condition=Q(state="active"), name="due_triggers"),

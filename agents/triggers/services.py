@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -34,6 +34,11 @@ class TooManyTriggers(Conflict):
     message = f"One actor has at most {MOST} triggers. Cancel some."
 
 
+class KeyReused(Conflict):
+    code = "trigger_key_reused"
+    message = "Another trigger was set with this key. Use a new key for each."
+
+
 @transaction.atomic
 def set_trigger(
     project: Project,
@@ -51,10 +56,14 @@ def set_trigger(
     name: str = "",
     overlap: str = Trigger.Overlap.SKIP,
     catch_up: str = Trigger.CatchUp.ONE,
+    key: str | None = None,
 ) -> Trigger:
     """Have a message sent by ``by`` (to itself, if ``to`` is empty), or a run of ``agent`` started by it, later.
 
-    Raises ``Invalid`` for a time that is none or more than 30 days away, ``UnknownRecipient``, ``TooManyTriggers``.
+    Asked for again with the same ``key`` it is the same trigger, whatever became of it since.
+
+    Raises ``Invalid`` for a time that is none or more than 30 days away, ``UnknownRecipient``, ``TooManyTriggers``, and
+    ``KeyReused`` for a key under which something else was set.
     """
     now = timezone.now()
     require(by, Can.START_RUN if agent else Can.SEND_MESSAGE, project.pk)
@@ -71,22 +80,44 @@ def set_trigger(
         raise Invalid("The agent is of another project.", fields={"agent": ["is of another project"]})
     if len(name) > 64 or not (name.isprintable() or not name):
         raise Invalid("A name has at most 64 printable characters.", fields={"name": ["does not fit"]})
-    if triggers_of(owner).filter(state__in=_OPEN).count() >= MOST:
-        raise TooManyTriggers(limit=MOST)
     if cron:
         cron, zone = check_cron(cron, zone)
-    trigger = Trigger.objects.create(
+    trigger = Trigger(
         project=project, name=name, owner_kind=owner.kind, owner_id=owner.id, owner_label=by.label[:150],
-        cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
+        key=key, cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
         payload="null" if agent else encode_payload(payload), agent=agent, prompt=prompt if agent else "",
         overlap=overlap, catch_up=catch_up,
         next_at=next_after(cron, zone, now) if cron else once(now, at=at, delay_seconds=delay_seconds),
     )  # fmt: skip
+    if kept := _find_kept(trigger):
+        return kept
+    if triggers_of(owner).filter(state__in=_OPEN).count() >= MOST:
+        raise TooManyTriggers(limit=MOST)
+    try:
+        with transaction.atomic():
+            trigger.save(force_insert=True)
+    except IntegrityError:  # the same was asked twice at once
+        if kept := _find_kept(trigger):
+            return kept
+        raise
     record(
         project.pk, "trigger.created", by=by, of=("trigger", trigger.pk), trigger=name, schedule=trigger.schedule,
         starts=agent.name if agent else "",
     )  # fmt: skip
     return trigger
+
+
+def _find_kept(made: Trigger) -> Trigger | None:
+    """What was set before with the key of ``made``. Raises ``KeyReused`` if that was something else."""
+    if made.key is None:
+        return None
+    kept = Trigger.objects.filter(owner_kind=made.owner_kind, owner_id=made.owner_id, key=made.key).first()
+    if kept and any(getattr(kept, name) != getattr(made, name) for name in _SAID):
+        raise KeyReused(trigger=str(kept.pk))
+    return kept
+
+
+_SAID: Final = ("project_id", "name", "cron", "timezone", "to", "subject", "payload", "agent_id", "prompt")
 
 
 def cancel_trigger(trigger: Trigger, *, by: Actor) -> Trigger:

@@ -74,6 +74,8 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
             given |= {
                 "at": options.at, "delay_seconds": options.delay_seconds, "cron": options.cron,
                 "timezone": options.timezone, "message": options.message, "to": options.to, "name": options.name,
+                # As with "send": asked twice, it is one trigger.
+                "key": f"cli:{uuid.uuid4().hex}",
             }  # fmt: skip
         case "time-trigger-list":
             given |= {"limit": options.limit, "all": options.all}

@@ -10,13 +10,15 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
-from agents.mail.acting import actor_of_agent
+from agents.mail.acting import Acting, actor_of_agent
 from agents.models import Agent, Run
 from agents.states import State
+from agents.triggers import calls, services
 from agents.triggers.models import Firing, Trigger
 from agents.triggers.schedule import check_cron, missed_until, next_after
 from agents.triggers.services import (
     MOST,
+    KeyReused,
     TooManyTriggers,
     cancel_trigger,
     pause_trigger,
@@ -252,3 +254,29 @@ def test_what_it_says_is_shown_to_its_owner_and_to_who_manages_messages(
     assert shown(alice, mine) == ({"text": "Look"}, "Secret", ["demo"])
     assert shown(alice, agents)[0] == {"text": "Look"}
     assert shown(bob, mine) == shown(bob, agents) == (None, "", [])
+
+
+def test_asked_for_twice_with_one_key_it_is_one_trigger(agent: Agent, project: Project, by: Actor) -> None:
+    me = Acting(actor_of_agent(agent), project.pk)
+
+    def ask(message: str = "Look", key: str = "k") -> Any:
+        body = {"message": message, "delay_seconds": 60, "key": key}
+        return calls._set(me, calls.SetIn.model_validate(body))
+
+    first = ask()
+    Trigger.objects.update(state=Trigger.State.CANCELLED)
+    assert (ask()["id"], ask()["state"]) == (first["id"], "cancelled")
+    with pytest.raises(KeyReused):
+        ask("Something else")
+    assert ask(key="another")["id"] != first["id"]
+    assert set_trigger(project, by=by, delay_seconds=60, payload={"text": "Look"}, key="k").owner_id == by.id
+    assert AuditEvent.objects.filter(name="trigger.created").count() == Trigger.objects.count() == 3
+
+
+def test_of_two_that_ask_at_once_with_one_key_both_get_the_same(
+    remind: Callable[..., Trigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = remind(key="k")
+    find, blind = services._find_kept, [False, True]
+    monkeypatch.setattr(services, "_find_kept", lambda trigger: None if blind.pop() else find(trigger))
+    assert remind(key="k").pk == first.pk
