@@ -55,7 +55,7 @@ async def test_an_allowed_command_shows_its_output(driven: Driven) -> None:
     command = "touch seen; echo shown by the command"  # a bare echo is harmless to Claude Code, which then asks nothing
     await take_turn(driven, f"Please [[shell {command}]]")
     (question,) = driven.host.questions
-    assert (question.kind, question.command) == (ActionKind.SHELL, command)
+    assert (question.kind, question.command) == (ActionKind.WRITE, command)  # what it comes to
     (result,) = driven.host.of(ToolResult)
     assert "shown by the command" in result.output
 
