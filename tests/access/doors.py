@@ -230,7 +230,7 @@ PAGES = {
     "GET /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT),
     "POST /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT, AGENT_FORM),
     "POST /agents/{agent_id}/archive/": Door(Can.EDIT_AGENT),
-    "POST /agents/{agent_id}/tokens/": Door(Can.MANAGE_TOKENS, {"name": "page", "days": "30", "scope": "run"}),
+    "POST /agents/{agent_id}/tokens/": Door(Can.MANAGE_TOKENS, {"name": "page", "days": "30", "scope": "read"}),
     "POST /agents/{agent_id}/tokens/{agent_token_id}/revoke/": Door(Can.MANAGE_TOKENS),
     "GET /projects/": Door(SIGNED_IN),
     "GET /projects/new/": Door(Can.CREATE_PROJECT),
