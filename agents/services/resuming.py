@@ -31,6 +31,8 @@ def resume_run(run: Run) -> Run | None:
         return None
     if Command.objects.filter(run=run.pk, kind=CancelRun.KIND).exists():
         return None
+    if Run.objects.filter(resumes=run).exists():  # somebody went on from it while its node was taken for gone
+        return None
     if run.user is not None and not (run.user.is_active and may(actor_of(run.user), Can.START_RUN, run.project_id)):
         return None
     passenger = (run.project_id, run.user_id, run.entry)

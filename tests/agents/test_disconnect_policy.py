@@ -146,6 +146,14 @@ def test_a_run_that_somebody_cancelled_does_not_begin_anew(steadfast: Agent) -> 
     assert again(run) is None
 
 
+def test_a_run_that_somebody_went_on_from_does_not_begin_anew(steadfast: Agent) -> None:
+    """It was taken for over, was resumed, and then its node came back and said how it had ended."""
+    run = make_run(agent=steadfast)
+    resumed = make_run(agent=steadfast, resumes=run)
+    end(run, Reason.NODE_REBOOTED)
+    assert again(run) == resumed and Run.objects.count() == 2
+
+
 def test_an_archived_agent_begins_nothing_anew(steadfast: Agent) -> None:
     run = make_run(agent=steadfast)
     archive_agent(steadfast, by=SYSTEM)
