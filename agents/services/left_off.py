@@ -36,11 +36,14 @@ class LeftOff(NamedTuple):
 
 
 def left_off(runs: Sequence[Run]) -> dict[UUID, LeftOff]:
-    """Of those that resume a run whose session is known, where that one left off, by the new run's id. One query."""
+    """Of those that resume a run whose session is known, where that one left off, by the new run's id. One query.
+
+    Not of a run that the hub only presumed to be over: its node may still have it at work there.
+    """
     resumed = {run.resumes_id: run.pk for run in runs if run.resumes_id}
     if not resumed:
         return {}
-    begun = RunEvent.objects.filter(run__in=list(resumed), type=RunStarted.TYPE).order_by("seq")
+    begun = RunEvent.objects.filter(run__in=list(resumed), run__presumed_at=None, type=RunStarted.TYPE).order_by("seq")
     found = {}
     for run_id, node, prompt, payload in begun.values_list("run_id", F("run__node_id"), F("run__prompt"), "payload"):
         told = json.loads(payload)

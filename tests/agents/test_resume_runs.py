@@ -1,6 +1,7 @@
 """Going on from a run that is over: whose session and worktree the new one is given, and who may do it."""
 
 import pytest
+from django.utils import timezone
 
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
@@ -56,11 +57,13 @@ def test_an_agents_own_directory_stays_its_own(agent: Agent, alice: User) -> Non
     assert (command.workspace.mode, command.workspace.workdir) == ("use_existing", "/srv/quay")
 
 
-@pytest.mark.parametrize("what", ["another node", "no session"])
+@pytest.mark.parametrize("what", ["another node", "no session", "presumed"])
 def test_where_nothing_is_left_it_begins_anew(agent: Agent, alice: User, what: str) -> None:
     earlier = over(agent, session="" if what == "no session" else "s-1")
     if what == "another node":
         Run.objects.filter(pk=earlier.pk).update(node=make_node("elsewhere"))
+    if what == "presumed":
+        Run.objects.filter(pk=earlier.pk).update(presumed_at=timezone.now())
     command = sent(resume(earlier, alice, "Go on."))
     assert (command.session, command.prompt, command.workspace.mode) == ("", "Go on.", "create_worktree")
 
