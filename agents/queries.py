@@ -94,7 +94,8 @@ def find_agent(actor: Actor, id_or_name: str) -> Agent:
 
 def find_run(actor: Actor, run_id: UUID) -> Run:
     """A run that ``actor`` sees. Raises ``NotFound``."""
-    found: Run | None = Run.objects.visible_to(actor).filter(pk=run_id).first()
+    seen = Run.objects.visible_to(actor).select_related("agent", "project", "node")
+    found: Run | None = seen.filter(pk=run_id).first()
     if found is None:
         raise NotFound(f"There is no run {run_id} that you may see.", run=str(run_id))
     return found

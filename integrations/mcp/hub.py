@@ -10,7 +10,7 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
 from agents.coordination.queries import as_uuid
 from agents.models import Approval, Run
-from agents.queries import diff_of, find_agent, open_approvals, waiting_for
+from agents.queries import diff_of, find_agent, find_run, open_approvals, waiting_for
 from agents.reading import encode, read_events, read_head
 from agents.services.approvals import decide_approval
 from agents.services.runs import cancel_run, start_run
@@ -102,12 +102,9 @@ def approval_answer(
 
 def _find_run(actor: Actor, run_id: str) -> Run:
     pk = as_uuid(run_id)
-    found: Run | None = None
-    if pk:
-        found = Run.objects.visible_to(actor).select_related("agent", "project", "node").filter(pk=pk).first()
-    if found is None:
+    if pk is None:
         raise NotFound("There is no such run that you may see.")
-    return found
+    return find_run(actor, pk)
 
 
 def _run_row(run: Run) -> Row:
