@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .own_tools import OWN_TOOLS
 from .policy import GRAVITY, Action, ActionKind
 from .shell.commands import Commands
 from .shell.hosts import HOST, host_of
@@ -40,6 +41,8 @@ _PUBLISHING_TOOL = re.compile(
     r"(?:pull_?request|pr|mr|issue|issues|release|repo|repository|comment|review|gist|branch|file|message|webhook|tag)s?"
 )
 """Tools of other servers that speak to others: by their name, which is all that can be seen of them."""
+_SERVED = re.compile(r"([\w.\-]{1,80}) \(([\w.\-]{1,80}) MCP Server\)")
+"""A title as Gemini and its descendants write it."""
 _CODE = frozenset({"script", "code"})
 _CONTENT = names(
     "content new_string newString old_string new_text newText new_source patch patchText diff edits changes"
@@ -67,6 +70,8 @@ class Request:
     has_changes: bool = False
     """Whether it shows changes of files."""
     tool: str = ""
+    preset: str = ""
+    """Of which known agent it is, if that is known: inputs have shapes of their own."""
 
 
 def gravest(actions: Iterable[Action]) -> ActionKind:
@@ -77,20 +82,40 @@ def gravest(actions: Iterable[Action]) -> ActionKind:
 def actions_of(request: Request, place: Place) -> list[Action]:
     """What a request would do; never nothing."""
     raw: Mapping[str, Any] = request.raw_input if isinstance(request.raw_input, Mapping) else {}
-    tool = request.tool or _tool_in(request.title, raw)
+    tool = request.tool or _tool_in(request, raw)
     claimed = _KINDS.get(request.kind, ActionKind.OTHER)
     found = _commands(request, raw, tool, place)
     found += _reaching(request, raw, tool, claimed)
+    if (named := _named_in(raw)) and named != tool:
+        # Whoever wrote the input may have named another tool: that is denied by its name, and never allowed.
+        found.append(Action(_of_server(named, ActionKind.OTHER), tool=named, is_opaque=True))
     kind = _kind(request, raw, tool, claimed, has_more=bool(found))
     if kind is not None:
         found += _on_paths(request, raw, tool, kind, place)
     return found or [Action(ActionKind.OTHER, tool=tool)]
 
 
-def _tool_in(title: str, raw: Mapping[str, Any]) -> str:
-    if isinstance(raw.get("server"), str) and isinstance(raw.get("tool"), str):
+def _tool_in(request: Request, raw: Mapping[str, Any]) -> str:
+    """The tool's name by the title, as the runtime wrote it; by the input only where the runtime wrote that, too."""
+    if (named := _named_in(raw)) and request.preset == "codex":
+        return named
+    if found := _SERVED.fullmatch(request.title):
+        return f"mcp__{found[2]}__{found[1]}"
+    return request.title if re.fullmatch(r"[\w.\-]{1,80}", request.title) else ""
+
+
+def _named_in(raw: Mapping[str, Any]) -> str:
+    """The tool of a server in an input of Codex's shape. Elsewhere an agent's own arguments stand there."""
+    is_named = raw.keys() == {"server", "tool", "arguments"}
+    if is_named and isinstance(raw["server"], str) and isinstance(raw["tool"], str):
         return f"mcp__{raw['server']}__{raw['tool']}"
-    return title if re.fullmatch(r"[\w.\-]{1,80}", title) else ""
+    return ""
+
+
+def _of_server(tool: str, otherwise: ActionKind) -> ActionKind:
+    """What a server's tool does, by its name."""
+    name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", tool.split("__", 2)[-1]).lower())
+    return ActionKind.PUBLISH if _PUBLISHING_TOOL.search(name) and tool not in OWN_TOOLS else otherwise
 
 
 def _kind(
@@ -103,10 +128,8 @@ def _kind(
     if request.has_changes or shows or claimed is ActionKind.WRITE:
         return ActionKind.WRITE
     if tool.startswith("mcp__"):
-        name = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", tool.split("__", 2)[-1]).lower())
-        if _PUBLISHING_TOOL.search(name):
-            return ActionKind.PUBLISH
-        return None if has_more else ActionKind.OTHER
+        kind = _of_server(tool, ActionKind.OTHER)
+        return None if has_more and kind is ActionKind.OTHER else kind
     if has_more:
         return None
     if claimed is not ActionKind.OTHER:

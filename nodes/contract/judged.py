@@ -63,7 +63,7 @@ def judged(decision: Decision) -> list[JudgedAction]:
         JudgedAction(
             kind=ruling.action.kind.value,
             tool=ruling.action.tool[:SHOWN_CHARS],
-            command=ruling.action.command[:SHOWN_CHARS],
+            command=ruling.action.placed[:SHOWN_CHARS],
             path=(ruling.action.inside or ruling.action.path)[:SHOWN_CHARS],
             host=ruling.action.host[:SHOWN_CHARS],
             is_opaque=ruling.action.is_opaque,

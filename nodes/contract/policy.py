@@ -60,7 +60,7 @@ class Action:
     tool: str = ""
     """The runtime's own name for its tool, if it told one."""
     command: str = ""
-    """The simple command with all of its words, wrappers and settings: what an allowing pattern has to match."""
+    """The simple command with all of its words, wrappers and settings: ``placed``, it must match what allows it."""
     essence: str = ""
     """What the command comes down to, as ``git push origin``: a restricting pattern matches this as well."""
     path: str = ""
@@ -72,6 +72,17 @@ class Action:
     """Whether all that lies below ``path`` is touched, too."""
     is_opaque: bool = False
     """Whether some of it could not be understood: it is asked at best, whatever rules and grants say."""
+    where: str = ""
+    """Of a command without a path: the directory it runs in, if that is not the workspace itself."""
+
+    is_fed: bool = False
+    """Whether a here-document, a pipe or a file says what the command does: its words alone are allowed by no rule
+    about commands, and by no standing answer."""
+
+    @property
+    def placed(self) -> str:
+        """The command with its directory: ``cd web && npm test`` is another command than ``npm test``."""
+        return f"cd {self.where} && {self.command}" if self.where and self.command else self.command
 
 
 class Matcher(BaseModel):
@@ -108,7 +119,7 @@ class Matcher(BaseModel):
                 return False
             if self.kind is None and action.kind not in (ActionKind.READ, ActionKind.OTHER):
                 return False
-        if self.command and not patterns.text_matches(self.command, action.command, broad=False):
+        if self.command and (action.is_fed or not patterns.text_matches(self.command, action.placed, broad=False)):
             return False
         if self.path and not patterns.path_matches(self.path, action.path, action.inside, broad=False):
             return False
@@ -131,7 +142,7 @@ class Matcher(BaseModel):
     def _is_of(self, action: Action) -> bool:
         """What was not understood may hold the command anywhere."""
         pattern = f"*{self.command}*" if action.is_opaque else self.command
-        texts = {action.command, action.essence}
+        texts = {action.command, action.essence, action.placed}
         return any(patterns.text_matches(pattern, text, broad=True) for text in texts if text)
 
     def may_touch(self, action: Action) -> bool:
@@ -294,9 +305,10 @@ def _rule(levels: Sequence[Level], grants: Sequence[Grant], action: Action) -> R
         verdict = Verdict.ALLOW if action.kind is ActionKind.READ else Verdict.ASK
     else:
         level_name, id_, verdict = found[0].name, found[1].id, found[1].verdict
-        is_strict |= found[1].is_strict or verdict is Verdict.DENY
+        is_strict |= found[1].severity[1] or verdict is Verdict.DENY
     if verdict is Verdict.ALLOW and action.is_opaque:
         return Ruling(action, Verdict.ASK, is_strict=True)
+    is_strict |= action.is_fed and verdict is Verdict.ASK
     if verdict is Verdict.ASK and not is_strict:
         grant = next((grant for grant in grants if grant.allows(action)), None)
         if grant is not None:

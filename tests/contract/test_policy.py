@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nodes.contract import own_tools
+from nodes.contract.actions import Place, Request, actions_of
 from nodes.contract.patterns import host_matches, literal, path_matches, text_matches
 from nodes.contract.policy import Action, ActionKind, Grant, Level, Policy, Rule, Ruling, Verdict
 
@@ -256,3 +258,18 @@ def test_hosts() -> None:
     assert not host_matches("*.example.com", "example.com", broad=False)
     assert host_matches("*.example.com", "example.com", broad=True)
     assert not host_matches("*.example.com", "badexample.com", broad=True)
+
+
+def test_the_hubs_own_tools_are_let_through_where_they_are_given_unless_a_rule_is_stricter() -> None:
+    place, called = Place("/work"), []
+    for tool in own_tools.TOOLS:
+        called += actions_of(Request(title=f"mcp__agenthub__{tool}", raw_input={"message_id": "x"}), place)
+    assert {action.kind for action in called} == {ActionKind.OTHER}
+    assert Policy().decide(called).verdict is Verdict.ASK
+    given = Policy.of([own_tools.LEVEL])
+    assert given.decide(called).verdict is Verdict.ALLOW
+    assert given.decide([Action(ActionKind.OTHER, tool="agenthub_message_send")]).verdict is Verdict.ALLOW
+    assert given.decide([Action(ActionKind.OTHER, tool="mcp__agenthub__push")]).verdict is Verdict.ASK
+    assert given.decide([Action(ActionKind.SHELL, tool="mcp__agenthub__hub_status")]).verdict is Verdict.ASK
+    asks = Level(name="project", rules=(Rule(verdict=Verdict.ASK, tool="mcp__*"),))
+    assert Policy.of([asks, own_tools.LEVEL]).decide(called).verdict is Verdict.ASK

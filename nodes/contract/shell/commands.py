@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ..policy import Action, ActionKind
-from . import grammar, known, programs, scanning
-from .hosts import HOST, host_of
+from . import files, grammar, known, programs, scanning
+from .hosts import HOST, host_copied, host_named, host_of
 from .places import Place
 from .tree import Simple, Unreadable, Word
 
 ACTIONS = 300
 DEPTH = 8
+STARTED = 20
+"""Among how many arguments a command is looked for."""
 ESSENCE_CHARS = 2_000
 _SAFE_BINS = ("/bin/", "/usr/bin/", "/usr/local/bin/", "/opt/homebrew/bin/")
 _VERSIONS = ({"--version"}, {"-V"}, {"-v"}, {"version"}, {"-version"}, {"--help"}, {"-h"})
@@ -27,6 +29,8 @@ _NUMBERED = re.compile(r"^(python|pypy|pip|ruby|perl|php|lua|node)-?\d[\d.]*$")
 """Several versions of one program."""
 _DEVICE = re.compile(r"/dev/(?:null|std(?:in|out|err)|tty|zero|u?random|fd/\d+)")
 _SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)")
+_INTO_GROUP = re.compile(r"\|&?\s*(?:[({]|(?:while|until|for|if|case|select)\s)")
+"""A pipe into a group, all of whose commands it feeds; or what looks like one, within quotes."""
 _NO_FILES = frozenset({">", ">>", ">|", "&>", "&>>", "<>", ">&"})
 
 
@@ -78,11 +82,19 @@ class Commands:
         self.tool = tool
         self.actions: list[Action] = []
         self.cwds = [cwd or place.workspace]
+        self.is_fed = False
+        """Whether all that is read stands where something feeds it: in a group, or in a shell that is fed."""
         self.is_lost = False
         """Whether the working directory is no longer known."""
+        self.where = self.within(self.cwds[0])
+        """Where commands run, for who allows them; empty in the workspace itself."""
 
-    def read(self, text: str, depth: int = 0) -> None:
-        """Add what ``text``, as a shell would take it, may do."""
+    def within(self, cwd: str) -> str:
+        path, inside = self.place.at(cwd)
+        return "" if inside == "." else inside or path
+
+    def read(self, text: str, depth: int = 0, *, is_fed: bool = False) -> None:
+        """Add what ``text``, as a shell would take it, may do. What it starts has the standard input of its shell."""
         if depth > DEPTH:
             self.unreadable(text)
             return
@@ -91,8 +103,24 @@ class Commands:
         except (Unreadable, RecursionError):
             self.unreadable(text)
             return
+        was_fed = self.is_fed
+        self.is_fed |= is_fed or bool(_INTO_GROUP.search(text)) or any(map(feeds_others, commands))
+        start = len(self.actions)
+        if self.judge(commands, depth):
+            # Its first commands may run again, in a directory that later ones change to.
+            del self.actions[start:]
+            self.is_lost = True
+            self.judge(commands, depth)
+        self.is_fed = was_fed
+
+    def judge(self, commands: Sequence[Simple], depth: int) -> bool:
+        """Whether one of them that may run again changed the directory, of which we were sure."""
+        was_lost, has_moved = self.is_lost, False
         for command in commands:
+            before = self.cwds, self.is_lost
             self.simple(command, depth)
+            has_moved |= command.is_repeated and before != (self.cwds, self.is_lost)
+        return has_moved and not was_lost
 
     def unreadable(self, text: str) -> None:
         """Nobody knows what it does: it is asked, or denied for what can be seen in it."""
@@ -126,6 +154,8 @@ class Commands:
                 essence=(essence or self.essence(run))[:ESSENCE_CHARS],
                 host=host,
                 is_opaque=is_opaque or not run.is_literal,
+                where="?" if self.is_lost or (len(self.cwds) > 1 and not self.where) else self.where,
+                is_fed=self.feeds(run, kind),
             )
         )
 
@@ -146,8 +176,13 @@ class Commands:
                     inside=inside,
                     is_tree=is_tree or run.is_tree,
                     is_opaque=is_opaque or not is_known,
+                    is_fed=self.feeds(run, kind),
                 )
             )
+
+    def feeds(self, run: Run, kind: ActionKind) -> bool:
+        """Whether what ``run`` does is said by its standard input as well; what only reads does no more for that."""
+        return bool(run.words[0].text) and kind is not ActionKind.READ and (run.is_fed or self.is_fed)
 
     # Simple commands.
 
@@ -156,7 +191,8 @@ class Commands:
         bare = Run((Word(""),), exact, False)
         for redirect in command.redirects:
             self.redirect(bare, redirect.operator, redirect.target)
-        grave = [name for name, value in command.settings if self.is_grave(name)]
+        is_alone = not command.words
+        grave = [name for name, _ in command.settings if self.is_grave(name) or (is_alone and not known.is_local(name))]
         if not command.words:
             if grave:
                 self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
@@ -166,22 +202,28 @@ class Commands:
         for name, value in command.settings:
             if name in grave:
                 self.suspect(scanning.squeezed(value.text), exact)
+            self.directed(bare, name, value)
         odd = [name for name, value in command.settings if name not in known.HARMLESS_SETTINGS]
         fed = tuple(word.text for word in command.fed)
-        is_fed = bool(fed or command.source or any(r.operator == "<" for r in command.redirects))
         if command.source is not None and not fed:
             fed = printed(command.source)
         is_unknown = any(not word.is_literal for word in command.fed)
-        run = Run(tuple(command.words), exact, bool(odd), fed, is_fed, depth)
+        run = Run(tuple(command.words), exact, bool(odd), fed, is_fed(command), depth)
         if command.source is not None or is_unknown:
             run = replace(run, fed=fed)
         self.run(run, after=command.after)
         if grave:
             self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
 
+    def directed(self, run: Run, name: str, value: Word) -> None:
+        """A setting before a command may say whom the command reaches: ``npm_config_registry=…``."""
+        if value.text and name not in known.HARMLESS_SETTINGS and ("://" in value.text or known.says_where(name)):
+            host, _ = host_named(value.text)
+            self.add(Action(ActionKind.NETWORK, command=run.exact, essence=run.exact, host=host, is_opaque=True))
+
     @staticmethod
     def is_grave(name: str) -> bool:
-        return name.startswith(known.GRAVE_SETTINGS)
+        return known.is_grave(name)
 
     def redirect(self, run: Run, operator: str, target: Word) -> None:
         if found := _SOCKET.match(target.text):
@@ -239,16 +281,34 @@ class Commands:
             self.visit(run)
 
     def visit(self, run: Run) -> None:
-        """Addresses among the arguments of a program that we do not know."""
+        """What a program may reach or start that we do not know: addresses and commands among its arguments."""
         for text in run.texts[1:]:
             for url in HOST.findall(text)[:20]:
                 host, is_sure = host_of(url)
                 if host and not url.lower().startswith("file:"):
                     self.emit(run, ActionKind.NETWORK, host=host, is_opaque=not is_sure)
+            if "@" in text and (host := host_copied(text)):
+                self.emit(run, ActionKind.NETWORK, host=host)
+            if " " in text and scanning.PUBLISHING.search(plain := scanning.squeezed(text)):
+                self.add(Action(ActionKind.SHELL, command=run.exact, essence=plain[:ESSENCE_CHARS], is_opaque=True))
+        self.started(run)
+        files.touch_named(self, run)
         if run.name in known.CLIENTS:
             for option, value in zip(run.texts[1:], run.texts[2:], strict=False):
                 if option in ("-h", "--host") and not value.startswith("-"):
                     self.emit(run, ActionKind.NETWORK, host=value.lower())
+
+    def started(self, run: Run) -> None:
+        """``anything -- git push``: what may be run by a program that we do not know, if it reaches somebody."""
+        for at, text in enumerate(run.texts[1:STARTED], 1):
+            name = text.rsplit("/", 1)[-1].lower()
+            if name in known.PROGRAMS or name in known.NETWORK or name in known.SHELLS or name in ("git", "npx", "uvx"):
+                apart = Commands(self.place, self.tool)
+                apart.cwds, apart.where, apart.is_lost = self.cwds, self.where, self.is_lost
+                apart.run(replace(run, words=run.words[at:], is_grave=True, depth=run.depth + 1))
+                for action in apart.actions:
+                    if action.kind is ActionKind.PUBLISH or (action.kind is ActionKind.NETWORK and action.host):
+                        self.add(action)
 
     def change_directory(self, run: Run, after: str) -> None:
         words = [word for word in run.rest if not word.text.startswith("-")]
@@ -257,12 +317,14 @@ class Commands:
             self.is_lost |= bool(run.rest) or run.name == "popd"
             if not run.rest and self.place.home:
                 self.cwds = [*self.cwds, self.place.home]
+                self.where = self.within(self.place.home)
             return
         found = [path for path, _, is_known in self.place.locate(words[0], self.cwds) if is_known]
         if not found or len(self.cwds) > 8:
             self.is_lost = True
             return
         self.cwds = list(dict.fromkeys([*found, *self.cwds]))  # it may have failed, or been in a subshell
+        self.where = self.within(found[0])
 
 
 def _has_version(run: Run) -> bool:
@@ -275,6 +337,18 @@ def spelled(command: Simple) -> str:
     settings = [f"{name}={shlex.quote(value.text)}" for name, value in command.settings]
     words = [word.text if word.is_glob and " " not in word.text else shlex.quote(word.text) for word in command.words]
     return " ".join([*settings, *words])
+
+
+def is_fed(command: Simple) -> bool:
+    """Whether its standard input is a text, a file or another command."""
+    files = [each.target for each in command.redirects if each.operator in ("<", "<>", "<&")]
+    is_file = any(target.text != "/dev/null" or not target.is_literal for target in files)
+    return bool(command.fed or command.source or is_file)
+
+
+def feeds_others(command: Simple) -> bool:
+    """``{ …; } <file``, or ``exec <file``: what it is fed is there for others."""
+    return is_fed(command) and (not command.words or command.words[0].text == "exec")
 
 
 def printed(source: Simple) -> tuple[str, ...]:

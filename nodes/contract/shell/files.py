@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..policy import ActionKind
 from . import known
+from .hosts import host_copied
+from .places import lies_outside
 from .scanning import squeezed
 from .tree import Word
 
@@ -22,12 +25,27 @@ _SED = re.compile(
     re.DOTALL,
 )
 """One harmless command of sed, with what ends it."""
-_AWK = re.compile(r"system|getline|\||@|\bprintf?\b[^;}]*>|\bclose\b|ENVIRON|fflush")
-"""What lets awk run, write or load something."""
-_TAR_RUNS = (
-    "--checkpoint-action --to-command --use-compress-program --info-script --new-volume-script --rsh-command "
-    "--rmt-command"
+_AWK = re.compile(r"system|getline|\||@|\bclose\b|ENVIRON|ARGV|ARGC|fflush")
+"""What lets awk run or load something."""
+_AWK_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_AWK_WRITES = re.compile(r"\bprintf?\b[^;}]*>")
+_ATTACHED = re.compile(r"[./~].*", re.DOTALL)
+_CONVERSION = re.compile(r"%[-+ #0']*[\d*]*(?:\.[\d*]*)?[hlLjzt]*(.)", re.DOTALL)
+_NUMERIC = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
+_COMPARES = frozenset({"=", "==", "!=", "-nt", "-ot", "-ef"})
+_LOOKS = frozenset(f"-{letter}" for letter in "abcdefghknprsuwxzGLNOS")
+_TAR_FLAGS = known.names(
+    "-t -x -c -r -u -v -z -j -J -Z -a -k -m -h -p -l -O -S -W --list --extract --get --create --append --update "
+    "--verbose --gzip --gunzip --bzip2 --xz --zstd --lzma --auto-compress --keep-old-files --overwrite --dereference "
+    "--preserve-permissions --same-permissions --no-same-owner --no-same-permissions --to-stdout --sparse --wildcards "
+    "--no-wildcards --anchored --numeric-owner --totals --utc --full-time --force-local --no-recursion --verify "
+    "--exclude-vcs --exclude-vcs-ignores --skip-old-files --ignore-failed-read --touch --delete"
 )
+_TAR_VALUES = known.names("-f -C -b --file --directory --exclude --strip-components --mtime --owner --group --mode "
+    "--sort --format")  # fmt: skip
+_GREP_DEEP = "-r -R --recursive --dereference-recursive -d --directories"
+_DEEP = {"grep": _GREP_DEEP, "egrep": _GREP_DEEP, "fgrep": _GREP_DEEP, "ls": "-R --recursive"}
+"""With which of its options a reader goes through directories, where it does not always."""
 _VALUES = {"uniq": "-f -s -w", "xxd": "-l -s -c -g -n -o"}
 
 
@@ -43,6 +61,61 @@ def breaks(text: str, options: str) -> bool:
         elif not text.startswith("--") and option[1] in text[1:]:
             return True
     return False
+
+
+def options(
+    words: Sequence[Word], flags: Collection[str], values: Collection[str]
+) -> tuple[list[tuple[str, Word]], list[Word]] | None:
+    """Each option of ``values`` with its value, and the arguments. Nothing if there is an option that is in neither, or
+    a word that may be one."""
+    told: list[tuple[str, Word]] = []
+    named: list[Word] = []
+    waiting = ""
+    is_open = True
+    for word in words:
+        text = word.text
+        if waiting:
+            told.append((waiting, word))
+            waiting = ""
+        elif not is_open or not is_option(word):
+            named.append(word)
+        elif text == "--":
+            is_open = False
+        elif text in flags:
+            continue
+        elif text in values:
+            waiting = text
+        else:
+            option, value = joined(word, flags, values)
+            if not option:
+                return None
+            if value is not None:
+                told.append((option, value))
+            elif option in values:
+                waiting = option
+    return told, named
+
+
+def joined(word: Word, flags: Collection[str], values: Collection[str]) -> tuple[str, Word | None]:
+    """The last option in ``-abc``, ``-avalue`` or ``--option=value``, and the value if there is one; no option if one
+    of them is in neither table."""
+    if word.text.startswith("--"):
+        option, equals, _ = word.text.partition("=")
+        return (option, rest_of(word, len(option) + 1)) if equals and option in values else ("", None)
+    option = ""
+    for at, letter in enumerate(word.text[1:], 1):
+        option = f"-{letter}"
+        if option in values:
+            return option, rest_of(word, at + 1) if at + 1 < len(word.text) else None
+        if option not in flags:
+            return "", None
+    return option, None
+
+
+def rest_of(word: Word, at: int) -> Word:
+    """What stands in a word behind an option: it may begin with a tilde that somebody expands."""
+    text = word.text[at:]
+    return replace(word, text=text, is_home=text == "~" or text.startswith("~/"))
 
 
 def is_option(word: Word) -> bool:
@@ -74,20 +147,20 @@ def reader(commands: Commands, run: Run) -> None:
         else:
             commands.emit(run, ActionKind.SHELL, is_opaque=run.is_trusted and not run.is_grave)
             commands.suspect(squeezed(" ".join(texts[1:])), run.exact)
+            touch_named(commands, run)
         return
     if name in ("uniq", "xxd") and len(named := positional(run, _VALUES[name])) > 1:
         commands.touch(run, ActionKind.READ, named[0])
         commands.touch(run, ActionKind.WRITE, named[-1])
         return
     if name in known.NO_PATHS:
-        is_tolerant = name in known.UNEXPANDED or name in ("test", "[", "[[")
+        is_tolerant = name in known.UNEXPANDED or tolerates(run)
         commands.emit(run_as(run) if is_tolerant else run, ActionKind.READ, essence=commands.essence(run))
         return
-    is_tree = name in known.TREES and (
-        name not in ("grep", "egrep", "fgrep", "ls") or any(breaks(text, "-r -R --recursive") for text in texts[1:])
-    )
+    deep = _DEEP.get(name)
+    is_tree = name in known.TREES and (deep is None or any(breaks(text, deep) for text in texts[1:]))
     paths = positional(run) + values_of(run)
-    is_scan = is_tree and name not in ("ls", "tree", "du")
+    is_scan = is_tree and name not in ("ls", "tree", "du", "diff")
     if not paths or (is_scan and len(positional(run)) < 2):
         commands.touch(run, ActionKind.READ, Word("."), is_tree=is_tree) if is_tree else commands.emit(
             run, ActionKind.READ
@@ -96,9 +169,38 @@ def reader(commands: Commands, run: Run) -> None:
         commands.touch(run, ActionKind.READ, word, is_tree=is_tree)
 
 
+def touch_named(commands: Commands, run: Run) -> None:
+    """What any program is told to use, as far as it looks like a path: it may read that at least."""
+    for word in [*run.rest, *values_of(run)]:
+        if not is_option(word) and "://" not in word.text and (lies_outside(word) or word.text.startswith(".")):
+            commands.touch(run, ActionKind.READ, word, is_tree=True, tolerant=True)
+
+
 def run_as(run: Run) -> Run:
     """The same command with words that it does nothing with."""
     return replace(run, words=(Word(run.words[0].text),))
+
+
+def tolerates(run: Run) -> bool:
+    """Whether words that nobody knows yet are no more than data there: in ``[[``, in ``[`` of a plain shape, and
+    behind a format that only prints them."""
+    words = run.words[1:]
+    if run.name == "[[":
+        return True
+    if run.name == "printf":
+        text = words[0].text if words else ""
+        is_format = bool(words) and words[0].is_literal and not text.startswith("-")
+        kinds = set(_CONVERSION.findall(text))
+        return is_format and kinds <= {*"sbq%"} and not re.search(r"%[^a-zA-Z%]*\*", text)
+    if run.name not in ("test", "[") or any(word.may_split or word.is_glob for word in words):
+        return False
+    if run.name == "[":
+        words = words[:-1]
+    if words and words[0].is_literal and words[0].text == "!":
+        words = words[1:]
+    if len(words) == 3:
+        return words[1].is_literal and words[1].text in _COMPARES
+    return len(words) == 1 or (len(words) == 2 and words[0].is_literal and words[0].text in _LOOKS)
 
 
 def dangerous(run: Run) -> bool:
@@ -107,37 +209,57 @@ def dangerous(run: Run) -> bool:
     if run.name in ("less", "more"):
         return any(text.startswith("+") for text in texts)
     if run.name in ("test", "[", "[["):
-        return "-v" in texts or "-R" in texts
+        return "-v" in texts or "-R" in texts or calculates(texts)
+    if run.name == "printf":
+        kinds = {kind for text in texts for kind in _CONVERSION.findall(text)}
+        return "n" in kinds or (bool(kinds - {*"sbqc%"}) and any("$(" in text or "`" in text for text in texts))
+    if run.name in ("wc", "du", "sort"):
+        return any(breaks(text, "--files0-from") for text in texts)
+    if run.name == "jq":
+        return any(re.search(r"\b(?:import|include)\b", text) for text in texts)  # other files, unnamed
     if run.name == "date":
         return any(not text.startswith(("-", "+")) for text in texts)
     return run.name == "hostname" and bool(positional(run))
 
 
+def calculates(texts: list[str]) -> bool:
+    """Whether ``[ x -eq y ]`` compares what is no number: some shells calculate it, and run what stands in an index."""
+    return any(text in _NUMERIC for text in texts) and any("$(" in text or "`" in text for text in texts)
+
+
 def values_of(run: Run) -> list[Word]:
-    """What stands behind ``--option=``: it may be a path."""
+    """What stands behind ``--option=``, or in one word with a short option: it may be a path."""
     found = []
     for word in run.rest:
-        if word.text.startswith("--") and "=" in word.text:
-            found.append(Word(word.text.partition("=")[2], word.is_literal))
+        if word.text.startswith("--"):
+            if "=" in word.text:
+                found.append(rest_of(word, word.text.index("=") + 1))
+        elif is_option(word) and (path := _ATTACHED.search(word.text, 2)) and len(path[0]) > 1:
+            found.append(rest_of(word, path.start()))
+            if ".." in path[0].removeprefix(".."):
+                found[-1] = replace(found[-1], is_literal=False)
     return found
 
 
 def sort_to_file(commands: Commands, run: Run) -> None:
     for at, text in enumerate(run.texts[1:], 1):
-        if breaks(text, "--compress-program"):
+        if breaks(text, "--compress-program --files0-from"):
             commands.emit(run, ActionKind.SHELL, is_opaque=True)
-        elif text in ("-o", "--output") and at + 1 < len(run.words):
-            commands.touch(run, ActionKind.WRITE, run.words[at + 1])
         elif breaks(text, "-o --output"):
             named = re.sub(r"^-[^-o]*o|^--[a-z]*=?", "", text)
-            commands.touch(run, ActionKind.WRITE, Word(named, run.words[at].is_literal))
+            following = run.words[at + 1] if at + 1 < len(run.words) else Word(".")
+            commands.touch(
+                run, ActionKind.WRITE, rest_of(run.words[at], len(text) - len(named)) if named else following
+            )
+    for word in positional(run):
+        commands.touch(run, ActionKind.READ, word)
     if run.is_grave or not run.is_trusted:
         commands.emit(run, ActionKind.SHELL)
 
 
 def writer(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for each way to say it
     name, texts = run.name, run.texts
-    if not run.is_trusted:
+    if not run.is_trusted or (run.is_grave and name != "tar"):
         commands.emit(run, ActionKind.SHELL)
     if name == "tar":
         tar(commands, run)
@@ -146,24 +268,30 @@ def writer(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for eac
         for word in positional(run):
             commands.touch(run, ActionKind.READ, word)
         return
+    if name == "zip" and any(breaks(text, "-TT --unzip-command") or text.startswith("-TT") for text in texts[1:]):
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(texts[1:])), run.exact)
     named = positional(run) + values_of(run)
     if name == "dd":
         named = []
         for word in run.rest:
-            key, _, value = word.text.partition("=")
+            key = word.text.partition("=")[0]
             if key in ("if", "of"):
                 kind = ActionKind.READ if key == "if" else ActionKind.WRITE
-                commands.touch(run, kind, Word(value, word.is_literal))
+                commands.touch(run, kind, rest_of(word, len(key) + 1))
         if not any(text.startswith("of=") for text in texts):
             commands.emit(run, ActionKind.WRITE)
         return
-    if name in ("chmod", "chown", "chgrp"):
+    if name in ("chmod", "chown", "chgrp") and not any(breaks(text, "--reference") for text in texts[1:]):
         named = named[1:]
+    if any(breaks(text, "--filter --strip-program --unzip-command") for text in texts[1:]):
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(texts[1:])), run.exact)
     is_tree = name == "mv" or any(breaks(text, "-r -R --recursive -a --archive") for text in texts[1:])
     has_target = any(breaks(text, "-t --target-directory") for text in texts[1:])
     for word in run.rest:
         if has_target and re.match(r"-t.", word.text):
-            commands.touch(run, ActionKind.WRITE, Word(word.text[2:], word.is_literal))
+            commands.touch(run, ActionKind.WRITE, rest_of(word, 2))
     if not named:
         commands.emit(run, ActionKind.WRITE)
     for at, word in enumerate(named):
@@ -173,13 +301,37 @@ def writer(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for eac
 
 def tar(commands: Commands, run: Run) -> None:
     texts = run.texts
-    if any(breaks(text, _TAR_RUNS) or text in ("-I", "-F") for text in texts[1:]):
+    told = tar_options(run)
+    if told is None or run.is_grave:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(texts)), run.exact)
         return
-    kind = ActionKind.READ if tar_lists(texts[1:]) and not run.is_grave else ActionKind.WRITE
+    kind = ActionKind.READ if tar_lists(texts[1:]) else ActionKind.WRITE
+    archives = [re.sub(r"^(?:-[a-zA-Z]*f|--file=)", "", text) for text in texts[1:]]
+    for option, value in told:
+        if option in ("-f", "--file", "-C", "--directory"):
+            commands.touch(run, kind, value)
+    if "--force-local" not in texts:
+        for host in dict.fromkeys(filter(None, map(host_copied, archives))):
+            commands.emit(run, ActionKind.NETWORK, host=host)
     for word in positional(run) or [Word(".")]:
         commands.touch(run, kind, word, is_tree=kind is ActionKind.WRITE)
+
+
+def tar_options(run: Run) -> list[tuple[str, Word]] | None:
+    """The values of its options; nothing if there is one that we do not know: many run a program or write a file."""
+    words = list(run.rest)
+    if words and not words[0].text.startswith("-"):
+        bundle = [f"-{letter}" for letter in words[0].text]
+        if not {*bundle} <= _TAR_FLAGS | _TAR_VALUES:
+            return None
+        waiting = [option for option in bundle if option in _TAR_VALUES]
+        found = list(zip(waiting, words[1:], strict=False))
+        words = words[1 + len(waiting) :]
+    else:
+        found = []
+    told = options(tuple(words), _TAR_FLAGS, _TAR_VALUES)
+    return None if told is None else [*found, *told[0]]
 
 
 def tar_lists(texts: list[str]) -> bool:
@@ -211,6 +363,7 @@ def sed(commands: Commands, run: Run) -> None:
             scripts.append(Word(text.partition("=")[2], word.is_literal))
         elif re.match(r"-[nErsuz]*i", text) or breaks(text, "--in-place"):
             is_in_place = True
+            is_odd |= "/" in text  # a copy is kept there
         elif re.fullmatch(
             r"-[nErsuz]+|--quiet|--silent|--regexp-extended|--posix|--debug|--null-data|--separate", text
         ):
@@ -244,6 +397,16 @@ def sed_is_plain(script: str) -> bool:
     return True
 
 
+def awk_is_plain(program: str) -> bool:
+    """Whether it starts, loads and writes nothing. Where a quote may stand in a pattern or a comment, what is text and
+    what is code is beyond us: with ``>`` it may write then."""
+    if _AWK.search(program):
+        return False
+    if ">" not in program or "print" not in program:
+        return True
+    return not re.search("[/#]", program) and not _AWK_WRITES.search(_AWK_TEXT.sub('""', program))
+
+
 def awk(commands: Commands, run: Run) -> None:
     at, is_odd = 1, run.is_grave or not run.is_trusted
     while at < len(run.words) and is_option(run.words[at]):
@@ -256,12 +419,14 @@ def awk(commands: Commands, run: Run) -> None:
             is_odd |= text != "--"
             at += 1
     program = run.words[at] if at < len(run.words) else None
-    if is_odd or program is None or not program.is_literal or _AWK.search(program.text):
+    if is_odd or program is None or not program.is_literal or not awk_is_plain(program.text):
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(run.texts)), run.exact)
         return
     files = [word for word in run.words[at + 1 :] if "=" not in word.text]
     for word in files:
+        if found := re.match(r"/inet[46]?/\w+/[^/]*/([^/]+)", word.text):
+            commands.emit(run, ActionKind.NETWORK, host=found[1])
         commands.touch(run, ActionKind.READ, word)
     if not files:
         commands.emit(run, ActionKind.READ)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..policy import ActionKind
 from . import git_known as known
-from .files import breaks, is_option, positional
+from .files import breaks, is_option, options, positional, values_of
 from .hosts import host_copied, host_of
+from .places import lies_outside
 from .scanning import squeezed
 from .tree import Word
 
@@ -80,31 +81,78 @@ def subcommand(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for
         reached(commands, run, ActionKind.PUBLISH)
     elif name in known.RUNS and runs(commands, rest, name, texts):
         pass
-    elif name in known.LISTS and lists(name, texts) and not run.is_grave:
+    elif name in known.LISTS and lists(name, texts) and not run.is_grave and not any(broken(name, t) for t in texts):
         named = positional(rest) or [Word(".")]
         for word in named:
             commands.touch(run, ActionKind.READ, word)
     elif name in known.NETWORK or any(text in known.NETWORK_SECOND.get(name, ()) for text in [first, *cut(texts)]):
-        if any(breaks(text, "--upload-pack --exec --template --config") or text.startswith("ext::") for text in texts):
-            commands.unreadable(" ".join(run.texts))
+        fetched(commands, rest, name)
         reached(commands, run, ActionKind.NETWORK)
     elif name in known.READ and not run.is_grave and not any(broken(name, text) for text in texts):
         named = [in_tree(word) for word in positional(rest)] + after_dashes(rest)
         if not named or name == "grep":
             commands.touch(run, ActionKind.READ, Word("."), is_tree=name == "grep")
-        for word in named:
-            commands.touch(run, ActionKind.READ, word)
+        is_tree = any(breaks(text, "--no-index") for text in texts)
+        for word in named + values_of(rest):
+            commands.touch(run, ActionKind.READ, word, is_tree=is_tree)
+    elif name == "config":
+        configure(commands, rest)
     elif name in known.WRITE:
-        named = (
-            positional(rest) if name in ("add", "stage", "rm", "mv", "restore", "clean", "checkout", "apply") else []
-        )
-        for word in named or [Word(".")]:
+        for word in written(rest, name) or [Word(".")]:
             commands.touch(run, ActionKind.WRITE, word, is_tree=True)
-        if run.is_grave:
+        if run.is_grave or any(breaks(text, known.WRITE_BREAKS) or "::" in text.split(" ")[0] for text in texts):
             commands.emit(run, ActionKind.SHELL, is_opaque=True)
+            commands.suspect(squeezed(" ".join(texts)), run.exact)
     else:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(texts)), run.exact)
+
+
+def fetched(commands: Commands, run: Run, name: str) -> None:
+    """Options of what reaches somebody: many name a program, so that only a list of them is known."""
+    is_clone = name in ("clone", "archive")
+    flags, values = known.CLONES[name] if is_clone else (known.FETCH_FLAGS, known.FETCH_VALUES)
+    told = options(run.rest, flags, values)
+    if told is None or any(re.match(r"\w+::", text) for text in run.texts):
+        commands.unreadable(" ".join(["git", *run.texts]))
+        return
+    outputs = [word for option, word in told[0] if option in ("-o", "--output") and name == "archive"]
+    for word in outputs + (told[1][1:] if name == "clone" else []):
+        commands.touch(run, ActionKind.WRITE, word, is_tree=True)
+
+
+def configure(commands: Commands, run: Run) -> None:
+    """``git config key value`` is a ``-c key=value`` that stays, in one file or another."""
+    told = options(run.rest, known.CONFIG_FLAGS, known.CONFIG_VALUES)
+    if told is None or run.is_grave:
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(run.texts)), run.exact)
+        return
+    files = [word for option, word in told[0] if option in ("-f", "--file")]
+    if "--global" in run.texts:
+        files += [Word("~/.gitconfig", is_home=True), Word("~/.config/git/config", is_home=True)]
+    if "--system" in run.texts:
+        files.append(Word("/etc/gitconfig"))
+    for word in files or [Word(".")]:
+        commands.touch(run, ActionKind.WRITE, word, is_tree=not files)
+    named = told[1][told[1][:1] != [] and told[1][0].text in ("set", "unset") :]
+    key, value = [*named, Word(""), Word("")][:2]
+    setting(commands, run, Word(f"{key.text}={value.text}", key.is_literal and value.is_literal))
+
+
+def written(run: Run, name: str) -> list[Word]:
+    """What a writing subcommand names to write to, and whatever else it names outside of the workspace."""
+    named = positional(run)
+    if name not in known.WRITES_NAMED:
+        named = [word for word in named if lies_outside(word)]
+    is_message = name in ("commit", "tag", "stash", "merge", "notes")
+    values = [
+        word
+        for each in run.rest
+        if not (is_message and re.match(r"-[a-zA-Z]*m", each.text))
+        for word in values_of(replace(run, words=(run.words[0], each)))
+    ]
+    return named + [word for word in values if name in known.OUTPUTS or lies_outside(word)]
 
 
 def cut(texts: list[str]) -> list[str]:
@@ -125,17 +173,33 @@ def lists(name: str, texts: list[str]) -> bool:
     texts = [text for text in texts if not re.fullmatch(r"-\d+", text)]
     if not texts:
         return "" in allowed
+    if name == "remote" and named and named[0] not in allowed:
+        return False
+    if name == "config" and any(option not in (*allowed, *known.CONFIG_LOOKS) for option in options):
+        return False
     if named and named[0] in allowed and name not in ("branch", "tag"):
         return True
     if not options or any(option not in allowed for option in options):
         return False
-    return not named or any(option not in ("-a", "-r", "-v", "-vv", "-av") for option in options)
+    return not named or name not in known.LISTING or any(option in known.LISTING[name] for option in options)
 
 
 def runs(commands: Commands, rest: Run, name: str, texts: list[str]) -> bool:
     """``rebase --exec``, ``bisect run``, ``submodule foreach``: git runs what stands there."""
     words = known.RUNS[name]
+    if name == "bisect" and texts[:1] and texts[0] in ("view", "visualize"):
+        commands.unreadable("git " + " ".join(texts[1:] or ["log"]))
+        return True
     for at, text in enumerate(texts):
+        if name == "rebase" and (attached := re.fullmatch(r"-[a-zA-Z]*?x(.+)", text, re.DOTALL)):
+            commands.unreadable(attached[1])
+            return True
+        if name == "rebase" and text not in words and breaks(text, "--exec"):
+            commands.unreadable(text.partition("=")[2] or " ".join(texts[at + 1 :]))
+            return True
+        if name == "rebase" and re.fullmatch(r"-[a-zA-Z]+x", text):
+            commands.unreadable(" ".join(texts[at + 1 :]))
+            return True
         if text.split("=", 1)[0] in words:
             script = text.partition("=")[2] if "=" in text else ""
             following = [*rest.words[at + 2 :]]
@@ -144,6 +208,8 @@ def runs(commands: Commands, rest: Run, name: str, texts: list[str]) -> bool:
             else:
                 code = Word(" ".join(word.text for word in following), rest.is_literal)
             commands.emit(rest, ActionKind.SHELL, essence="git " + " ".join(rest.texts))
+            if name != "rebase" and following:
+                commands.run(replace(rest, words=tuple(following), is_grave=True, depth=rest.depth + 1))
             if not code.is_literal:
                 commands.unreadable(code.text)
             commands.read(code.text, rest.depth + 1)

@@ -8,6 +8,7 @@ and functions, and what stands in ``$(…)``, backticks, ``<(…)`` and here-doc
 
 import re
 
+from .known import is_local
 from .reader import META
 from .tree import Redirect, Simple, Unreadable, Word
 from .words import NAME, WordReader, expanded
@@ -18,6 +19,8 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\[[^\]]*\])?\+?=")
 _NUMBER = re.compile(r"\d+")
 _REDIRECT = re.compile(r"&>>|&>|<<<|<<-|<<|<>|<&|>&|>>|>\||<|>")
 _OPENING = {"if": "fi", "while": "done", "until": "done", "{": "}"}
+_INDEXED_FILE = re.compile(r"\{\w+\[.*\]\}", re.DOTALL)
+"""``{name[index]}>file`` keeps a number, at an index that is calculated."""
 _BETWEEN = {"then", "elif", "else", "do", "!", "time", "coproc"}
 _CLOSING = {"fi", "done", "}", "esac"}
 
@@ -30,6 +33,9 @@ def read(text: str, depth: int = 0) -> list[Simple]:
         raise Unreadable("It has invisible or control characters in it.")
     reader = _CommandReader(text, depth)
     reader.script("")
+    if reader.has_functions:
+        for command in reader.found:
+            command.is_repeated = True
     return reader.found
 
 
@@ -109,7 +115,10 @@ class _CommandReader(WordReader):
             if assignment:
                 self.assignment(simple, assignment)
             else:
-                simple.words += expanded(self.word())
+                word = self.word()
+                if _INDEXED_FILE.fullmatch(word.text) and self.peek() in ("<", ">"):
+                    self.evaluates()
+                simple.words += expanded(word)
         if self.at == start:
             raise Unreadable(f"{self.peek()!r} cannot stand here.")
         self.add(simple)
@@ -119,6 +128,7 @@ class _CommandReader(WordReader):
 
     def parenthesis(self, simple: Simple, open_: list[str]) -> None:
         """``name() body``: a function. All else with a parenthesis here is beyond us."""
+        self.has_functions = True
         is_name = len(simple.words) == 1 and not simple.settings and not simple.redirects
         self.at += 1
         self.skip_blanks()
@@ -129,9 +139,11 @@ class _CommandReader(WordReader):
     def reserved(self, word: str, open_: list[str]) -> bool:
         if word in _OPENING:
             open_.append(_OPENING[word])
+            self.loops += _OPENING[word] == "done"
         elif word in _CLOSING:
             if not open_ or open_.pop() != word:
                 raise Unreadable(f"{word!r} closes nothing.")
+            self.loops -= word == "done"
         elif word in ("for", "select"):
             self.at += len(word)
             self.loop(open_)
@@ -148,6 +160,7 @@ class _CommandReader(WordReader):
             self.patterns(open_)
             return True
         elif word == "function":
+            self.has_functions = True
             self.at += len(word)
             self.skip_blanks()
             self.word()
@@ -177,6 +190,8 @@ class _CommandReader(WordReader):
             if not name:
                 raise Unreadable("A loop without a variable.")
             self.at = name.end()
+            if not is_local(name[0]):
+                self.evaluates()
             self.skip_space()
             if re.match(r"in[\s;]", self.text[self.at : self.at + 3]):
                 self.at += 2
@@ -187,6 +202,7 @@ class _CommandReader(WordReader):
                     self.skip_blanks()
                 self.known[name[0]] = values[-1].text if values else ""
         open_.append("done")
+        self.loops += 1
 
     def patterns(self, open_: list[str]) -> None:
         """The patterns of a case's next branch, up to their parenthesis; or its end."""
@@ -225,7 +241,7 @@ class _CommandReader(WordReader):
         if calculates and any(
             not w.is_literal or re.search(r"[A-Za-z_]", w.text) for w in simple.words if w.text[:1] not in ("-", "]")
         ):
-            self.add(Simple(words=[Word("", is_literal=False)]))
+            self.evaluates()
         self.add(simple)
 
     def sum_(self) -> None:
@@ -253,8 +269,8 @@ class _CommandReader(WordReader):
         else:
             at_end = self.at >= len(self.text) or self.peek() in META
             value = Word("") if at_end else self.word()
-        if match[2]:
-            value.is_literal = value.is_literal and bool(re.fullmatch(r"\[\w*\]", match[2]))
+        if match[2] and not re.fullmatch(r"\[\d*\]", match[2]):
+            self.evaluates()
         simple.settings.append((match[1], value))
 
     def redirect(self, simple: Simple) -> bool:
@@ -279,5 +295,5 @@ class _CommandReader(WordReader):
         elif kind == "<<<":
             simple.fed.append(target)
         elif not (kind in (">&", "<&") and re.fullmatch(r"\d*-?", target.text)):
-            simple.redirects.append(Redirect(kind, target))
+            simple.redirects += [Redirect(kind, word) for word in expanded(target)]
         return True

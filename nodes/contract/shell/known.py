@@ -5,6 +5,7 @@ and starts nothing, whatever its other arguments are; options that break this ar
 Publishing is named broadly.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,14 +25,19 @@ READERS: Mapping[str, str] = {
             "[ [[ "
             "sleep seq cal which whereis type md5sum sha1sum sha224sum sha256sum sha384sum sha512sum cksum b2sum "
             "diff cmp "
-            "grep egrep fgrep jq base64 base32 basenc ps pgrep lsof netstat lscpu lsblk zcat tput tty locale getconf "
+            "grep egrep fgrep ps pgrep netstat lscpu lsblk zcat tput tty locale getconf "
             "tokei "
-            "printenv echo eza exa lsd column hostname : pushd popd dirs jobs wait return exit break continue shift set"
+            "printenv echo eza exa lsd column : pushd popd dirs return exit break continue shift"
         ),
         "",
     ),
     "file": "-C --compile",
-    "date": "-s --set",
+    "date": "-s --set -f --file",
+    "hostname": "-F --file -b --boot",
+    "jobs": "-x",
+    "wait": "-p",
+    "lsof": "-D",
+    **dict.fromkeys(("base64", "base32", "basenc"), "-o --output"),
     "printf": "-v",
     "sort": "-o --output --compress-program",
     "uniq": "",
@@ -39,11 +45,12 @@ READERS: Mapping[str, str] = {
     "ag": "--pager",
     "fd": "-x -X --exec --exec-batch",
     "fdfind": "-x -X --exec --exec-batch",
-    "tree": "-o",
+    "tree": "-o -R",
+    "jq": "-f -L --from-file --library-path",
     "xxd": "-r --revert",
-    "ss": "-K --kill",
+    "ss": "-K --kill -D --diag",
     "history": "-c -w -a -d -r -n -s -p",
-    "bat": "--pager",
+    "bat": "--pager --build --clear --generate-config-file",
     "less": "-o -O -k --log-file --LOG-FILE --lesskey-file --lesskey-src --lesskey-content",
     "more": "",
 }  # fmt: skip
@@ -52,14 +59,13 @@ READERS: Mapping[str, str] = {
 NO_PATHS = names(
     "echo printf true false : sleep seq date cal whoami id groups uname arch pwd which whereis type test [ [[ tr ps "
     "pgrep netstat lscpu free uptime nproc tput tty locale getconf printenv hostname jobs wait return exit break "
-    "continue shift set history basename dirname ss popd dirs"
+    "continue shift history basename dirname ss popd dirs"
 )
 """Readers whose arguments are no paths."""
-UNEXPANDED = names("echo printf true false : sleep exit return wait")
+UNEXPANDED = names("echo true false : sleep")
 """What does nothing worse for an argument that we cannot know."""
-TREES = names("find rg ag fd fdfind tree du tokei grep egrep fgrep ls")
+TREES = names("find rg ag fd fdfind tree du tokei grep egrep fgrep ls diff")
 """Readers that may go through a whole directory; some of them only if told to."""
-RECURSIVE = frozenset({"-r", "-R", "--recursive", "--dereference-recursive", "-a", "--archive", "-rf", "-fr"})
 
 WRITERS = names(
     "touch mkdir rm rmdir mv cp ln chmod chown chgrp tee truncate dd install patch split csplit shred unlink mkfifo "
@@ -171,8 +177,33 @@ GRAVE_SETTINGS = (
     "PATH",
     "LD_", "DYLD_", "BASH_ENV", "ENV", "IFS", "SHELL", "PAGER", "EDITOR", "VISUAL", "BROWSER", "GIT_", "PROMPT_",
     "PYTHON", "NODE_OPTIONS", "PERL5", "RUBY", "HOME", "LESS", "MANPAGER", "PS4", "BASHOPTS", "HISTFILE", "CDPATH",
+    "RANDOM", "SRANDOM", "OPTIND", "HISTCMD", "SECONDS",
 )  # fmt: skip
-"""Beginnings of names that change what later commands do."""
+"""Beginnings of names that change what later commands do. To the last ones what is set is calculated, and so run."""
+_LOCAL = re.compile(r"(?!npm_)[a-z][a-z0-9_]*|[A-Z]")
+_TIED = names(
+    "path cdpath fpath mailpath manpath module_path fignore prompt watch aliases galiases saliases functions commands "
+    "options modules hash term histchars"
+)
+"""Lower-case names that change what later commands do, in zsh."""
+_ADDRESSING = re.compile(r"proxy|registry|index|mirror|url|host|endpoint|server", re.IGNORECASE)
+
+
+def is_grave(name: str) -> bool:
+    """Whether a variable of that name makes a harmless program do harm."""
+    return name.startswith(GRAVE_SETTINGS)
+
+
+def is_local(name: str) -> bool:
+    """Whether a variable of that name, which nobody exports, matters to no program: names in capitals may stand in the
+    environment already."""
+    is_own = _LOCAL.fullmatch(name) is not None and name not in _TIED and not says_where(name)
+    return is_own or name in HARMLESS_SETTINGS
+
+
+def says_where(name: str) -> bool:
+    """Whether a variable of that name may say whom a program reaches."""
+    return bool(_ADDRESSING.search(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +223,8 @@ class Program:
     """What it reaches if its arguments name no host."""
     breaks: str = ""
     """Options with which a reading subcommand does more."""
+    reaches: str = ""
+    """Options with which it asks its ``hosts``."""
     phrases: dict[tuple[str, ...], ActionKind] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -206,7 +239,7 @@ class Program:
 
 
 _NPM = ("registry.npmjs.org",)
-_NPM_READ = "ls,list,la,ll,root,prefix,bin,why,explain,help,config get,config list,pkg get,licenses"
+_NPM_READ = "ls,list,la,ll,root,prefix,bin,why,explain,config get,config list,pkg get,licenses"
 _NPM_NETWORK = (
     "install,i,in,ci,add,update,up,upgrade,outdated,audit,view,info,show,search,fund,ping,whoami,login,adduser,create,"
     "init,dlx,fetch,import,install-test,it,cit,dedupe,remove,rm,un,uninstall,prune,rebuild,import,self-update,"
@@ -221,7 +254,8 @@ _CLOUD_READ = "ls,list,get,describe,show,logs,top,explain,version,status,search,
 _PIP = Program(
     read="list,freeze,show,check,inspect,debug,config list,config get",
     network="install,download,wheel,search,index,uninstall,cache,lock",
-    hosts=("pypi.org",), values="--python --log --proxy --cache-dir", breaks="--log --python",
+    hosts=("pypi.org",), values="--python --log --proxy --cache-dir", breaks="--log --python --cache-dir",
+    reaches="-o --outdated -u --uptodate -i --index-url --extra-index-url -f --find-links --proxy -r --requirement",
 )  # fmt: skip
 _NPM_LIKE = Program(
     read=_NPM_READ, network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values="--prefix -C --dir --filter -F -w "
@@ -236,6 +270,7 @@ _DOCKER = Program(
     "service update,service scale,plugin push,trust,scout push,compose publish,model push",
     hosts=("docker.io",), values="-c --context -H --host --config -l --log-level -f --file -p --project-name --profile "
     "--env-file --project-directory --tlscacert --tlscert --tlskey",
+    breaks="--output -o --host --context --config --lock-image-digests", reaches="--resolve-image-digests",
 )  # fmt: skip
 _CLOUD = Program(default=ActionKind.PUBLISH, network=_CLOUD_READ, values="-n --namespace --context --kubeconfig -o -l")
 
@@ -253,14 +288,16 @@ PROGRAMS: Mapping[str, Program] = {
     "surge": Program(default=ActionKind.PUBLISH),
     "pip": _PIP, "pip3": _PIP, "pipx": _PIP,
     "uv": Program(
-        read="pip list,pip freeze,pip show,pip tree,tree,version,python list,help,cache dir",
+        read="pip list,pip freeze,pip show,pip tree,help,cache dir",
         network="pip install,pip uninstall,pip sync,pip compile,sync,add,remove,lock,tool install,tool upgrade,tool "
             "run,"
         "python install,export,self update,init",
         publish="publish", hosts=("pypi.org",), values="--project --directory -p --python --config-file",
+        breaks="-p --python --config-file --project --directory --prefix --target",
+        reaches="--outdated --index --default-index --index-url --extra-index-url --find-links -i -f",
     ),
     "poetry": Program(
-        read="show,check,env list,env info,version --short,about",
+        read="show,check,env list,env info,version --short,about", reaches="-l --latest -o --outdated -a --all",
         network="install,add,update,lock,remove,sync,search,self",
         publish="publish", hosts=("pypi.org",), values="-C -P --directory --project",
     ),
@@ -285,9 +322,11 @@ PROGRAMS: Mapping[str, Program] = {
     "gem": Program(
         read="list,specification,contents,which,environment,help", publish="push,yank,owner",
         network="install,update,fetch,search,outdated,info,signin,uninstall", hosts=("rubygems.org",),
+        reaches="-r --remote -b --both -s --source --clear-sources -p --http-proxy", breaks="--config-file",
     ),
     "bundle": Program(read="list,show,info", network="install,update,add,outdated,lock", hosts=("rubygems.org",)),
-    "composer": Program(read="show,licenses", network="install,update,require,remove", hosts=("packagist.org",)),
+    "composer": Program(read="show,licenses", network="install,update,require,remove", hosts=("packagist.org",),
+        reaches="-a --all --available -l --latest -o --outdated"),
     "mvn": Program(publish="deploy,release:perform,release:prepare,site-deploy,deploy:deploy-file,"
     "nexus-staging:release"),
     "mvnw": Program(publish="deploy,release:perform,release:prepare,site-deploy,deploy:deploy-file"),
@@ -379,22 +418,33 @@ PROGRAMS: Mapping[str, Program] = {
     "mutt": Program(default=ActionKind.PUBLISH), "sendmail": Program(default=ActionKind.PUBLISH),
     "swaks": Program(default=ActionKind.PUBLISH), "msmtp": Program(default=ActionKind.PUBLISH),
     "apt": Program(read="list,show,policy", network="install,update,upgrade,search,remove,full-upgrade,purge,"
-    "autoremove"),
+    "autoremove", breaks="-o --option -c --config-file"),
     "apt-get": Program(default=ActionKind.NETWORK), "apk": Program(default=ActionKind.NETWORK),
-    "apt-cache": Program(read="show,search,policy"),
+    "apt-cache": Program(read="show,search,policy", breaks="-o --option -c --config-file -p --pkg-cache"),
     "dnf": Program(default=ActionKind.NETWORK), "yum": Program(default=ActionKind.NETWORK),
     "pacman": Program(default=ActionKind.NETWORK), "zypper": Program(default=ActionKind.NETWORK),
     "brew": Program(read="list,config", network="install,upgrade,update,search,info,tap,outdated,uninstall,fetch,"
     "reinstall"),
     "snap": Program(default=ActionKind.NETWORK), "flatpak": Program(default=ActionKind.NETWORK),
     "nix": Program(default=ActionKind.NETWORK), "nix-env": Program(default=ActionKind.NETWORK),
-    "asdf": Program(read="current,list", network="install,plugin,latest"),
+    "asdf": Program(read="current,list", network="install,plugin,latest,list all,list-all"),
     "nvm": Program(read="current,ls", network="install"), "rustup": Program(read="show", network="update,install,"
     "target,component,toolchain"),
     "deno": Program(network="add,install,cache,upgrade", publish="publish,deploy", hosts=("jsr.io",)),
-    "svn": Program(read="status,diff,log,info", network="update,checkout,co,up", publish="commit,ci,import"),
-    "hg": Program(read="status,diff,log", network="pull,clone,incoming", publish="push"),
-    "jj": Program(read="log,status,diff,show", network="git fetch,git clone", publish="git push"),
+    "svn": Program(
+        read="status,diff,info", publish="commit,ci,import",
+        network="update,checkout,co,up,log,list,ls,cat,blame,switch",
+        breaks="-x --extensions --diff-cmd --diff3-cmd --editor-cmd --config-option --config-dir",
+        reaches="-u --show-updates -r --revision",
+    ),
+    "hg": Program(
+        read="status,diff,log", network="pull,clone,incoming,outgoing,in,out,identify,id", publish="push",
+        breaks="--config --repository -R --cwd --debugger --pager",
+    ),
+    "jj": Program(
+        read="log,status,diff,show", network="git fetch,git clone", publish="git push",
+        breaks="--config --config-file --config-toml --tool -R --repository",
+    ),
     "ngrok": Program(default=ActionKind.PUBLISH), "cloudflared": Program(default=ActionKind.PUBLISH),
     "localtunnel": Program(default=ActionKind.PUBLISH), "lt": Program(default=ActionKind.PUBLISH),
     "wormhole": Program(default=ActionKind.PUBLISH), "magic-wormhole": Program(default=ActionKind.PUBLISH),
@@ -406,14 +456,16 @@ PROGRAMS: Mapping[str, Program] = {
 NETWORK = names(
     "curl wget ssh scp sftp ftp tftp rsync nc ncat netcat socat telnet ping ping6 dig nslookup host whois traceroute "
     "tracepath mtr openssl http https xh httpie aria2c axel lynx links w3m elinks fetch nmap mosh rlogin rsh lftp "
-    "websocat grpcurl ab wrk hey vegeta k6 youtube-dl yt-dlp drill arp-scan ncftp curlie"
+    "ssh-keyscan ssh-copy-id sshfs autossh smbclient showmount rpcinfo finger ntpdate rdate iperf iperf3 fping nping "
+    "hping3 arping masscan mosquitto_pub mosquitto_sub kcat kafkacat ldapsearch snmpget snmpwalk resolvectl delv kdig "
+    "logger wget2 websocat grpcurl ab wrk hey vegeta k6 youtube-dl yt-dlp drill arp-scan ncftp curlie"
 )
 """Programs whose purpose is to reach somebody."""
 CLIENTS = names("mysql mariadb psql pg_dump pg_restore redis-cli valkey-cli mongo mongosh mongodump cqlsh influx")
 """Their option ``-h`` names a host."""
 HOST_FIRST = names(
     "ssh ping ping6 host whois traceroute tracepath mtr telnet nc ncat netcat ftp tftp sftp nmap mosh lftp dig "
-    "nslookup "
-    "drill rlogin rsh"
+    "nslookup drill rlogin rsh ssh-keyscan ssh-copy-id showmount rpcinfo finger ntpdate rdate fping nping hping3 "
+    "arping delv kdig"
 )
 """Their arguments are hosts without a scheme."""

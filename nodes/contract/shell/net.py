@@ -1,4 +1,4 @@
-"""Programs with subcommands, and those that reach somebody."""
+"""Programs with subcommands, and those that run a program of a package."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..policy import ActionKind
 from . import known
-from .files import breaks, positional
-from .hosts import host_copied, host_named, host_of
+from .files import breaks, touch_named
+from .hosts import host_of
 from .known import Program
 from .scanning import squeezed
 from .tree import Word
@@ -17,24 +17,6 @@ from .tree import Word
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run
 
-_CURL_VALUES = known.names(
-    "-H --header -X --request -A --user-agent -e --referer -u --user -m --max-time --connect-timeout --retry "
-    "--retry-delay --retry-max-time -w --write-out -r --range -y -Y -z --limit-rate --max-redirs --cacert --capath "
-    "--ciphers --tls-max --interface --local-port --max-filesize -C --continue-at -E --cert --key --pass "
-    "--oauth2-bearer "
-    "--data-urlencode -d --data --data-binary --data-raw --data-ascii --json -F --form --form-string -b --cookie -T "
-    "--upload-file -o --output -D --dump-header -c --cookie-jar --output-dir --stderr --trace --trace-ascii --url "
-    "-x --proxy --preproxy --socks4 --socks4a --socks5 --socks5-hostname -U --proxy-user --unix-socket --aws-sigv4 -K "
-    "--config --resolve --connect-to --doh-url --dns-servers -t -Q --quote -P --ftp-port --variable"
-)
-_CURL_OPAQUE = known.names(
-    "-K --config --resolve --connect-to --dns-servers --doh-url --unix-socket --abstract-unix-socket --libcurl"
-)
-_CURL_READS = known.names("-d --data --data-binary --data-ascii --json -F --form --data-urlencode -T --upload-file "
-    "-b --cookie -E --cert --key")  # fmt: skip
-_CURL_WRITES = known.names("-o --output -D --dump-header -c --cookie-jar --output-dir --stderr --trace --trace-ascii")
-_PROXIES = known.names("-x --proxy --preproxy --socks4 --socks4a --socks5 --socks5-hostname --url")
-_SOCAT = re.compile(r"^[A-Za-z0-9\-]*(?:tcp|udp|ssl|openssl|sctp|socks\w*|proxy)[A-Za-z0-9\-]*:([^:,]+)", re.IGNORECASE)
 _READ_VERBS = re.compile(r"(?:get|list|describe|head|show|ls|logs|search|lookup|status|info|wait)(?:-.*)?$")
 
 
@@ -79,11 +61,16 @@ def program(commands: Commands, run: Run, spec: Program) -> None:
         or run.is_grave
         or not run.is_trusted
         or any(breaks(text, spec.breaks) for text in texts[1:])
+        or any(text.startswith("+") for text in texts[1:])
     ):
         kind = ActionKind.SHELL
+    if kind in (ActionKind.READ, ActionKind.SHELL) and phrase(spec, words) is ActionKind.READ:
+        kind = ActionKind.NETWORK if any(breaks(text, spec.reaches) for text in texts[1:]) else kind
     if kind not in (ActionKind.NETWORK, ActionKind.PUBLISH):
         commands.emit(run, kind)
+        commands.visit(run)
         return
+    touch_named(commands, run)
     named = [host_of(text.partition("=")[2] if text.startswith("-") else text) for text in texts[1:] if "://" in text]
     hosts = [host for host in named if host[0] or not host[1]]
     if kind is ActionKind.NETWORK and not (hosts and all(text.startswith("-") or "://" in text for text in texts[2:])):
@@ -120,7 +107,9 @@ def phrase(spec: Program, words: list[str]) -> ActionKind | None:
     return None
 
 
-def by_options(run: Run, spec: Program, words: list[str], kind: ActionKind) -> ActionKind:
+def by_options(  # noqa: PLR0912 - one for each program
+    run: Run, spec: Program, words: list[str], kind: ActionKind
+) -> ActionKind:
     """What the table cannot say: options and arguments that turn one kind into another."""
     name, texts = run.name, run.texts
     publish = ActionKind.PUBLISH
@@ -153,6 +142,11 @@ def by_options(run: Run, spec: Program, words: list[str], kind: ActionKind) -> A
         return ActionKind.NETWORK if is_bare else kind
     elif name in ("vercel", "now", "surge") and "--prod" in texts:
         return publish
+    elif name == "cargo" and words[:1] in (["tree"], ["metadata"]):
+        is_offline = "--frozen" in texts or {"--offline", "--locked"} <= {*texts}
+        return kind if is_offline else ActionKind.NETWORK
+    elif name == "go" and words[:1] == ["run"] and any("@" in word for word in words):
+        return ActionKind.NETWORK
     return kind
 
 
@@ -186,107 +180,6 @@ def package_runner(commands: Commands, run: Run, *, is_remote: bool = False) -> 
             a for a in commands.actions[before:] if a.kind in (ActionKind.PUBLISH, ActionKind.NETWORK) or a.is_opaque
         ]
         commands.actions[before:] = kept
-
-
-def reach(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for each way to say it
-    """A program whose purpose is to reach somebody: each host that it is told to."""
-    name = run.name
-    if name == "openssl" and "s_client" not in run.texts:
-        commands.emit(run, ActionKind.SHELL)
-        return
-    if name in ("curl", "curlie"):
-        curl(commands, run)
-        return
-    hosts: list[tuple[str, bool]] = []
-    texts = run.texts[1:]
-    if name == "wget":
-        to_output = any(re.match(r"-[a-zA-Z]*O-?$|--output-document=-$", text) for text in texts)
-        if not to_output and "--spider" not in texts:
-            commands.touch(run, ActionKind.WRITE, Word("."))
-        for word in run.rest:
-            if word.text.startswith("--post-file="):
-                commands.touch(run, ActionKind.READ, Word(word.text.partition("=")[2], word.is_literal))
-    is_odd = any(breaks(text, "--rsh --config --execute --use-askpass --rsync-path") for text in texts)
-    is_odd |= any(re.match(r"(?i)-o?.*command=", text) for text in texts)
-    is_odd |= name in ("ssh", "scp", "sftp", "rsync") and any(breaks(text, "-o -F -e -S -D -J") for text in texts)
-    for word in positional(run):
-        text = word.text
-        if "://" in text:
-            hosts.append(host_of(text))
-        elif name == "socat":
-            if found := _SOCAT.match(text):
-                hosts.append((found[1].lower(), True))
-        elif name in ("http", "https", "xh", "wget", "aria2c", "lynx", "links", "w3m", "ab", "wrk", "hey", "websocat"):
-            if re.match(r"[\w.\-]*(?::\d+|\.\w)|localhost", text) and "=" not in text.split("/", 1)[0]:
-                hosts.append(host_named(text))
-        elif name in ("rsync", "scp", "sftp") and host_copied(text):
-            hosts.append((host_copied(text), True))
-        elif (
-            name in known.HOST_FIRST
-            and re.fullmatch(r"(?:[^@\s]+@)?[A-Za-z0-9._:\[\]\-]+", text)
-            and not text.isdigit()
-        ):
-            hosts.append((text.rsplit("@", 1)[-1].lower().rstrip("."), True))
-            if name in ("ssh", "mosh", "sftp"):
-                commands.suspect(squeezed(" ".join(texts)), run.exact)
-                break
-    for word in run.rest:
-        if name in ("dig", "drill") and word.text.startswith("@"):
-            hosts.append((word.text[1:].lower(), True))
-        if name == "openssl" and re.fullmatch(r"[\w.\-]+:\d+", word.text):
-            hosts.append((word.text.rsplit(":", 1)[0].lower(), True))
-    if name == "rsync" and not hosts:
-        for word in positional(run):
-            commands.touch(run, ActionKind.WRITE, word, is_tree=True)
-    if is_odd:
-        commands.suspect(squeezed(" ".join(texts)), run.exact)
-    for host, is_sure in dict.fromkeys(hosts or [("", True)]):
-        commands.emit(run, ActionKind.NETWORK, host=host, is_opaque=is_odd or not is_sure or run.is_grave)
-
-
-def curl(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for each way to say it
-    hosts: list[tuple[str, bool]] = []
-    is_odd = run.is_grave
-    at = 1
-    while at < len(run.words):
-        word = run.words[at]
-        text = word.text
-        at += 1
-        if not text.startswith("-") or text == "-":
-            is_many = re.search(r"[{}\[\]]", text.split("/", 3)[2] if "://" in text else text)
-            hosts.append(("", False) if is_many else host_named(text))
-            continue
-        is_odd |= text.split("=", 1)[0] in _CURL_OPAQUE or bool(re.match(r"-[a-zA-Z#0-9]*K", text))
-        option, value = text, None
-        cluster = re.match(r"-([a-zA-Z0-9#:]+)", text) if not text.startswith("--") else None
-        if cluster:
-            for index, letter in enumerate(cluster[1]):
-                if letter in "OJ":
-                    commands.touch(run, ActionKind.WRITE, Word("."))
-                if f"-{letter}" in _CURL_VALUES:
-                    option = f"-{letter}"
-                    value = Word(text[index + 2 :], word.is_literal) if text[index + 2 :] else None
-                    break
-        elif "=" in text:
-            option, _, rest = text.partition("=")
-            value = Word(rest, word.is_literal)
-        elif text in ("--remote-name", "--remote-name-all", "--remote-header-name"):
-            commands.touch(run, ActionKind.WRITE, Word("."))
-        if option in _CURL_VALUES and value is None and at < len(run.words):
-            value = run.words[at]
-            at += 1
-        if value is None:
-            continue
-        if option in _CURL_WRITES and value.text not in ("-", "/dev/null"):
-            commands.touch(run, ActionKind.WRITE, value)
-        elif option in _PROXIES:
-            hosts.append(host_named(value.text))
-        elif option in _CURL_READS:
-            found = re.search(r"(?:^|[=;])[@<](.+)", value.text)
-            if found or option in ("-T", "--upload-file", "-E", "--cert", "--key"):
-                commands.touch(run, ActionKind.READ, Word(found[1] if found else value.text, value.is_literal))
-    for host, is_sure in dict.fromkeys(hosts or [("", True)]):
-        commands.emit(run, ActionKind.NETWORK, host=host, is_opaque=is_odd or not is_sure)
 
 
 REMOTES: dict[str, Handler] = {

@@ -1,8 +1,10 @@
 """Where a request is made, and which paths its words name there."""
 
 import os.path
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .tree import Word
 
@@ -11,6 +13,20 @@ EXPANDED = 50
 
 def _nothing(pattern: str) -> Sequence[str]:
     return ()
+
+
+def lies_outside(word: Word) -> bool:
+    """Whether ``word`` looks like a path that leads out of where it is used."""
+    return word.is_home or word.text.startswith(("/", "~", "..")) or "/../" in word.text
+
+
+def is_another(path: str) -> bool:
+    """Whether ``path`` leads through ``/proc/self`` or the like: that is another place for whoever opens it."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    is_process = any(
+        first == "proc" and re.fullmatch(r"self|thread-self|\d+", second) for first, second in pairwise(parts)
+    )
+    return is_process or ("proc" in parts and ".." in parts) or parts[:2] == ["dev", "fd"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,9 @@ class Place:
             return
         for cwd in cwds:
             whole = os.path.join(cwd, text) if text else cwd
+            if is_another(whole):
+                yield whole, "", False
+                return
             paths = [whole]
             if word.is_glob:
                 found = self.matches(whole)
@@ -44,7 +63,7 @@ class Place:
                     return
                 paths += found
             for path in paths:
-                yield (*self.at(path), True)
+                yield (*self.at(path), not is_another(path))
 
     def at(self, path: str) -> tuple[str, str]:
         """``path`` resolved, and within the workspace."""

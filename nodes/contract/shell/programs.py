@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..policy import ActionKind
 from . import known
-from .files import FILES, reader, writer
+from .files import FILES, breaks, reader, touch_named, writer
 from .git import git
-from .net import REMOTES, program, reach
+from .net import REMOTES, program
+from .reach import reach
 from .scanning import squeezed
 from .tree import Word
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["BUILTINS", "SPECIAL", "git", "interpreter", "program", "reach", "reader", "run_shell", "wrapper", "writer"]
 
 
+_PLAIN_SET = re.compile(
+    r"(?:[-+][CefuvxEbhT]+ |[-+][CefuvxEbhT]*o (?:pipefail|errexit|nounset|xtrace|verbose|noglob|noclobber|errtrace) )*"
+    r"(?:-- .*)?",
+    re.DOTALL,
+)
 _INPUT = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 
 
@@ -56,6 +62,8 @@ def wrapper(commands: Commands, run: Run) -> None:
     if run.name == "time" and at >= len(run.words):
         commands.emit(run, ActionKind.READ)
         return
+    if run.name == "time":
+        timed(commands, run, at)
     script = next((run.words[n + 1] for n in range(1, len(run.words) - 1) if run.texts[n] in ("-c", "--command")), None)
     if script is not None and run.name in ("flock", "runuser", "watch", "taskset"):
         commands.emit(run, ActionKind.SHELL)
@@ -69,11 +77,20 @@ def wrapper(commands: Commands, run: Run) -> None:
     inner(commands, run, at, is_grave=run.name not in known.QUIET_WRAPPERS)
 
 
+def timed(commands: Commands, run: Run, end: int) -> None:
+    """``time --output FILE`` writes, and by ``--format`` anything."""
+    for at in range(1, min(end, len(run.words))):
+        if breaks(run.texts[at], "-o -a --output --append"):
+            named = re.sub(r"^-[^-o]*o|^--[a-z]*=?", "", run.texts[at])
+            following = run.words[at + 1] if at + 1 < len(run.words) else Word(".")
+            commands.touch(run, ActionKind.WRITE, Word(named, run.words[at].is_literal) if named else following)
+
+
 def text(commands: Commands, run: Run, word: Word) -> None:
     """Code for a shell in a word. If some of it is not literal, what can be read of it is, and it is asked as well."""
     if not word.is_literal or word.is_glob:
         commands.unreadable(word.text)
-    commands.read(word.text, run.depth + 1)
+    commands.read(word.text, run.depth + 1, is_fed=run.is_fed)
 
 
 def env(commands: Commands, run: Run) -> None:
@@ -91,21 +108,25 @@ def env(commands: Commands, run: Run) -> None:
             text(commands, run, Word(" ".join([joined, *run.texts[at + 1 :]]), run.is_literal))
             commands.emit(run, ActionKind.SHELL)
             return
-        if here in ("-u", "-C", "--unset", "--chdir"):
-            is_grave |= here in ("-C", "--chdir")
+        if here in ("-u", "--unset"):
             at += 2
         elif here.startswith("-"):
+            if not re.fullmatch(
+                r"-[i0v]*|--ignore-environment|--null|--debug|--unset=\w+|-u\w+|--version|--help", here
+            ):
+                is_grave = True  # it may run elsewhere, or find another program
+                commands.emit(run, ActionKind.SHELL, is_opaque=True)
+                at += here in ("-C", "--chdir", "-P")
             at += 1
         elif "=" in here:
             name = here.partition("=")[0]
             is_grave |= name not in known.HARMLESS_SETTINGS
+            commands.directed(run, name, Word(here.partition("=")[2], run.words[at].is_literal))
             if commands.is_grave(name):
                 commands.emit(run, ActionKind.SHELL, is_opaque=True)
             at += 1
         else:
             break
-    if is_grave and "-C" in run.texts[:at]:
-        commands.is_lost = True
     if at >= len(run.words):
         commands.emit(run, ActionKind.READ if not is_grave else ActionKind.SHELL)
         return
@@ -125,14 +146,14 @@ def xargs(commands: Commands, run: Run) -> None:
 
 def find(commands: Commands, run: Run) -> None:
     roots, at = [], 1
+    while at < len(run.words) and re.fullmatch(r"-[HLP]+|-O\d*|-D|--", run.texts[at]):
+        at += 2 if run.texts[at] == "-D" else 1
     while at < len(run.words) and not run.texts[at].startswith(("-", "(", "!", ")")):
         roots.append(run.words[at])
         at += 1
-    if run.texts[1:2] in (["-L"], ["-P"], ["-H"]):
-        at, roots = 2, []
-        while at < len(run.words) and not run.texts[at].startswith(("-", "(", "!")):
-            roots.append(run.words[at])
-            at += 1
+    is_bare = not roots and any(re.fullmatch(r"-[EXdsxf]+", text_) for text_ in run.texts[at : at + 1])
+    if is_bare or any(text_.startswith("-files0-from") for text_ in run.texts):
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)  # its places stand behind that, or in a file
     roots = roots or [Word(".")]
     kind = ActionKind.READ
     while at < len(run.words):
@@ -140,14 +161,11 @@ def find(commands: Commands, run: Run) -> None:
         at += 1
         if here in ("-exec", "-execdir", "-ok", "-okdir"):
             stop = next((n for n in range(at, len(run.words)) if run.texts[n] in (";", "+")), len(run.words))
-            each = tuple(
-                roots[0] if word.text == "{}" else replace(word, is_literal=False) if "{}" in word.text else word
-                for word in run.words[at:stop]
-            )
-            if not each or run.texts[at] == "{}":
+            started = run.words[at:stop]
+            if not started or started[0].text == "{}":
                 commands.emit(run, ActionKind.SHELL, is_opaque=True)
             else:
-                commands.run(replace(run, words=each, depth=run.depth + 1, is_tree=True))
+                found_by(commands, run, started, roots, is_elsewhere=here.endswith("dir"))
             at = stop + 1
         elif here == "-delete":
             kind = ActionKind.WRITE
@@ -156,6 +174,20 @@ def find(commands: Commands, run: Run) -> None:
             at += 1
     for root in roots:
         commands.touch(run, kind if not run.is_grave else ActionKind.SHELL, root, is_tree=True)
+
+
+def found_by(commands: Commands, run: Run, started: tuple[Word, ...], roots: list[Word], *, is_elsewhere: bool) -> None:
+    """What ``find`` starts, for each of its roots; ``-execdir`` starts it in the directory of what was found."""
+    was_lost, commands.is_lost = commands.is_lost, commands.is_lost or is_elsewhere
+    for root in roots[:20] if any("{}" in word.text for word in started) else roots[:1]:
+        each = tuple(
+            root if word.text == "{}" else replace(word, is_literal=False) if "{}" in word.text else word
+            for word in started
+        )
+        commands.run(replace(run, words=each, depth=run.depth + 1, is_tree=True))
+    commands.is_lost = was_lost
+    if len(roots) > 20:
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
 
 
 def run_shell(commands: Commands, run: Run) -> None:
@@ -258,6 +290,7 @@ def module(commands: Commands, run: Run, at: int) -> None:
         commands.run(replace(run, words=run.words[at:], is_grave=True, depth=run.depth + 1))
     else:
         commands.emit(run, ActionKind.SHELL)
+        commands.visit(run)
 
 
 def substitute_user(commands: Commands, run: Run) -> None:
@@ -277,7 +310,9 @@ def trap(commands: Commands, run: Run) -> None:
     words = [word for word in run.rest if not word.text.startswith("-")]
     commands.emit(run, ActionKind.SHELL)
     if len(words) > 1:
+        was_lost, commands.is_lost = commands.is_lost, True  # it runs later
         text(commands, run, words[0])
+        commands.is_lost = was_lost
 
 
 def alias(commands: Commands, run: Run) -> None:
@@ -288,11 +323,25 @@ def alias(commands: Commands, run: Run) -> None:
 
 
 def declare(commands: Commands, run: Run) -> None:
-    names = [text_.partition("=") for text_ in run.texts[1:] if not text_.startswith("-")]
-    is_plain = all(re.fullmatch(r"\w+", name) and not commands.is_grave(name) for name, _, _ in names)
+    """What is exported changes every later program, so its name must be known to be harmless."""
+    names = [text_.partition("=") for text_ in run.texts[1:] if not text_.startswith(("-", "+"))]
+    is_exported = run.name == "export" or any(re.match(r"[-+]\w*x", text_) for text_ in run.texts[1:])
+    is_harmless = known.HARMLESS_SETTINGS.__contains__ if is_exported else known.is_local
+    is_plain = run.is_literal and all(is_harmless(name) for name, _, _ in names)
+    # A number is calculated from what is set, now and later, and a reference sets another variable.
+    is_plain &= not any(re.match(r"[-+]\w*[in]", text_) for text_ in run.texts[1:])
     is_plain &= not any(re.search(r"\$\(|`|\[", value) for _, _, value in names)
     if is_plain:
         commands.emit(replace(run, words=(Word(run.name),)), ActionKind.READ, essence=commands.essence(run))
+    else:
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(run.texts)), run.exact)
+
+
+def set_options(commands: Commands, run: Run) -> None:
+    """``set -e`` and the like; with ``-a`` every variable is exported, with ``-k`` arguments are settings."""
+    if run.is_literal and not run.is_grave and _PLAIN_SET.fullmatch(" ".join([*run.texts[1:], ""])):
+        commands.emit(run, ActionKind.READ)
     else:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(run.texts)), run.exact)
@@ -312,21 +361,40 @@ def keyed(commands: Commands, run: Run) -> None:
     commands.suspect(squeezed(" ".join([*run.texts, *run.fed])), run.exact)
 
 
+def read_line(commands: Commands, run: Run) -> None:
+    """``read NAME``: an index of a name is calculated, and some names change what comes later."""
+    named = [text_ for text_ in run.texts[1:] if not text_.startswith("-")]
+    commands.emit(run, ActionKind.SHELL, is_opaque=not run.is_literal or not all(map(known.is_local, named)))
+    commands.suspect(squeezed(" ".join(named)), run.exact)
+
+
+def look_up(commands: Commands, run: Run) -> None:
+    """``getent hosts NAME`` asks name servers; other databases are this machine's."""
+    if any(text_.startswith(("hosts", "ahosts")) for text_ in run.texts[1:2]):
+        for word in run.words[2:] or (Word(""),):
+            commands.emit(run, ActionKind.NETWORK, host=word.text.lower())
+    else:
+        commands.emit(run, ActionKind.SHELL)
+
+
 def make(commands: Commands, run: Run) -> None:
     """What a makefile does is not in the command; what is put in its place is."""
     told = [word for word in run.texts[1:] if "=" in word or word.startswith("--eval")]
     is_code = any(re.match(r"(?:\.?SHELL|MAKEFLAGS|GNUMAKEFLAGS|MAKEFILES|--eval)", word) for word in told)
     commands.emit(run, ActionKind.SHELL, is_opaque=is_code or run.is_fed or any("$(" in word for word in told))
     commands.suspect(squeezed("\n".join([*told, *run.fed])), run.exact)
+    touch_named(commands, run)
 
 
 BUILTINS: dict[str, Handler] = {
     "eval": evaluate,
     "trap": trap,
     "alias": alias,
+    "set": set_options,
     "source": source,
     ".": source,
     **dict.fromkeys(("export", "declare", "typeset", "local", "readonly", "unset"), declare),
+    **dict.fromkeys(("read", "getopts"), read_line),
     **dict.fromkeys(("let", "mapfile", "readarray", "complete", "bind", "enable", "compgen"), keyed),
 }
 SPECIAL: dict[str, Handler] = {
@@ -335,6 +403,7 @@ SPECIAL: dict[str, Handler] = {
     "find": find,
     "su": substitute_user,
     "git": git,
+    "getent": look_up,
     **dict.fromkeys(("make", "gmake"), make),
     **dict.fromkeys(
         ("tmux", "screen", "at", "batch", "nix-shell", "direnv", "op", "script", "sshpass", "expect", "vim", "vi",

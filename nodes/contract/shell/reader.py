@@ -23,6 +23,8 @@ class Reader(ABC):
         self.depth = depth
         self.known = {} if known is None else known
         self.found: list[Simple] = []
+        self.loops = 0
+        self.has_functions = False
         self.pending: list[tuple[str, bool, bool, Simple]] = []
         """Here-documents whose bodies begin at the next newline: end, without tabs, literal, for whom."""
 
@@ -51,10 +53,16 @@ class Reader(ABC):
                 return
 
     def add(self, simple: Simple) -> Simple:
+        simple.is_repeated |= self.loops > 0
         self.found.append(simple)
         if len(self.found) > COMMANDS:
             raise Unreadable("It holds too many commands.")
         return simple
+
+    def take(self, inner: "Reader") -> None:
+        """Add what was found in a text within this one."""
+        self.has_functions |= inner.has_functions
+        self.add_all(inner.found)
 
     def add_all(self, commands: Sequence[Simple]) -> None:
         for command in commands:

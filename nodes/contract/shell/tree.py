@@ -19,6 +19,8 @@ class Word:
     is_home: bool = False
     """Whether it begins with a tilde that stands for the home directory."""
     has_braces: bool = False
+    may_split: bool = False
+    """Whether it may become several words, or none: it holds a variable outside of quotes, or ``$@``."""
     commands: list["Simple"] = field(default_factory=list)
     """What ``<(…)`` in it runs."""
 
@@ -43,3 +45,5 @@ class Simple:
     """What is piped into it."""
     after: str = ""
     """The operator before it."""
+    is_repeated: bool = False
+    """Whether it may run after what stands behind it: in a loop, or where there are functions."""

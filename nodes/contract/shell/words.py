@@ -4,7 +4,9 @@ A word is literal only if nothing in it may stand for something else.
 """
 
 import re
+from dataclasses import replace
 
+from .known import is_local
 from .reader import META, Reader
 from .tree import Simple, Unreadable, Word
 
@@ -12,6 +14,12 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE = re.compile(r"x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,8}|[0-7]{1,3}|c.|.", re.DOTALL)
 _ESCAPED = {"a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _HARMLESS_SUM = re.compile(r"[\d\s+\-*/%()<>=!&|^~?:,]*")
+_PARAMETER = re.compile(
+    r"#?(?P<name>[A-Za-z_]\w*|\d+|[@*#?$!\-])(?:\[(?:\d+|[@*])\])?"
+    r"(?:|(?P<sets>:?=).*|:?[-+?].*|:[\s\d:\-]*|[#%/^,].*|@[AEKLQUaku])|![A-Za-z_]\w*(?:[@*]|\[[@*]\])",
+    re.DOTALL,
+)
+"""What stands between ``${`` and ``}`` where nothing is calculated, and no value taken for a name or for code."""
 
 
 class WordReader(Reader):
@@ -62,6 +70,7 @@ class WordReader(Reader):
             self.at += 1
         elif character in "$`":
             self.expansion(word, in_quotes=False)
+            word.may_split |= not word.is_literal
         else:
             word.is_glob |= character in "*?["
             word.has_braces |= character == "{"
@@ -114,6 +123,7 @@ class WordReader(Reader):
             word.is_literal = False
         elif following and following in "@*#?-$!0123456789":
             self.at += 2
+            word.may_split |= following == "@"
             word.is_literal = False
         elif following == "[":
             raise Unreadable("An old way to calculate.")
@@ -125,6 +135,7 @@ class WordReader(Reader):
         """``${…}``. Its default, or the value that is known, stands for it."""
         self.deeper()
         word.is_literal = False
+        start = self.at
         name = NAME.match(self.text, self.at)
         if name:
             self.at = name.end()
@@ -141,6 +152,10 @@ class WordReader(Reader):
                 self.at += 1
             else:
                 self.piece(inner, before)
+        found = _PARAMETER.fullmatch(self.text, start, self.at)
+        if found is None or (found["sets"] and not is_local(found["name"])):
+            self.evaluates()
+        word.may_split |= "@" in self.text[start : self.at]
         self.at += 1
         self.depth -= 1
         value = self.known.get(name[0], "") if name else ""
@@ -167,10 +182,14 @@ class WordReader(Reader):
             raise Unreadable("A calculation does not end.")
         if not _HARMLESS_SUM.fullmatch(self.text, start, self.at):
             word.is_literal = False
-            self.add(Simple(words=[Word("", is_literal=False)]))  # whatever a variable holds is evaluated, too
+            self.evaluates()
         self.at += 2
         self.depth -= 1
         word.text += "0"
+
+    def evaluates(self) -> None:
+        """What some variable holds may be run: by ``$((x))``, ``${a[x]}``, ``${x@P}``, or when it is a setting."""
+        self.add(Simple(words=[Word("", is_literal=False)]))
 
     def backticks(self) -> None:
         end = self.at + 1
@@ -189,7 +208,7 @@ class WordReader(Reader):
         self.at = end + 1
         inner = type(self)(text, self.depth + 1, self.known)
         inner.script("")
-        self.add_all(inner.found)
+        self.take(inner)
 
     def ansi(self, word: Word) -> None:
         r"""``$'…'``, with its ``\n``, ``\x70``, ``\160`` and the like."""
@@ -243,7 +262,7 @@ class WordReader(Reader):
             word = Word("")
             while inner.at < len(inner.text):
                 inner.quoted_piece(word, "")
-            self.add_all(inner.found)
+            self.take(inner)
             command.fed.append(word)
 
     def skip_space(self) -> None:
@@ -261,11 +280,17 @@ def expanded(word: Word) -> list[Word]:
     if not word.is_literal:
         parts = word.text.split()
         if len(parts) > 1:
-            return [Word(part, is_literal=False, is_glob=word.is_glob) for part in parts]
+            return [replace(word, text=part) for part in parts]
         return [word]
     if "{" in word.text and ("," in word.text or ".." in word.text):
-        return [Word(text, word.is_literal, word.is_glob) for text in _braces(word.text)]
+        return [tilde(replace(word, text=text)) for text in _braces(word.text)]
     return [word]
+
+
+def tilde(word: Word) -> Word:
+    """A word whose beginning is new: a tilde there stands for the home directory, or for what we do not know."""
+    is_home = word.text == "~" or word.text.startswith("~/")
+    return replace(word, is_home=is_home, is_literal=word.is_literal and (is_home or not word.text.startswith("~")))
 
 
 def _unescaped(escape: str) -> str:
