@@ -163,8 +163,11 @@ def read_routes(projects: Iterable[UUID] | None = None) -> Routes:
 
 
 def asker_of(actor: Actor, project_id: UUID) -> Asker | None:
-    """The system is not asked who it is: what it does it does for somebody who was asked."""
-    if actor.kind is ActorKind.SYSTEM:
+    """The system is not asked who it is: what it does it does for somebody who was asked.
+
+    Come by an entry, it is nobody in particular, whom only routes for everybody lead.
+    """
+    if actor.kind is ActorKind.SYSTEM and not actor.entry:
         return None
     rank = _RANKS.get(actor.roles.get(project_id, ""), 0)
     return Asker(actor.entry, actor.user_id, rank, is_root=actor.is_root)

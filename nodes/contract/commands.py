@@ -59,6 +59,8 @@ class StartRun(Body):
     session: str = ""
     """The runtime's session of an earlier run, to be taken up; if the runtime cannot, a new one begins."""
     keep_open: bool = False
+    mcp: bool = False
+    """Whether the agent is given the hub's MCP server, through its node. Older nodes do not know it."""
     approval_seconds: Annotated[float, Field(gt=0)] = APPROVAL_SECONDS
     stall_seconds: Annotated[float, Field(gt=0)] = 60.0
     start_seconds: Annotated[float, Field(gt=0)] = 90.0

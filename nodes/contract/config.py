@@ -9,6 +9,7 @@ import binascii
 import difflib
 import json
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -100,6 +101,12 @@ def _check_network(value: str) -> str:
     return value
 
 
+def _check_place(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:\[\]-]{1,255}(/\d{1,3})?", value):
+        raise ValueError("must be a host, an address or a network, such as hooks.internal, 10.0.0.5 or 10.0.0.0/8")
+    return _check_network(value) if "/" in value else value
+
+
 def _check_key(value: SecretStr) -> SecretStr:
     """Either spelling of base64, with or without its padding."""
     text = value.get_secret_value().strip().rstrip("=").translate(str.maketrans("-_", "+/"))
@@ -138,6 +145,7 @@ RedisUrl = Annotated[str, AfterValidator(_check_redis_url)]
 IssuerUrl = Annotated[str, AfterValidator(_check_issuer)]
 Directories = Annotated[list[Directory], NoDecode, BeforeValidator(_split(":"))]
 Addresses = Annotated[list[Address], NoDecode, BeforeValidator(_split(","))]
+Places = Annotated[list[Annotated[str, AfterValidator(_check_place)]], NoDecode, BeforeValidator(_split(","))]
 Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], NoDecode, BeforeValidator(_split(","))]
 
 Words = Annotated[list[Annotated[str, Field(pattern=r"^[!#-\[\]-~]{1,255}$")]], NoDecode, BeforeValidator(_split(" "))]
@@ -277,6 +285,13 @@ class SecretsConfig(Section):
     """Still read with, until ``agenthub secret rotate-key`` has encrypted everything with ``key``."""
 
 
+class WebhooksConfig(Section):
+    """Where the hub posts to."""
+
+    allow: Places = []
+    """Hosts, addresses and networks that webhooks may lead to although they are not of the public web, or not https."""
+
+
 class LogConfig(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["json", "text", "auto"] = "auto"
@@ -301,6 +316,7 @@ class Config(BaseSettings):
     node: NodeConfig = NodeConfig()
     isolation: IsolationConfig = IsolationConfig()
     secrets: SecretsConfig = SecretsConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
     log: LogConfig = LogConfig()
 
     @classmethod

@@ -82,6 +82,13 @@ class Unavailable(HubError):
     message = "This is not available at present; try again."
 
 
+class OutcomeUnknown(Unavailable):
+    """It was asked for, and no answer came: it may have been done."""
+
+    code = "outcome_unknown"
+    message = "No answer came in time, so that nobody knows whether it was done. Look before you ask for it again."
+
+
 class ConfigError(HubError):
     """A bad setting. The message names the key and what is allowed."""
 

@@ -1,11 +1,12 @@
 """The event contract: every type of event with its declared, versioned payload.
 
-Payloads forbid undeclared fields and change only by addition; the committed JSON
+Payloads forbid their writer undeclared fields and change only by addition, so whoever
+reads a newer writer's leaves out what was added. The committed JSON
 schemas under ``docs/events/`` are compared by a test. Texts in payloads are already
 redacted and hold neither U+0000 nor lone surrogates.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,11 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="null")
     TYPE: ClassVar[str]
     VERSION: ClassVar[int] = 1
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Self:
+        """From JSON that a newer node may have written: fields that it added are left out. ``ValidationError``."""
+        return cls.model_validate_json(text, extra="ignore")
 
 
 class Part(BaseModel):

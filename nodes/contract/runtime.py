@@ -67,6 +67,16 @@ class Answer:
     option_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ToolServer:
+    """An MCP server that the agent starts for itself, and speaks to over its standard input and output."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
+    """Needed by it, and with the run's token in it: for nobody but the agent."""
+
+
 class AgentProcess(Protocol):
     """The agent's process, started in its own session and process group; stderr goes to the run's output."""
 
@@ -90,6 +100,11 @@ class Host(Protocol):
     @property
     def workspace(self) -> Path:
         """Resolved and checked; the process's working directory."""
+        ...
+
+    @property
+    def tool_servers(self) -> Sequence[ToolServer]:
+        """What the agent is to be given, beside the servers of its own configuration."""
         ...
 
     async def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> AgentProcess:

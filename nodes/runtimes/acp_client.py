@@ -75,7 +75,7 @@ class AcpClient:
         return schema.InitializeResponse.model_validate(await self.request("initialize", request))
 
     async def open_session(self, cwd: str) -> schema.NewSessionResponse:
-        answer = await self.request("session_new", schema.NewSessionRequest(cwd=cwd, mcp_servers=[]))
+        answer = await self.request("session_new", schema.NewSessionRequest(cwd=cwd, mcp_servers=self._servers()))
         session = schema.NewSessionResponse.model_validate(answer)
         self.session_id = session.session_id
         return session
@@ -83,9 +83,9 @@ class AcpClient:
     async def resume_session(self, session: str, cwd: str, *, by: ResumedBy) -> Choices:
         """Take up a session of an earlier process. What ``session/load`` tells again was told by that one's run."""
         request = (
-            schema.ResumeSessionRequest(session_id=session, cwd=cwd, mcp_servers=[])
+            schema.ResumeSessionRequest(session_id=session, cwd=cwd, mcp_servers=self._servers())
             if by == "session_resume"
-            else schema.LoadSessionRequest(session_id=session, cwd=cwd, mcp_servers=[])
+            else schema.LoadSessionRequest(session_id=session, cwd=cwd, mcp_servers=self._servers())
         )
         self._is_replaying = True
         try:
@@ -110,6 +110,18 @@ class AcpClient:
             await self._connection.send_notification(AGENT_METHODS["session_cancel"], serialize_params(notification))
         finally:
             self._stop_asking.set()
+
+    def _servers(self) -> list[Any]:
+        """Over stdio, which every agent takes."""
+        return [
+            schema.McpServerStdio(
+                name=server.name,
+                command=server.command[0],
+                args=list(server.command[1:]),
+                env=[schema.EnvVariable(name=name, value=value) for name, value in server.environment.items()],
+            )
+            for server in self._host.tool_servers
+        ]
 
     # What the agent sends. The first step of each call runs in the pipe's order, and updates have no second one.
 
@@ -173,7 +185,7 @@ class AcpClient:
         diffs = [item.path for item in call.content if item.type == "diff"]
         paths = shown_paths([*call.paths, *paths_of(call.raw_input), *diffs], workspace)
         exact = update.model_dump(mode="json", by_alias=True, exclude={"field_meta", "status"})
-        actions = actions_of(request_of(call), place_of(workspace))
+        actions = actions_of(request_of(call, self._host.spec.runtime.preset), place_of(workspace))
         return Question(
             kind=gravest(actions),
             actions=actions,

@@ -89,7 +89,7 @@ class Call:
         return ToolCall(**shown, status=self.status, paths=self.paths, input=self.input)
 
 
-def request_of(call: Call) -> Request:
+def request_of(call: Call, preset: str = "") -> Request:
     """What the classifier has to know of a call: everything as it was sent, nothing as it is shown."""
     return Request(
         kind=call.kind,
@@ -98,6 +98,7 @@ def request_of(call: Call) -> Request:
         paths=[*call.locations, *call.changed],
         has_changes=bool(call.changed),
         tool=call.tool,
+        preset=preset,
     )
 
 

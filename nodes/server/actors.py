@@ -1,7 +1,8 @@
 """``agenthub actor`` within a run: a Unix socket of the node, and the hub behind it.
 
 An agent shows the token of its own run, which is good while the run lives and for nothing else. A call that the link
-was lost under is asked again on the next one: every verb may be asked twice.
+was lost under is asked again on the next one, as it is: what must be done once has a key in its body, by which the hub
+knows it again.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unavailable
+from nodes.contract.errors import Forbidden, HubError, Invalid, OutcomeUnknown, TooLarge, Unavailable
 from nodes.contract.limits import CHUNK_BYTES
 from nodes.link.errors import LinkError
 from nodes.link.link import NodeEnd
@@ -30,13 +31,24 @@ LINE_BYTES: Final = CHUNK_BYTES + 4096
 ANSWER_BYTES: Final = 8 * 1024 * 1024
 CALL_SECONDS: Final = 50.0
 """For a call in all, with the wait for a link that is away."""
-CONNECTIONS: Final = 64
+RUN_CALLS: Final = 16
+"""Connections of one run, each with a call at a time: the others are not to wait for it."""
+STRANGERS: Final = 64
+"""Connections that have shown no token yet. The oldest makes room for a new one, so that nobody keeps others out."""
+TOKEN_SECONDS: Final = 5.0
 IDLE_SECONDS: Final = 60.0
 
 
 class BadRunToken(Forbidden):
     code = "bad_run_token"
     message = "This token is not of a live run on this node."
+
+
+class Busy(Unavailable):
+    """Not asked at all: to be asked again in a moment."""
+
+    code = "busy"
+    message = "This node has too many connections of agents at present; try again in a moment."
 
 
 class ActorDoor:
@@ -49,7 +61,8 @@ class ActorDoor:
         self._linked = asyncio.Event()
         self._waiting: dict[str, _Call] = {}
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], str] = {}
+        """Each with the run whose token it has shown; empty before."""
 
     async def start(self) -> None:
         # Open to whoever gets there: an agent that is another user. What lies above it lets nobody else in.
@@ -87,15 +100,19 @@ class ActorDoor:
             call.take(answer.data, more=answer.more)
 
     async def ask(self, run_id: str, verb: str, body: bytes) -> bytes:
-        """The hub's answer, as it came. Raises ``Unavailable``."""
+        """The hub's answer, as it came. ``Unavailable`` where it was never asked, ``OutcomeUnknown`` where it was."""
+        was_linked = False
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 while True:
                     await self._linked.wait()
+                    was_linked = True
                     with contextlib.suppress(LinkError):
                         return await self._ask_once(run_id, verb, body)
                     await asyncio.sleep(0.05)
         except TimeoutError:
+            if was_linked:
+                raise OutcomeUnknown from None
             raise Unavailable("This node has no connection to its hub at present; try again.") from None
 
     async def _ask_once(self, run_id: str, verb: str, body: bytes) -> bytes:
@@ -113,34 +130,55 @@ class ActorDoor:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= CONNECTIONS:
-            writer.close()
+        if task is None:
             return
-        self._connections.add(task)
+        self._make_room()
+        self._connections[task] = ""
         try:
-            while line := await self._read(reader):
-                writer.write(await self._answer(line) + b"\n")
+            while line := await self._read(reader, IDLE_SECONDS if self._connections[task] else TOKEN_SECONDS):
+                writer.write(await self._answer(line, task))
                 async with asyncio.timeout(IDLE_SECONDS):
                     await writer.drain()
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # who asked has left, or this node server does
+        except TimeoutError:
+            if self._connections[task]:
+                writer.transport.abort()  # it may be one that does not read what it asked for
+            else:
+                writer.write(_refusal(BadRunToken(f"No token was shown within {TOKEN_SECONDS:g} s.")))
+        except asyncio.CancelledError as error:
+            if error.args:  # to make room; else this node server ends, and the next one is asked
+                writer.write(_refusal(Busy()))
+        except OSError:
+            pass  # who asked has left
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
 
-    async def _read(self, reader: asyncio.StreamReader) -> bytes:
-        async with asyncio.timeout(IDLE_SECONDS):
+    def _make_room(self) -> None:
+        strangers = [task for task, run_id in self._connections.items() if not run_id and not task.cancelling()]
+        if len(strangers) >= STRANGERS:
+            strangers[0].cancel("It makes room.")
+
+    async def _read(self, reader: asyncio.StreamReader, seconds: float) -> bytes:
+        async with asyncio.timeout(seconds):
             try:
                 return await reader.readline()
             except ValueError:  # longer than a line may be
                 return b"\x00"
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes, task: asyncio.Task[None]) -> bytes:
         try:
             run_id, verb, body = self._read_call(line)
-            return await self.ask(run_id, verb, body)
+            self._admit(task, run_id)
+            return await self.ask(run_id, verb, body) + b"\n"
         except HubError as error:
-            return json.dumps(error.as_json()).encode()
+            return _refusal(error)
+
+    def _admit(self, task: asyncio.Task[None], run_id: str) -> None:
+        """The connection has shown this run's token. Raises ``Busy`` if the run has too many of them."""
+        others = sum(shown == run_id for other, shown in self._connections.items() if other is not task)
+        if others >= RUN_CALLS:
+            raise Busy(f"This run has {RUN_CALLS} connections, and no more at once; try again in a moment.")
+        self._connections[task] = run_id
 
     def _read_call(self, line: bytes) -> tuple[str, str, bytes]:
         """(run, verb, body) of a call whose token is right. Raises ``Invalid``, ``TooLarge``, ``BadRunToken``."""
@@ -159,6 +197,10 @@ class ActorDoor:
         if len(body) > CHUNK_BYTES:
             raise TooLarge(f"A call's body has at most {CHUNK_BYTES} bytes.", limit_bytes=CHUNK_BYTES)
         return run_id, verb[:64], body
+
+
+def _refusal(error: HubError) -> bytes:
+    return json.dumps(error.as_json()).encode() + b"\n"
 
 
 class _Call:

@@ -33,6 +33,8 @@ class _Open:
     action_hash: str
     answer: "asyncio.Future[Answer]"
     timer: asyncio.TimerHandle
+    is_strict: bool
+    """Asked each time: no answer that the runtime remembers counts."""
 
 
 class Questions:
@@ -56,7 +58,7 @@ class Questions:
     async def ask(self, question: Question) -> Answer:
         """Policy's answer at once, or a person's. Cancelling it withdraws the question as ``superseded``."""
         decision = self._standing.decide(question.actions or [Action(question.kind)])
-        if decision.verdict is not Verdict.ASK:
+        if _is_settled(question, decision):
             return Answer(self._by_policy(question, decision))
         if self._is_over or len(self._open) >= OPEN_QUESTIONS:
             return Answer(_choose(question, "reject"))
@@ -72,7 +74,11 @@ class Questions:
         held = self._open.get(decision.approval_id)
         if held is None:
             return self._closed.get(decision.approval_id, _NO_SUCH)
-        known = {option.option_id for option in held.question.options}
+        known = {
+            option.option_id
+            for option in held.question.options
+            if not (held.is_strict and option.kind == "allow_always")  # the hub refuses that as well
+        }
         option = decision.option_id if decision.outcome == "selected" else None
         is_same = hmac.compare_digest(decision.action_hash.encode(), held.action_hash.encode())
         if not is_same or (option is not None and option not in known):
@@ -86,7 +92,8 @@ class Questions:
         self._standing = StandingPolicy(policy)
         for id_, held in list(self._open.items()):
             decision = self._standing.decide(held.question.actions or [Action(held.question.kind)])
-            if decision.verdict is not Verdict.ASK:
+            held.is_strict = _is_strict(decision)
+            if _is_settled(held.question, decision):
                 self._close(id_, "superseded", Answer(self._by_policy(held.question, decision, id_)))
 
     def withdraw(self, *, for_good: bool = False) -> None:
@@ -122,7 +129,7 @@ class Questions:
         action_hash = self._hash(id_, question)
         loop = asyncio.get_running_loop()
         timer = loop.call_later(self._seconds, self._expire, id_)
-        held = self._open[id_] = _Open(question, action_hash, loop.create_future(), timer)
+        held = self._open[id_] = _Open(question, action_hash, loop.create_future(), timer, _is_strict(decision))
         self._emit(
             ApprovalRequested(
                 approval_id=id_,
@@ -138,7 +145,7 @@ class Questions:
                 actions=judged(decision),
                 level=decision.decisive.level,
                 rule=decision.decisive.rule,
-                is_strict=any(ruling.is_strict for ruling in decision.rulings),
+                is_strict=held.is_strict,
             )
         )
         self._on_change()
@@ -172,9 +179,22 @@ class Questions:
         return hmac.new(self._key, exact.encode(), hashlib.sha256).hexdigest()
 
 
+def _is_settled(question: Question, decision: Decision) -> bool:
+    """Whether the policy answers by itself. Where the runtime offers no way to allow this once, people are asked."""
+    is_allowed = decision.verdict is Verdict.ALLOW and _choose(question, "allow") is not None
+    return is_allowed or decision.verdict is Verdict.DENY
+
+
+def _is_strict(decision: Decision) -> bool:
+    return any(ruling.is_strict for ruling in decision.rulings)
+
+
 def _choose(question: Question, wish: Literal["allow", "reject"]) -> str | None:
-    """By kind, never by id, and this once rather than always. None is the runtime's *cancelled*."""
-    for kind in (f"{wish}_once", f"{wish}_always"):
+    """By kind, never by id. None is the runtime's *cancelled*.
+
+    Allowing is for this once: a runtime that was told "always" asks no more, and no later denial would reach it.
+    """
+    for kind in ("allow_once",) if wish == "allow" else ("reject_once", "reject_always"):
         for option in question.options:
             if option.kind == kind:
                 return option.option_id

@@ -246,8 +246,8 @@ class HeldRun:
         finally:
             self._client = None
             watch.cancel()
+            await client.aclose()  # closes before it waits: a second cancellation leaves nothing open
             await asyncio.gather(watch, return_exceptions=True)
-            await client.aclose()
 
     async def _watch(self, client: SupervisorClient) -> None:
         """Ask for signs of life. One that gives none is killed, which ends the connection as well."""

@@ -11,13 +11,15 @@ from types import MappingProxyType
 
 from nodes.contract.commands import StartRun
 from nodes.contract.events import Payload
-from nodes.contract.runtime import AgentProcess, Answer, Question, TextKind
+from nodes.contract.own_tools import SERVER
+from nodes.contract.runtime import AgentProcess, Answer, Question, TextKind, ToolServer
 from nodes.runtimes.presets import PRESETS
 
 from .asking import Questions
 from .environment import agent_environment, masked_environment
 from .node_secrets import PREFIX, filled_in
 from .other_user import OtherUser
+from .proc import RUN_MARKER
 from .process import READ_BYTES, Process
 from .recorder import Recorder
 from .redaction import secret_values
@@ -68,6 +70,17 @@ class RunHost:
     @property
     def workspace(self) -> Path:
         return self._workspace
+
+    @property
+    def tool_servers(self) -> Sequence[ToolServer]:
+        """The hub's, if the run is to have it: ``agenthub mcp``, which asks the node as ``agenthub actor`` does.
+
+        What an agent starts its servers with is its own affair, so all that this one needs is named.
+        """
+        if not self._spec.mcp:
+            return []
+        command = [str(Path(self._tools) / "agenthub"), "mcp"]
+        return [ToolServer(SERVER, command, {**self._ours, RUN_MARKER: self._spec.run})]
 
     async def spawn(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> AgentProcess:
         if self.process is not None:

@@ -18,6 +18,8 @@ from urllib.parse import quote, quote_plus, unquote
 
 from nodes.contract.events import Payload
 
+from .wrapped import WrappedForms
+
 SECRET: Final = "[secret]"  # noqa: S105
 PATH: Final = "[path]"
 MIN_SECRET_CHARS: Final = 6
@@ -136,14 +138,18 @@ class Redactor:
         roots: Iterable[str] | None = None,
         configured: Iterable[str] = (),
     ) -> None:
-        found = {form for secret in secrets if len(secret) >= MIN_SECRET_CHARS for form in _forms_of(secret)}
-        self.literals = sorted(found, key=len, reverse=True)
+        known = [secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS]
+        found = {form for secret in known for form in _forms_of(secret)}
+        encoded = {form for secret in known for form in _encoded(secret)}
+        self._wrapped = WrappedForms(encoded)
+        self._plain = sorted(found, key=len, reverse=True)
+        self.literals = [*self._plain, *encoded]
         readable = {*configured, *([str(workspace)] if workspace else [])}
         self._readable = sorted(readable, key=len, reverse=True)
         self._private = frozenset(os.listdir("/") if roots is None else roots) - PUBLIC_DIRS  # noqa: PTH208
-        self._known = frozenset(self.literals)
-        self.trigger = _trigger(self.literals, self._private)
-        self._long_heads = [*self.literals, _PEM_HEAD]
+        self._known = frozenset(self._plain)
+        self.trigger = _trigger(self._plain, self._private, self._wrapped)
+        self._long_heads = [*self._plain, _PEM_HEAD]
         self._first_chars = {head[0] for head in self._long_heads}
         self._longest = max(map(len, self._long_heads))
 
@@ -169,9 +175,10 @@ class Redactor:
         ellipsis = "…" if clean.endswith("…") else ""
         end = len(clean) - len(ellipsis)
         for at in range(max(0, end - self._longest + 1), end - MIN_SECRET_CHARS + 1):
-            if clean[at] in self._first_chars and any(secret.startswith(clean[at:end]) for secret in self.literals):
+            if clean[at] in self._first_chars and any(secret.startswith(clean[at:end]) for secret in self._plain):
                 return clean[:at] + SECRET + ellipsis
-        return clean
+        at = self._wrapped.hold_from(clean[:end], 0)
+        return clean[:at] + SECRET + ellipsis if end - at >= LEAST_BASE64 else clean
 
     def stream(self) -> "RedactedStream":
         """For a text that comes in pieces."""
@@ -192,6 +199,9 @@ class Redactor:
 
     def hold_from(self, text: str, start: int) -> int:
         """From where on the end of ``text`` could be the beginning of something; its length if nowhere."""
+        return min(self._wrapped.hold_from(text, start), self._hold_plain_from(text, start))
+
+    def _hold_plain_from(self, text: str, start: int) -> int:
         for at in range(max(start, len(text) - self._longest + 1), len(text)):
             if text[at] in self._first_chars and any(head.startswith(text[at:]) for head in self._long_heads):
                 break
@@ -205,16 +215,20 @@ class Redactor:
     def decide(self, text: str, found: "re.Match[str]", is_last: bool) -> _Decision | None:
         """What to do where the trigger hit; None if that depends on what comes next."""
         at, head = found.start(), found[0]
+        end = self._wrapped.end(text, at)
         if head in self._known:
-            return found.end(), SECRET, None
+            return max(end, found.end()), SECRET, None
+        if end > 0:
+            return end, SECRET, None
         if head == "/":
             return self._decide_path(text, at, is_last)
         if head == _JWT_HEAD:
             return _JWT.decide(text, at, is_last)
         if head == _PEM_HEAD:
             return _decide_pem(text, at, is_last)
-        shape = _BY_HEAD.get(head)
-        return shape.decide(text, at, is_last) if shape else _BEARER.decide(text, at, is_last, f"{head} ")
+        if shape := _BY_HEAD.get(head):
+            return shape.decide(text, at, is_last)
+        return _BEARER.decide(text, at, is_last, f"{head} ") if head.lower() == "bearer" else _NOTHING
 
     def _decide_path(self, text: str, at: int, is_last: bool) -> _Decision | None:
         for readable in self._readable:
@@ -302,19 +316,22 @@ def secret_values(environment: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """A secret as it is, and as it stands in JSON, in a URL, in hex, and in base64 wherever in a text it begins."""
+    """A secret as it is, as it stands in JSON and in a URL, and line by line."""
     raw = secret.encode("utf-8", "surrogateescape")
     clean = _BAD.sub("\ufffd", secret)
-    forms = {
-        clean,
-        clean.strip(),
-        *_in_json(clean),
-        quote(raw, safe=""),
-        quote(raw),
-        quote_plus(raw),
-        raw.hex(),
-        raw.hex().upper(),
-    }
+    forms = {clean, clean.strip(), *_in_json(clean), quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    for line in map(str.strip, clean.splitlines()):
+        # What frames a key tells nothing, and would hide from us that another key follows it.
+        is_frame = _PEM_BEGIN.fullmatch(line) or _PEM_END.fullmatch(line)
+        if any(map(str.isalnum, line)) and not is_frame:
+            forms |= {line, *_in_json(line)}
+    return {form for form in forms if len(form) >= MIN_SECRET_CHARS}
+
+
+def _encoded(secret: str) -> set[str]:
+    """A secret in hex, and in base64 wherever in a text it begins."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    forms = {raw.hex(), raw.hex().upper()}
     for before in range(3):
         # What of it does not depend on its neighbours: they share a character with it at either end.
         encoded = base64.b64encode(b"\0" * before + raw).decode("ascii")
@@ -334,7 +351,7 @@ def _in_json(text: str) -> set[str]:
     return found
 
 
-def _trigger(literals: Iterable[str], private: Iterable[str]) -> "re.Pattern[str]":
+def _trigger(literals: Iterable[str], private: Iterable[str], wrapped: WrappedForms) -> "re.Pattern[str]":
     """Where something may begin: a known value, the head of a token where a word begins, a path below a private root.
 
     Each branch begins with a plain character and looks back only after its head. So the engine passes over
@@ -348,6 +365,7 @@ def _trigger(literals: Iterable[str], private: Iterable[str]) -> "re.Pattern[str
     # A name that reaches the end of the text may go on in the next piece.
     follows = rf"(?=(?:{roots})/|[\w.@+~%#=\-]{{0,{_MAX_COMPONENT}}}\Z)"
     branches.append(rf"/(?:(?<![\w.~\-]/)|(?<=-[IL]/)){follows}")
+    branches += wrapped.patterns()  # the last: what else begins there is known by its own branch
     return re.compile("|".join(branches), re.DOTALL)
 
 

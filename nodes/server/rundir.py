@@ -1,8 +1,8 @@
 """A run's directory on its node: what was asked, what was answered, and who is at it.
 
 ``node/runs/<id>/`` (0700) holds ``spec.json``, ``commands``, ``lock``, ``generation``,
-``spool-<generation>-<n>``, ``blobs/``, ``control.sock``, ``actor-token``; ``ended`` once the ending record is
-in the spool, and ``tombstone`` once only the answers are worth keeping.
+``spool-<generation>-<n>``, ``blobs/``, ``artifacts/``, ``control.sock``, ``actor-token``; ``ended`` once the ending
+record is in the spool, and ``tombstone`` once only the answers are worth keeping.
 """
 
 import fcntl
@@ -125,6 +125,11 @@ class RunDir:
     @property
     def blobs(self) -> Path:
         return self.path / "blobs"
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the agent puts what it leaves, until the run has ended."""
+        return self.path / "artifacts"
 
     def make(self) -> None:
         """Create the directory, durably; one that is there is fine."""
@@ -264,12 +269,15 @@ class RunDir:
     def _clear(self) -> None:
         """Remove all but what a buried run keeps: its tombstone, and the answers to its commands."""
         for path in self.path.iterdir():
-            if path == self.blobs:
+            if path in (self.blobs, self.artifacts):
                 shutil.rmtree(path)
             elif path.name not in ("tombstone", "commands"):
                 path.unlink(missing_ok=True)
 
     # Blobs.
+
+    def make_artifacts(self) -> None:
+        self.artifacts.mkdir(PRIVATE_DIR, exist_ok=True)
 
     def write_blob(self, data: bytes) -> BlobRef:
         """Keep bytes under their SHA-256, durably."""

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from nodes.contract.runtime import Preset
 
 from .fence import Fence
+from .files import PRIVATE_FILE
 
 if TYPE_CHECKING:
     from .other_user import OtherUser
@@ -51,6 +53,8 @@ _INTERPRETER: Final = re.compile(rb"#!\s*(/[^\s]+)(?:[ \t]+([^\s]+))?")
 _READ_BYTES: Final = 1024
 _GITFILE: Final = re.compile(r"gitdir: (.+?)\s*")
 _MOST_BYTES: Final = 16 * 1024
+_COMMITTED: Final = ("objects", "refs", "logs", "lfs")
+"""Of a repository, what commits in its worktrees are written to."""
 
 
 class _How(IntEnum):
@@ -260,35 +264,53 @@ def _files_in(environment: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _git_steps(workspace: Path) -> Iterator[tuple[Path, _How]]:
-    """The repository's history, to be written; what makes git start programs, not.
+    """The repository's history to read, and of a worktree what its commits are written to; the rest stays as it is.
 
-    Whoever looks at the repository from outside would start those, so hooks, settings and what says where the
-    repository lies stay as they are. Somebody else's repository is not let in because a file in the workspace
-    names it: it has to know of the workspace as well.
+    Whoever looks at the repository from outside would start what its settings and hooks name, and look for those
+    where ``commondir`` says, so nothing may be added beside them: the directory itself is to be read. In a
+    repository's main checkout, where the index lies among them, nothing can be committed. Somebody else's repository
+    is not let in because a file in the workspace names it: it has to know of the workspace as well.
     """
     top = next((path for path in (workspace, *workspace.parents) if (path / ".git").exists()), None)
     if top is None:
         return
     link = top / ".git"
     if link.is_dir() and not link.is_symlink():
-        common = link
-        if _text(link / "commondir"):
+        if (link / "commondir").exists():
             return
-    elif link.is_file() and (found := _linked(link)):
-        common = found
+        steps = {(link, _How.GUARD)}
+    elif link.is_file() and (own := _linked(link)):
+        steps = {(link, _How.GUARD), *_worktree_steps(own)}  # what something is mounted on cannot be replaced
     else:
         return
     if top != workspace:
         yield top, _How.READ
-    yield common, _How.WRITE
-    yield link, _How.GUARD if link.is_file() else _How.WRITE  # what something is mounted on cannot be replaced
-    for name in ("config", "hooks"):
-        if (common / name).exists():
-            yield common / name, _How.GUARD
+    yield from steps
+
+
+def _worktree_steps(own: Path) -> Iterator[tuple[Path, _How]]:
+    """For the record ``own`` of a worktree in its repository."""
+    common = own.parent.parent
+    yield common, _How.GUARD
+    for name in _COMMITTED:
+        if _is_plain_directory(common / name):
+            yield common / name, _How.WRITE
+    if _is_plain_directory(common / "objects" / "info"):  # where it says which other repositories' objects are read
+        yield common / "objects" / "info", _How.GUARD
+    settings = own / "config.worktree"
+    with suppress(OSError):  # it is there already
+        os.close(os.open(settings, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
+    if settings.is_file() and not settings.is_symlink():
+        yield own, _How.WRITE
+        yield from ((own / name, _How.GUARD) for name in (settings.name, "commondir", "gitdir"))
+
+
+def _is_plain_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _linked(link: Path) -> Path | None:
-    """The repository of a worktree whose ``.git`` is a file, if that repository has it among its worktrees."""
+    """The record of a worktree whose ``.git`` is a file, if its repository has it among its worktrees."""
     said = _GITFILE.fullmatch(_text(link))
     if not said:
         return None
@@ -296,8 +318,8 @@ def _linked(link: Path) -> Path | None:
     back, common = _text(own / "gitdir").strip(), _text(own / "commondir").strip()
     if not (back and common) or own.parent.name != "worktrees" or (own / back).resolve() != link.resolve():
         return None
-    shared = (own / common).resolve()
-    return shared if shared == own.parent.parent else None
+    shared = own.parent.parent
+    return own if (own / common).resolve() == shared and not (shared / "commondir").exists() else None
 
 
 def _text(path: Path) -> str:

@@ -8,6 +8,7 @@ last, when nothing of the run is alive any more.
 import asyncio
 import importlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ from nodes.contract.reasons import Reason
 from nodes.contract.runtime import Runtime, RuntimeFailed, RuntimeInfo
 from nodes.runtimes.presets import PRESETS
 
-from . import other_user
+from . import artifacts, other_user
 from .actor_calls import actor_directory, actor_environment, needed_for_calls
 from .asking import Questions
 from .commandlog import Accepted
@@ -147,6 +148,7 @@ class Supervisor:
         try:
             exit_ = await self._wind_up()
             ending = await self._look_back(ending)
+            await self._keep_artifacts()
         except Exception:
             logger.exception("run.wind_up_failed")
             exit_ = Exit()
@@ -212,6 +214,10 @@ class Supervisor:
         known = known_secrets(self._spec) | set(self._secrets.values()) | {token}
         self._recorder.redactor = Redactor(known, workspace, configured=same)
         user = self._become()
+        self._dir.make_artifacts()
+        if user is not None:
+            user.own(self._dir.artifacts)
+        ours = actor_environment(self._actor_directory, self._spec.agent, token)
         self._host = RunHost(
             self._spec,
             workspace,
@@ -219,7 +225,7 @@ class Supervisor:
             self._questions,
             self._silence.touch,
             secrets=self._secrets,
-            ours=actor_environment(self._actor_directory, self._spec.agent, token),
+            ours={**ours, artifacts.VARIABLE: str(self._dir.artifacts)},
             tools=str(self._actor_directory / "bin"),
             isolate=self._isolate,
             user=user,
@@ -277,7 +283,7 @@ class Supervisor:
             network=self._spec.network,
             user=self._become(),
         )
-        return sandbox.with_readable(*needed_for_calls(self._actor_directory))
+        return sandbox.with_readable(*needed_for_calls(self._actor_directory)).with_writable(self._dir.artifacts)
 
     def _become(self) -> OtherUser | None:
         """Whom the agent is to be, if not whom the node is. ``RuntimeFailed`` where that cannot be."""
@@ -349,6 +355,16 @@ class Supervisor:
         if diff is not None:
             self._recorder.emit(diff)
         return ending
+
+    async def _keep_artifacts(self) -> None:
+        """What the agent left to be looked at, and why some of it stays behind."""
+        left = artifacts.Left(self._dir.artifacts, self._recorder.redactor, self._dir.write_blob)
+        await left.collect()
+        for artifact in left.kept:
+            self._recorder.emit(artifact)
+        for problem in left.problems[: artifacts.MOST]:
+            self._recorder.emit_text("stderr", f"AgentHub did not keep the artifact {problem}.\n")
+        await asyncio.to_thread(shutil.rmtree, self._dir.artifacts, ignore_errors=True)
 
     async def _end(self, ending: Ending, exit_: Exit) -> int:
         """The last records, on stable storage; then everyone may know."""

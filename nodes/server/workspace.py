@@ -99,10 +99,10 @@ def _existing(path: Path, named: str) -> Path:
 
 async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str], user: OtherUser | None) -> Path:
     repository = _configured(spec.workspace.repository or spec.workspace.workdir, spec, safe)
-    git = Git(repository, environment)
-    looking = Git(repository, {**environment, **ANY_OWNER}) if user else git
+    looking = Git(repository, {**environment, **ANY_OWNER}) if user else Git(repository, environment)
     named = spec.workspace.repository or spec.workspace.workdir
     common = await _common_dir(looking, named, safe, spec.project_slug)
+    git = Git(repository, {**environment, "GIT_COMMON_DIR": str(common)})  # settings from there, whatever is written
     root = safe.project_root(spec.project_slug)
     root.mkdir(PRIVATE_DIR, parents=True, exist_ok=True)
     short = spec.run.replace("-", "")
@@ -116,6 +116,7 @@ async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, text)
     async with _locked(common / "agenthub-worktree.lock"):
         if user is None:
+            (common / "logs").mkdir(exist_ok=True)  # a masked agent cannot make it
             await _add_worktree(git, branch, path, commit)
         else:
             refs = [common / log / "refs/heads" for log in ("", "logs")]
@@ -159,11 +160,22 @@ async def _reuse(spec: StartRun, safe: SafePaths, environment: Mapping[str, str]
 
 
 async def _common_dir(git: Git, named: str, safe: SafePaths, project_slug: str) -> Path:
-    """The repository's own directory, which must be as safe as the workspace: a link to it may lead anywhere."""
-    found = await git.ask("rev-parse", "--path-format=absolute", "--git-common-dir")
+    """The repository's own directory, which must be as safe as the workspace: a link to it may lead anywhere.
+
+    It is the directory that git found, or has that one among its worktrees: no file that an agent may have left in a
+    repository says where its settings are.
+    """
+    found = await git.ask("rev-parse", "--path-format=absolute", "--git-common-dir", "--absolute-git-dir")
     if not found:
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, f"{named!r} is not a git repository.")
-    return safe.resolve(found, project_slug)
+    said, _, own = found.partition("\n")
+    common, own_dir = safe.resolve(said, project_slug), Path(own).resolve()
+    is_its_own = own_dir == common or own_dir.parent == common / "worktrees"
+    if not is_its_own or (common / "commondir").exists():
+        text = f"The repository of {named!r} says in a file named commondir that its settings are elsewhere. "
+        fix = "Look who made it, and remove it: agents have no business there."
+        raise WorkspaceFailed(Reason.WORKSPACE_FAILED, text + fix)
+    return common
 
 
 @asynccontextmanager

@@ -109,3 +109,11 @@ def test_what_is_told_again_is_printed_once() -> None:
     assert shown.splitlines() == ["tool: Read notes.md", "tool done: Read notes.md", "Done."]
     turn = event(6, "run.turn.started", turn=2, input_id="i", text="Again")
     assert told(said, turn, said).splitlines() == ["Done.", "> Again", "Done."]
+
+
+def test_a_state_that_both_hub_and_node_tell_is_told_once() -> None:
+    asked = [event(seq, "run.state.changed", state="stopping", reason="cancel_requested") for seq in (1, 2)]
+    assert told(*asked) == "stopping (cancel requested)\n"
+    waits = [event(seq, "run.state.changed", state="waiting", reason="input") for seq in (1, 3)]
+    goes_on = event(2, "run.state.changed", state="running")
+    assert told(waits[0], goes_on, waits[1]) == "waiting (input)\n" * 2

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nodes.contract.commands import RuntimeSpec, StartRun, Workspace
 from nodes.contract.events import MessageDelta, Output, Payload, ThoughtDelta
 from nodes.contract.reasons import Reason
-from nodes.contract.runtime import Answer, Question, RuntimeFailed, RuntimeInfo, TextKind
+from nodes.contract.runtime import Answer, Question, RuntimeFailed, RuntimeInfo, TextKind, ToolServer
 
 P = TypeVar("P", bound=Payload)
 Rule = Callable[[Question], str | None]
@@ -60,6 +60,7 @@ class SmallHost:
         self.questions: list[Question] = []
         self.cancelled_questions = 0
         self.never_answers = False
+        self.tool_servers: list[ToolServer] = []
         self.process: SmallProcess | None = None
         self.spec = StartRun(
             run="run", project="project", project_slug="demo", agent="agent", agent_name="demo", runtime=runtime,

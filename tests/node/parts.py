@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -94,7 +94,8 @@ def no_process_left(home: Path) -> Iterator[None]:
         yield
     finally:
         for process in processes_of(home):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end just now
+                process.kill()
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

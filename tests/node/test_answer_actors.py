@@ -118,6 +118,35 @@ async def test_the_wait_for_a_link_is_bounded(
     assert (await call(home, run))["error"]["code"] == "unavailable"
 
 
+async def test_where_the_hub_was_asked_and_is_slow_the_outcome_is_unknown(
+    home: Path, door: ActorDoor, run: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "CALL_SECONDS", 0.1)
+    door.linked(Link().end)
+    assert (await call(home, run))["error"]["code"] == "outcome_unknown"
+
+
+async def test_a_run_that_asks_too_much_at_once_is_refused_and_no_other(
+    home: Path, door: ActorDoor, run: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "RUN_CALLS", 2)
+    link = Link()
+    door.linked(link.end)
+    asking = [asyncio.create_task(call(home, run)) for _ in range(2)]
+    await eventually_async(lambda: len(link.sent) == 2)
+    assert (await call(home, run))["error"]["code"] == "busy"
+    other = asyncio.create_task(door.ask(str(new_id()), "inbox", b"{}"))
+    await eventually_async(lambda: len(link.sent) == 3)
+    for number in range(3):
+        link.answer(door, number, b'{"result": 1}')
+    assert await asyncio.gather(*asking) == [{"result": 1}] * 2
+    assert await other == b'{"result": 1}'
+    again = asyncio.create_task(call(home, run))
+    await eventually_async(lambda: len(link.sent) == 4)
+    link.answer(door, 3, b'{"result": 2}')
+    assert await again == {"result": 2}
+
+
 async def test_only_a_live_runs_own_token_counts(home: Path, door: ActorDoor, run: Held) -> None:
     for wrong in ({"token": ""}, {"token": "x" * 64}, {"token": "ü"}, {"run_id": str(new_id())}, {"run_id": "../../x"}):
         assert (await call(home, run, **wrong))["error"]["code"] == "bad_run_token"
@@ -166,3 +195,39 @@ async def test_a_new_node_server_takes_the_socket_over(home: Path, door: ActorDo
         assert await asking == {"result": 3}
     finally:
         await after.stop()
+
+
+async def connect(home: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_unix_connection(socket_in(actor_directory(home)))
+
+
+async def told(reader: asyncio.StreamReader) -> str:
+    """The code of a refusal, after which the connection is over."""
+    code: str = json.loads(await asyncio.wait_for(reader.readline(), 10))["error"]["code"]
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    return code
+
+
+async def test_who_shows_no_token_keeps_nobody_out(
+    home: Path, door: ActorDoor, run: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "STRANGERS", 4)
+    silent = [await connect(home) for _ in range(4)]
+    link = Link()
+    door.linked(link.end)
+    asking = asyncio.create_task(call(home, run))
+    await eventually_async(lambda: link.sent)
+    link.answer(door, 0, b'{"result": 1}')
+    assert await asking == {"result": 1}
+    assert await told(silent[0][0]) == "busy"
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_a_token_is_shown_soon_or_the_connection_is_over(
+    home: Path, door: ActorDoor, run: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "TOKEN_SECONDS", 0.05)
+    reader, writer = await connect(home)
+    assert await told(reader) == "bad_run_token"
+    writer.close()

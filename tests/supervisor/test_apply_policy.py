@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nodes.contract.actions import Request, actions_of, gravest
-from nodes.contract.commands import RuntimeSpec, SetPolicy, StartRun, Workspace
+from nodes.contract.commands import DecideApproval, RuntimeSpec, SetPolicy, StartRun, Workspace
 from nodes.contract.events import ApprovalOption, ApprovalRequested, ApprovalResolved, Payload, PolicyDecided
 from nodes.contract.policy import Action, Grant, Level, Policy, Rule, Verdict
 from nodes.contract.runtime import Answer, Question
@@ -170,3 +170,30 @@ async def test_a_policy_reaches_a_live_supervisor(node: Node) -> None:
     assert (decided["verdict"], decided["rule"]) == ("deny", "stop")
     assert only(events, "run.approval.resolved")["result"] == "superseded"
     assert not (node.code / "notes.txt").exists()
+
+
+async def test_the_policy_never_tells_a_runtime_to_allow_always(workspace: Path) -> None:
+    """It would ask no more, and no later denial would reach it: where it offers nothing else, people are asked."""
+    asked = Asked(of({"verdict": "allow"}))
+    only_always = [option for option in OPTIONS if option.kind != "allow_once"]
+    task = await asked.ask(question(workspace, "npm test", options=only_always))
+    assert not task.done() and [type(each) for each in asked.said] == [ApprovalRequested]
+    asked.questions.set_policy(of({"verdict": "allow"}))
+    assert not task.done()
+    asked.questions.set_policy(of({"verdict": "deny"}))
+    assert (await task).option_id == "no"
+
+
+@pytest.mark.parametrize(("is_strict", "result", "option"), [(True, "hash_mismatch", "no"), (False, "", "always")])
+async def test_a_runtimes_own_always_is_not_applied_to_what_is_asked_each_time(
+    workspace: Path, is_strict: bool, result: str, option: str
+) -> None:
+    asked = Asked(of({"verdict": "ask", "is_strict": is_strict}))
+    task = await asked.ask(question(workspace, "npm test"))
+    said = asked.said[0]
+    assert isinstance(said, ApprovalRequested) and said.is_strict is is_strict
+    answer = DecideApproval(
+        run="r", approval_id=said.approval_id, action_hash=said.action_hash, outcome="selected", option_id="always"
+    )
+    assert asked.questions.decide(answer) == result
+    assert (await task).option_id == option

@@ -109,6 +109,43 @@ async def test_work_is_committed_in_a_worktree_and_hooks_stay_as_they_are(node: 
     assert git(repository, "log", "--all", "--format=%s").splitlines()[0] == "more"
 
 
+async def test_a_worktrees_run_says_nowhere_where_settings_are(node: Node) -> None:
+    """git looks for them where ``commondir`` says, and would start their filters when the next worktree is made."""
+    repository = make_repository(node.code / "repo", **{"readme": "hello\n", "more": "more\n"})
+    ours = repository / ".git"
+    (ours / "hooks").rename(repository.with_name("no-hooks"))
+    (ours / "modules/sub").mkdir(parents=True)
+    (ours / "modules/sub/config").write_text("")
+    script = """
+        common=$(git rev-parse --git-common-dir); own=$(git rev-parse --git-dir)
+        mkdir $common/e; cp -r $common/objects $common/refs $common/HEAD $common/e
+        for name in commondir hooks/post-checkout config.worktree modules/sub/config objects/info/alternates HEAD; do
+            mkdir $common/hooks; echo e > $common/$name && echo wrote $name
+        done
+        for name in commondir gitdir config.worktree; do
+            echo e > $own/$name && echo wrote own $name; echo e > $own/x; mv $own/x $own/$name && echo moved own $name
+        done
+        echo done
+    """
+    work = {"mode": "create_worktree", "repository": str(repository)}
+    events = await node.finish("sh", "-c", script, workspace=work, **MASKED)
+    assert texts(events) == "done\n"
+    assert not (ours / "commondir").exists() and not (ours / "e").exists() and not (ours / "hooks").exists()
+    assert texts(await node.finish("git", "status", "--short", workspace=work, **MASKED)) == ""
+
+
+async def test_a_masked_agent_reads_a_main_checkout_and_changes_none_of_its_history(node: Node) -> None:
+    repository = make_repository(node.code / "repo")
+    script = (
+        "git log --format=%s && git status --short && ! echo e > .git/commondir && ! git commit -qm x --allow-empty"
+    )
+    work = {"mode": "use_existing", "workdir": str(repository)}
+    events = await node.finish("sh", "-c", f"{script} 2>/dev/null; echo more > new.txt", workspace=work, **MASKED)
+    assert texts(events) == "First\n", texts(events, "stderr")
+    assert [change["path"] for change in only(events, "run.diff.ready")["files"]] == ["new.txt"]
+    assert not (repository / ".git/commondir").exists()
+
+
 async def test_what_an_agent_leaves_for_git_to_start_is_masked_too(node: Node, private: dict[str, str]) -> None:
     """The diff is made after the run: by git, which starts what a repository calls a filter."""
     work = node.code / "plain"

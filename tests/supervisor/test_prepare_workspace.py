@@ -1,6 +1,7 @@
 """Workspaces: only under safe paths, a worktree per run, nothing of a repository's own is executed."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,25 @@ async def test_a_git_file_that_leads_out_is_refused(safe: SafePaths, tmp_path: P
     (tmp_path / "code" / "sly" / ".git").write_text(f"gitdir: {outside}/.git\n")
     with pytest.raises(OutsideSafePaths):
         await prepare(make_spec(mode="create_worktree", repository=str(tmp_path / "code" / "sly")), safe, {})
+
+
+async def test_a_repository_whose_settings_are_said_to_be_elsewhere_is_refused(
+    safe: SafePaths, repository: Path, tmp_path: Path
+) -> None:
+    """The filter of a directory that was put into the repository would start when the worktree is checked out."""
+    (repository / ".gitattributes").write_text("*.txt filter=e\n")
+    git(repository, "add", ".")
+    git(repository, "commit", "-qm", "Second")
+    other = repository / ".git" / "e"
+    shutil.copytree(repository / ".git", tmp_path / "copy")
+    (tmp_path / "copy").rename(other)
+    git(repository, "config", "--file", str(other / "config"), "filter.e.smudge", f"touch {tmp_path}/ran; cat")
+    (repository / ".git" / "commondir").write_text("e\n")
+    spec = make_spec(mode="create_worktree", repository=str(repository))
+    with pytest.raises(WorkspaceFailed, match="commondir"):
+        await prepare(spec, safe, {})
+    git(repository, "worktree", "add", str(tmp_path / "trap"))
+    assert (tmp_path / "ran").exists()  # the trap works
 
 
 async def test_a_worktree_is_used_again(safe: SafePaths, repository: Path) -> None:

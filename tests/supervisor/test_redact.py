@@ -1,8 +1,10 @@
 """What leaves a node: no secret, no foreign path, whatever the pieces it came in."""
 
 import asyncio
+import base64
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,8 @@ TOKENS = [
 ]
 ROOTS = ["srv", "home", "root", "tmp", "usr", "etc", "dev", "bin", "homes"]
 WORKSPACE = Path("/home/alice/work/repo")
-KNOWN = ["hunter2-and-more", "correct horse battery", "abcabd", "abcabdabc", "line one\nline two", 'quo"te\\d']
+LONG = "cAnAry-of-forty-two-characters-Zq8-Xw3-Rt5"
+KNOWN = [LONG, "hunter2-and-more", "correct horse battery", "abcabd", "abcabdabc", "line one\nline two", 'quo"te\\d']
 REDACTOR = Redactor(KNOWN, WORKSPACE, ROOTS, configured=["/srv/link"])
 
 fragments = st.one_of(
@@ -39,6 +42,8 @@ fragments = st.one_of(
         "/usr/bin/env", str(WORKSPACE), f"{WORKSPACE}/src/a.py", f"{WORKSPACE}/../secret", f"{WORKSPACE}2/x",
         f"{WORKSPACE}.", "/srv/link", "/srv/link/x", "/srv/li",
         "-I/home/bob/include", "file:///root/x", "/etc/hosts", "abcab", "correct horse ",
+        base64.encodebytes(b"A=1\n" * 9 + LONG.encode() + b"\nB=2").decode(), LONG.encode().hex("\n", 5),
+        base64.b64encode(LONG.encode()).decode()[:9], "\\n", "\\r\\n", "\r", "\n+", "c", "n", LONG.encode().hex()[:7],
         "\x00", "\ud83d", "\ude00", " ", "\n", ".", "..", "-", "A", "é", "😀",
     ]),
     st.text(alphabet="abdk-_/. \nE", max_size=6),
@@ -217,6 +222,67 @@ def test_a_number_of_tokens_is_none_and_a_numeric_password_is() -> None:
 )
 def test_values_show_secrets_by_their_place(value: str, secrets: set[str]) -> None:
     assert secret_values([("SOME_SETTING", value)]) == secrets
+
+
+KEY_FILE = json.dumps({"type": "account", "private_key": f"{PEM}\n", "client": "hub@example.org", "n": 1}, indent=2)
+BREAKS = ["\n", "\r\n", "\n+", "\n-", "\n ", "\\n", "\\r\\n", "\\\\n"]
+
+
+@pytest.mark.parametrize("secret", [LONG, KEY_FILE])
+@pytest.mark.parametrize("between", BREAKS)
+@pytest.mark.parametrize("columns", [1, 5, 60, 76])
+def test_base64_and_hex_are_known_however_their_lines_break(secret: str, between: str, columns: int) -> None:
+    redactor = Redactor([secret])
+    for before in range(3):
+        dumped = b"PATH=/usr/bin:/bin\n"[before:] + b"KEY=" + secret.encode() + b"\nTERM=dumb\n"
+        for encoded in (base64.b64encode(dumped), base64.urlsafe_b64encode(dumped), dumped.hex().encode()):
+            told = encoded.decode()
+            text = between.join(told[at : at + columns] for at in range(0, len(told), columns))
+            left = re.sub(r"\s|\\+[rn]|(?<=\n)[+\- ]", "", redactor.text(text)) + SECRET
+            assert SECRET in redactor.text(text)
+            assert len(left.replace(SECRET, "")) <= len(told) - len(secret) + 6
+            if before:
+                continue
+            stream = redactor.stream()
+            pieces = [stream.feed(text[at : at + 13]) for at in range(0, len(text), 13)]
+            assert "".join(pieces) + stream.feed("", is_last=True) == redactor.text(text)
+
+
+def test_what_is_printed_as_base64_prints_it_is_hidden() -> None:
+    text = base64.encodebytes(f"HOME=/root\nDEPLOY={LONG}\nPATH=/bin\n".encode()).decode()
+    kept = base64.b64decode(re.sub(r"\s", "", Redactor([LONG]).text(text).partition(SECRET)[0]) + "==")
+    assert SECRET in Redactor([LONG]).text(text) and LONG[:4].encode() not in kept
+
+
+def test_base64_that_was_cut_off_within_a_line_break_is_hidden_too() -> None:
+    cut = base64.encodebytes(b"x" * 30 + LONG.encode()).decode()[:80]
+    assert Redactor([LONG]).excerpt(cut).endswith(SECRET)
+
+
+@pytest.mark.parametrize("mark", ["+", "-", "12:", "key.json-7-  "])
+def test_a_secret_of_several_lines_is_known_line_by_line(mark: str) -> None:
+    redactor = Redactor([KEY_FILE])
+    for line in KEY_FILE.splitlines():
+        hidden = redactor.text(f"{mark}{line}\n")
+        assert line.strip() not in hidden or len(line.strip()) < 6
+    assert redactor.text("{ } [ ] ------ ,,,,,,") == "{ } [ ] ------ ,,,,,,"
+
+
+def test_another_key_is_hidden_where_a_known_one_begins_alike() -> None:
+    assert "MIIEow" not in Redactor([PEM.replace("MIIEow", "MIIEzz")]).text(PEM)
+
+
+def test_a_token_is_known_where_base64_of_a_secret_begins_alike() -> None:
+    assert Redactor(['{"alg" is how this secret begins']).text(JWT) == SECRET
+
+
+def test_many_secrets_and_long_ones_are_looked_for_quickly() -> None:
+    """A megabyte of base64, of which each character may begin some form: seconds, as without breaks."""
+    text = base64.encodebytes(bytes(at * at % 251 for at in range(250_000))).decode()
+    began = time.process_time()
+    redactor = Redactor([f"{LONG}{number}" for number in range(10)] + [KEY_FILE * 10])
+    assert redactor.text(text) == text
+    assert time.process_time() - began < 10
 
 
 async def test_a_long_text_leaves_time_for_others() -> None:

@@ -109,7 +109,7 @@ async def test_the_environment_is_a_list_of_what_is_allowed(node: Node) -> None:
     await node.ended(run)
     found = dict(line.partition("=")[::2] for line in texts(node.events(run)).splitlines())
     assert found["MINE"] == "1" and found["AGENTHUB_RUN_ID"] == run.run_id
-    ours = {"AGENTHUB_RUN_ID", "AGENTHUB_ACTOR_ID", "AGENTHUB_ACTOR_SOCKET", "AGENTHUB_ACTOR_TOKEN"}
+    ours = {f"AGENTHUB_{name}" for name in ("RUN_ID", "ACTOR_ID", "ACTOR_SOCKET", "ACTOR_TOKEN", "ARTIFACTS")}
     assert {name for name in found if name.startswith("AGENTHUB_")} == ours
     assert found["AGENTHUB_ACTOR_TOKEN"] == "[secret]"
     assert not {"PYTHONPATH", "DJANGO_SETTINGS_MODULE", "PYTEST_CURRENT_TEST"} & set(found)

@@ -204,12 +204,14 @@ async def test_an_outdated_spawner_is_replaced_and_leaves_with_its_last_run(
     client = make_client(own_home)
     node = Node(own_home, client)
     old = await client.ensure()
-    run = await node.start("sh", "-c", "echo up; sleep 5; echo done")
+    script = 'echo up; until [ -e "$0" ]; do sleep 0.1; done; echo done'
+    run = await node.start("sh", "-c", script, str(own_home / "go"))
     await node.event(run, "run.output")
     monkeypatch.setattr("nodes.server.spawner_client.spawner_version", lambda: "newer")
     new = await client.ensure()
     stat = proc.stat_of(old)
     assert new != old and stat is not None and stat.state != "Z"
+    (own_home / "go").touch()
     await node.ended(run)
     assert texts(node.events(run)) == "up\ndone\n"
     eventually(lambda: (stat := proc.stat_of(old)) is None or stat.state == "Z")

@@ -58,13 +58,13 @@ class Agent:
     def open(self, params: Message) -> Message:
         if self.options.login_required:
             raise RpcError(AUTH_REQUIRED, "Authentication required")
-        session = Session(memory.new_id(), Path(params["cwd"]))
+        session = Session(memory.new_id(), Path(params["cwd"]), params.get("mcpServers", []))
         self.sessions[session.id] = session
         return {"sessionId": session.id}
 
     def load(self, params: Message) -> Message:
         """Take up an earlier process's session, and tell it again, as the protocol wants it."""
-        session = Session(params["sessionId"], Path(params["cwd"]))
+        session = Session(params["sessionId"], Path(params["cwd"]), params.get("mcpServers", []))
         remembered = memory.recall(session.id)
         if remembered is None:
             raise RpcError(INVALID_PARAMS, "There is no such session")

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from .turn import Turn
@@ -23,11 +24,14 @@ def spellings(secret: str) -> Iterator[tuple[str, str]]:
     yield "json", json.dumps({"password": secret})
     yield "json-utf8", json.dumps({"password": secret}, ensure_ascii=False)
     yield "address", f"https://deploy:{quote(secret, safe='')}@git.example.org/quay.git"
+    yield "wrapped", base64.encodebytes(b"PATH=/usr/bin:/bin\nLEAK=" + raw + b"\nTERM=dumb\n").decode()
+    yield "wrapped hex", raw.hex("\n", 9)
+    yield "patch", "".join(f"+{line}\n" for line in secret.splitlines())
     yield "environment", "\n".join(f"{name}={value}" for name, value in os.environ.items())
 
 
 def leak(turn: Turn, secret: str) -> None:
-    """Ends with a question that has it in every field, a file of its name, and standard error."""
+    """Ends with a question that has it in every field, a file of its name, artifacts, and standard error."""
     for name, text in spellings(secret):
         turn.chunk(f"{name}: {text}\n")
         arguments = {"command": ["echo", text], "deep": [{"k": text}]}
@@ -49,4 +53,7 @@ def leak(turn: Turn, secret: str) -> None:
     turn.asks = False
     turn.write(secret.replace("/", ":"), f"{secret}\n")
     turn.write(base64.urlsafe_b64encode(secret.encode()).decode(), "a file\n")
+    if left := os.environ.get("AGENTHUB_ARTIFACTS"):
+        for name in ("report.txt", secret.replace("/", ":")):
+            Path(left, name).write_text(f"{secret}\n", "utf-8")
     os.write(2, f"stderr: {secret}\n".encode())

@@ -11,6 +11,7 @@ argument. They run in order, and then the turn ends. ``DIRECTIVES`` lists them; 
 line of each function's docstring says what it does.
 """
 
+import json
 import os
 import re
 import signal
@@ -160,6 +161,19 @@ def events(turn: Turn, argument: str) -> None:
             turn.pause(max(0.0, began + index / rate - time.monotonic()))
         elif turn.wire.cancelled.is_set():
             turn.pause(0)
+
+
+@directive
+def tool(turn: Turn, argument: str) -> None:
+    """``@tool hub_status {}``: calls a tool of the hub; ``"$name"`` is what tools last told under that name."""
+    name, _, given = argument.partition(" ")
+    filled = re.sub(r'"\$(\w+)"', lambda found: json.dumps(_told(turn, found[1])), given or "{}")
+    turn.tool("agenthub", name, json.loads(filled))
+
+
+def _told(turn: Turn, name: str) -> str:
+    found = re.findall(rf'"{name}": "([^"]*)"', turn.session.told)
+    return str(found[-1]) if found else f"${name}"
 
 
 @directive

@@ -22,6 +22,12 @@ class Session:
 
     id: str
     cwd: Path
+    servers: list[dict[str, Any]] = field(default_factory=list)
+    """The MCP servers that the client named."""
+    tools: dict[str, Any] = field(default_factory=dict)
+    """Those of them that were started: ``ToolServer`` by name."""
+    told: str = ""
+    """What tools have answered, one after the other."""
     always: set[str] = field(default_factory=set)
     calls: int = 0
     turns: int = 0
@@ -133,6 +139,29 @@ class Turn:
             return False
         self.end(number, content=[diff], rawOutput={"lines_added": len(text.splitlines())})
         return True
+
+    def tool(self, server: str, tool: str, arguments: dict[str, Any]) -> str:
+        """Call a tool of an MCP server, if that is allowed."""
+        from .tools import ToolServer  # few turns need one
+
+        name = f"mcp__{server}__{tool}"
+        given = {"server": server, "tool": tool, "arguments": arguments}
+        number = self.begin(name, "other", rawInput=given)
+        chosen = self.ask(number, name, "other", rawInput=given)
+        if not chosen.startswith("allow"):
+            self.end(number, f"Not called: {chosen}", failed=True)
+            return ""
+        if server not in self.session.tools:
+            spec = next((each for each in self.session.servers if each["name"] == server), None)
+            if spec is None:
+                self.end(number, f"There is no server {server}", failed=True)
+                return ""
+            self.session.tools[server] = ToolServer(spec, self.session.cwd, self.wire)
+        text: str
+        text, is_error = self.session.tools[server].call(tool, arguments)
+        self.session.told += text + "\n"
+        self.end(number, text, failed=is_error)
+        return text
 
     def shell(self, command: str, *, ask: bool = True) -> bool:
         """Run a command in the workspace, if that is allowed. A cancel kills it."""
