@@ -15,6 +15,8 @@ HOPS: Final = 16
 """How often a message may be answered or passed on, each counted from the one before."""
 PAGE: Final = 50
 MOST_PER_PAGE: Final = 500
+PAGE_CHARS: Final = 1024 * 1024
+"""Of payloads that are read, or leased, at once: what is handed out ends with the message that fills it."""
 PENDING_COUNTED: Final = 10_000
 """How far unread messages are counted; where there are more, this is said."""
 LEASE_SECONDS: Final = 60.0

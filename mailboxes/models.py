@@ -75,6 +75,8 @@ class Delivery(models.Model):
     due_at = models.DateTimeField()
     """From when on it may be handed out."""
     leased_until = models.DateTimeField(null=True)
+    lease_key = models.CharField(max_length=KEY_CHARS, null=True)
+    """The receiver's own word for the asking that leased it: asked for again, it is the same lease."""
     told_at = models.DateTimeField(null=True)
     """When it was put to the recipient's session, or had a run started for it. It is open all the same.
 
@@ -110,6 +112,11 @@ class Delivery(models.Model):
             models.Index(fields=["told_run"], condition=Q(told_run__isnull=False), name="deliveries_told_to_a_run"),
             models.Index(fields=["inbox", "run_id", "number"], name="deliveries_of_a_run"),
             models.Index(fields=["leased_until"], condition=Q(leased_until__isnull=False), name="leased_deliveries"),
+            models.Index(
+                fields=["inbox", "lease_key"],
+                condition=Q(lease_key__isnull=False, leased_until__isnull=False),
+                name="deliveries_of_a_lease",
+            ),
             models.Index(fields=["project_id", "message"], condition=Q(state="dead"), name="dead_letters"),
         ]
         ordering = ("inbox", "number")

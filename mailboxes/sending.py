@@ -192,9 +192,12 @@ class _Parents:
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         wanted = {draft.reply_to for draft in drafts if draft.reply_to}
-        self._messages = Message.objects.defer("payload").in_bulk(list(wanted)) if wanted else {}
-        got = Delivery.objects.filter(message__in=list(self._messages)) if self._messages else Delivery.objects.none()
-        self._recipients = set(got.values_list("message_id", "inbox__kind", "inbox__owner"))
+        self._messages: dict[UUID, Message] = {}
+        self._recipients: set[tuple[UUID, str, str]] = set()
+        if wanted:  # most answer nothing
+            self._messages = Message.objects.defer("payload").in_bulk(list(wanted))
+            got = Delivery.objects.filter(message__in=list(self._messages))
+            self._recipients = set(got.values_list("message_id", "inbox__kind", "inbox__owner"))
 
     def hops_of(self, draft: Draft) -> int:
         """How often it was passed on. Raises ``NotFound`` and ``HopLimit``."""

@@ -28,21 +28,23 @@ from .limits import (
     LEASE_SECONDS_MOST,
     MOST_PER_PAGE,
     PAGE,
+    PAGE_CHARS,
     RECIPIENTS,
     SUBJECT_CHARS,
     TELLINGS,
 )
 from .models import Delivery, Inbox, Message
 from .payload import encode_payload
-from .reading import Mail, Page, deliveries_to, last_number, mails, mails_of
+from .reading import Mail, Page, find_inbox, is_due, lock_inboxes, mails_of, read_mails, those_of
 from .sending import Draft, Sent, take_numbers, write_drafts
 from .settling import Acked, Claim, MessageId, Return, Settling, give_back, write_acks, write_claims
 from .states import OPEN, State
 from .writer import writer
 
 __all__ = [
-    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "inbox", "let_go",
-    "mark_told", "post", "post_async", "receive", "requeue", "send", "settling", "sweep", "take_back",
+    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "give_back_mail",
+    "give_up", "inbox", "let_go", "mark_told", "post", "post_async", "receive", "requeue", "send", "settling", "sweep",
+    "take_back",
 ]  # fmt: skip
 
 logger = structlog.get_logger(__name__)
@@ -143,22 +145,22 @@ def inbox(
     """
     if after < 0:
         raise _unfit("after", "after is a number from 0.")
-    found = deliveries_to(recipient, run_id, projects, apart).filter(number__gt=after).order_by("number")
-    if state == "open":
-        found = found.filter(settled_at=None)
-    elif state in OPEN:
-        found = found.filter(settled_at=None, state=state)
-    elif state in State:
-        found = found.filter(state=state)
-    elif state:
+    where, values = those_of(run_id, projects, apart)
+    if state == "open" or state in OPEN:
+        where.append("d.settled_at IS NULL")
+    elif state and state not in State:
         raise _unfit("state", f"A state is open, {', '.join(State)}.")
-    last = last_number(recipient)
+    if state in State:
+        where.append("d.state = %s")
+        values.append(str(state))
+    box, last = find_inbox(recipient)
     if after >= last:
         return Page([], after, last)
     limit = _bounded("limit", limit, 1, MOST_PER_PAGE)
-    results = mails(found[:limit])
+    results = read_mails(["d.inbox_id = %s", "d.number > %s", *where], [box, after, *values], limit, PAGE_CHARS)
     last = max(last, results[-1].number if results else 0)
-    return Page(results, results[-1].number if len(results) == limit else last, last)
+    is_cut = len(results) == limit or sum(len(each.payload_text) for each in results) >= PAGE_CHARS
+    return Page(results, results[-1].number if is_cut else last, last)
 
 
 def claim(
@@ -169,13 +171,16 @@ def claim(
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
     apart: Collection[UUID] = (),
+    key: str | None = None,
 ) -> Claim:
     """What a recipient asks for, if it fits. Raises ``Invalid``."""
+    if key is not None and not (0 < len(key) <= KEY_CHARS and _is_clean(key)):
+        raise _unfit("key", f"A key has 1 to {KEY_CHARS} printable characters.")
     limit = _bounded("limit", limit, 1, MOST_PER_PAGE)
     if not LEASE_SECONDS_LEAST <= lease_seconds <= LEASE_SECONDS_MOST:
         raise _unfit("lease_seconds", f"A lease lasts {LEASE_SECONDS_LEAST:g} to {LEASE_SECONDS_MOST:g} seconds.")
     theirs = None if projects is None else frozenset(projects)
-    return Claim(recipient, limit, lease_seconds, run_id, theirs, frozenset(apart))
+    return Claim(recipient, limit, lease_seconds, run_id, theirs, frozenset(apart), key)
 
 
 def receive(
@@ -185,14 +190,15 @@ def receive(
     lease_seconds: float = LEASE_SECONDS,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
+    key: str | None = None,
 ) -> list[Mail]:
     """Lease what is due, lowest number first; until the lease ends nobody else gets it. Then it comes again, marked.
 
-    After ``ATTEMPTS`` leases without an ack it is dead. A ``DatabaseError`` is raised, and is no empty list.
+    After ``ATTEMPTS`` leases without an ack it is dead. Asked again with the same ``key``, because the answer was
+    lost, say, it is the same lease. A ``DatabaseError`` is raised, and is no empty list.
     """
-    wanted = claim(recipient, limit=limit, lease_seconds=lease_seconds, run_id=run_id, projects=projects)
-    due = deliveries_to(recipient, run_id, projects).filter(settled_at=None, state=State.QUEUED)
-    if not due.filter(due_at__lte=timezone.now()).exists():
+    wanted = claim(recipient, limit=limit, lease_seconds=lease_seconds, run_id=run_id, projects=projects, key=key)
+    if key is None and not is_due(recipient, run_id, projects):
         return []  # without a write: most who ask find nothing
     return mails_of(writer.write(write_claims, wanted))
 
@@ -203,11 +209,13 @@ def settling(
     *,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> Settling:
     """What a recipient has dealt with, if it fits. Raises ``Invalid``."""
     if not 0 < len(message_ids) <= MOST_PER_PAGE:
         raise _unfit("message_ids", f"Name 1 to {MOST_PER_PAGE} messages.")
-    return Settling(recipient, tuple(message_ids), run_id, None if projects is None else frozenset(projects))
+    theirs = None if projects is None else frozenset(projects)
+    return Settling(recipient, tuple(message_ids), run_id, theirs, frozenset(apart))
 
 
 def ack(
@@ -216,12 +224,15 @@ def ack(
     *,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
+    apart: Collection[UUID] = (),
 ) -> list[Acked]:
     """Settle the recipient's copies; for each id, in order, whether that changed anything.
 
-    An id is a message's, or the number in the inbox. What is not the recipient's has the code ``not_found``.
+    An id is a message's, or the number in the inbox. What is not the recipient's, or belongs to one of the runs
+    ``apart``, has the code ``not_found``.
     """
-    return writer.write(write_acks, settling(recipient, message_ids, run_id=run_id, projects=projects))
+    wanted = settling(recipient, message_ids, run_id=run_id, projects=projects, apart=apart)
+    return writer.write(write_acks, wanted)
 
 
 def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = None) -> list[tuple[Address, int]]:
@@ -261,6 +272,27 @@ def requeue(message_id: UUID, *, by: ActorLike, to: Sequence[Address] | None = N
     return moved
 
 
+def give_back_mail(
+    mail: Mail, reason: str, now: datetime, *, due_at: datetime | None = None, is_final: bool = False
+) -> bool:
+    """Whoever leased it could not deal with it: it comes again at ``due_at``, or is dead if that would be in vain.
+
+    False if its lease is another's by now. Within a transaction.
+    """
+    box = lock_inboxes([mail.recipient]).get(mail.recipient)
+    if box is None or mail.leased_until is None:
+        return False
+    back = Return(box, mail.number, mail.attempts, mail.leased_until, reason, is_final=is_final, due_at=due_at)
+    return bool(give_back([back], now))
+
+
+def give_up(recipient: Address, reason: str) -> int:
+    """Whatever is open in an inbox is dead: nobody will ever ask for it. How many. Within a transaction."""
+    box = lock_inboxes([recipient]).get(recipient)
+    waiting = Delivery.objects.filter(inbox=box, settled_at=None)
+    return waiting.update(state=State.DEAD, leased_until=None, settled_at=timezone.now(), reason=reason[:200])
+
+
 def mark_told(recipient: Address, number: int, run_id: UUID, now: datetime) -> bool:
     """It is put to this run now, in the transaction at hand; False if it was to one before, or is no longer open."""
     mine = Delivery.objects.filter(inbox=_inbox_id(recipient), number=number, settled_at=None, told_at=None)
@@ -275,8 +307,13 @@ def take_back(recipient: Address, message_id: UUID, run_id: UUID) -> bool:
 
 
 def let_go(run_id: UUID, *, is_untaken: bool) -> int:
-    """The run is over. What it did not take may be put to another, up to ``TELLINGS`` times; how many those are."""
+    """The run is over. What it did not take may be put to another, up to ``TELLINGS`` times; how many those are.
+
+    Within a transaction.
+    """
     told = Delivery.objects.filter(told_run=run_id)
+    # Their inboxes first: an ack that is under way locks some of the same rows, in an order of its own.
+    lock_inboxes({Address(*owner) for owner in told.order_by().values_list("inbox__kind", "inbox__owner").distinct()})
     again = 0
     if is_untaken:
         untaken = told.filter(state=State.QUEUED, attempts=0, tellings__lt=TELLINGS)

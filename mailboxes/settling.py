@@ -9,16 +9,17 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, UUIDField
 from django.utils import timezone
 
+from audit.many import execute_many
 from nodes.contract.errors import HubError
 
 from .addresses import Address
-from .limits import ATTEMPTS, BACKOFF_SECONDS, BACKOFF_SECONDS_MOST
+from .limits import ATTEMPTS, BACKOFF_SECONDS, BACKOFF_SECONDS_MOST, PAGE_CHARS, PAYLOAD_BYTES
 from .models import Delivery
-from .reading import lock_inboxes
+from .reading import leased_under, lock_inboxes, those_of
 from .states import OPEN, State
+from .tables import maybe, places, run_query, time_of_db, time_to_db, uuid_of_db, uuid_to_db
 
 MessageId = UUID | int
 """A message's id, or its number in the recipient's inbox."""
@@ -35,10 +36,14 @@ class Claim:
     projects: frozenset[UUID] | None = None
     apart: frozenset[UUID] = frozenset()
     """Runs whose mail is left to them."""
+    key: str | None = None
+    """The receiver's word for this asking, where it may have to ask again since the answer was lost."""
 
 
 def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubError]:
     """Lease to each what is due, lowest number first: (inbox, number) of each delivery.
+
+    What a ``key`` has leased already is handed out to it once more: the same lease, and no redelivery.
 
     On PostgreSQL a second claim on the same inbox waits for the first: to skip what is locked there would hand out
     a later message before an earlier one, should the first come to nothing.
@@ -46,46 +51,67 @@ def write_claims(claims: Sequence[Claim]) -> list[list[tuple[int, int]] | HubErr
     boxes = lock_inboxes({claim.recipient for claim in claims})
     now = timezone.now()
     taken: dict[int, set[int]] = defaultdict(set)
+    held: dict[tuple[int, str], list[int]] = {}
     leases: list[tuple[Any, ...]] = []
     answers: list[list[tuple[int, int]] | HubError] = []
     with connection.cursor() as cursor:
         for claim in claims:
             box = boxes.get(claim.recipient)
-            numbers = [] if box is None else _due(cursor, box, claim, now, taken[box])
-            until = connection.ops.adapt_datetimefield_value(now + timedelta(seconds=claim.lease_seconds))
-            leases += [(str(State.LEASED), until, box, number) for number in numbers]
-            answers.append([(box or 0, number) for number in numbers])
+            if box is None:
+                answers.append([])
+                continue
+            numbers = _held(box, claim.key, now, held)
+            if not numbers:
+                numbers = _due(cursor, box, claim, now, taken[box])
+                until = connection.ops.adapt_datetimefield_value(now + timedelta(seconds=claim.lease_seconds))
+                leases += [(str(State.LEASED), until, claim.key, box, number) for number in numbers]
+                if claim.key is not None:
+                    held[box, claim.key] = numbers
+            answers.append([(box, number) for number in numbers])
         if leases:
-            cursor.executemany(
-                "UPDATE mailbox_delivery SET state = %s, leased_until = %s, attempts = attempts + 1 "
+            execute_many(
+                cursor,
+                "UPDATE mailbox_delivery SET state = %s, leased_until = %s, lease_key = %s, attempts = attempts + 1 "
                 "WHERE inbox_id = %s AND number = %s",
                 leases,
             )
     return answers
 
 
+def _held(box: int, key: str | None, now: datetime, held: Mapping[tuple[int, str], list[int]]) -> list[int]:
+    """The numbers that were leased under ``key``, in this transaction or before it."""
+    if key is None:
+        return []
+    return held.get((box, key)) or list(leased_under(box, key, now).values_list("number", flat=True))
+
+
 def _due(cursor: Any, box: int, claim: Claim, now: datetime, taken: set[int]) -> list[int]:
-    """The numbers that a claim gets, added to what was ``taken`` of the inbox before in this transaction."""
-    to_db = UUIDField().get_db_prep_value
-    where, values = ["inbox_id = %s", "settled_at IS NULL", "state = %s", "due_at <= %s"], [box, str(State.QUEUED)]
-    values.append(connection.ops.adapt_datetimefield_value(now))
-    if claim.run_id is not None:
-        where.append("run_id = %s")
-        values.append(to_db(claim.run_id, connection))
-    for column, ids in (("project_id", claim.projects), ("run_id", claim.apart or None)):
-        if ids is None:
-            continue
-        places = ", ".join(["%s"] * len(ids)) or "NULL"
-        where.append(
-            f"project_id IN ({places})" if column == "project_id" else f"(run_id IS NULL OR run_id NOT IN ({places}))"
-        )
-        values += [to_db(each, connection) for each in ids]
-    lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
+    """The numbers that a claim gets, added to what was ``taken`` of the inbox before in this transaction.
+
+    Fewer than it may have where what is due is large: ``PAGE_CHARS``.
+    """
+    where, values = those_of(claim.run_id, claim.projects, claim.apart)
+    where = ["d.inbox_id = %s", "d.settled_at IS NULL", "d.state = %s", "d.due_at <= %s", *where]
+    values = [box, str(State.QUEUED), time_to_db(now), *values]
+    lock = " FOR NO KEY UPDATE OF d" if connection.features.has_select_for_update else ""
+    may_be_large = claim.limit * PAYLOAD_BYTES > PAGE_CHARS
+    chars, joined = (
+        ("length(m.payload)", "JOIN mailbox_message m ON m.id = d.message_id") if may_be_large else ("0", "")
+    )
     cursor.execute(
-        f"SELECT number FROM mailbox_delivery WHERE {' AND '.join(where)} ORDER BY number LIMIT %s{lock}",  # noqa: S608
+        f"SELECT d.number, {chars} FROM mailbox_delivery d {joined} WHERE {' AND '.join(where)} "  # noqa: S608
+        f"ORDER BY d.number LIMIT %s{lock}",
         [*values, claim.limit + len(taken)],
     )
-    numbers = [number for (number,) in cursor.fetchall() if number not in taken][: claim.limit]
+    numbers: list[int] = []
+    size = 0
+    for number, length in cursor.fetchall():
+        if number in taken:
+            continue
+        numbers.append(number)
+        size += length
+        if len(numbers) == claim.limit or size >= PAGE_CHARS:
+            break
     taken.update(numbers)
     return numbers
 
@@ -98,10 +124,12 @@ class Settling:
     message_ids: tuple[MessageId, ...]
     run_id: UUID | None = None
     projects: frozenset[UUID] | None = None
+    apart: frozenset[UUID] = frozenset()
+    """Runs whose mail is left to them."""
 
     def covers(self, row: "_Row") -> bool:
         """Whether a delivery of the recipient's is among those that are meant."""
-        is_here = self.run_id is None or row.run == self.run_id
+        is_here = row.run == self.run_id if self.run_id else row.run not in self.apart
         return is_here and (self.projects is None or row.project in self.projects)
 
 
@@ -154,7 +182,8 @@ def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
     if moved:
         at_db = connection.ops.adapt_datetimefield_value(now)
         with connection.cursor() as cursor:
-            cursor.executemany(
+            execute_many(
+                cursor,
                 "UPDATE mailbox_delivery SET state = %s, settled_at = %s, leased_until = NULL, reason = '' "
                 "WHERE inbox_id = %s AND number = %s",
                 [(str(State.ACKED), at_db, *key) for key in sorted(moved)],
@@ -164,19 +193,31 @@ def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
 
 def _read_named(settlings: Sequence[Settling], boxes: Mapping[Address, int]) -> dict[tuple[int, MessageId], _Row]:
     """The deliveries that are named, by inbox and both kinds of id; locked, so that what they say holds."""
-    wanted = Q(pk__in=())
+    wanted: list[str] = []
+    values: list[Any] = []
     for settling in settlings:
         if (box := boxes.get(settling.recipient)) is None:
             continue
-        numbers = [id_ for id_ in settling.message_ids if isinstance(id_, int)]
-        messages = [id_ for id_ in settling.message_ids if isinstance(id_, UUID)]
-        wanted |= Q(inbox=box) & (Q(number__in=numbers) | Q(message__in=messages))
-    found = Delivery.objects.filter(wanted).order_by("inbox", "number")
-    if connection.features.has_select_for_update:
-        found = found.select_for_update(no_key=True)
-    columns = ("inbox_id", "number", "message_id", "state", "settled_at", "run_id", "project_id")
+        numbers = [id_ for id_ in settling.message_ids if isinstance(id_, int) and 0 < id_ < 2**63]
+        messages = [uuid_to_db(id_) for id_ in settling.message_ids if isinstance(id_, UUID)]
+        for column, ids in (("number", numbers), ("message_id", messages)):
+            if ids:
+                wanted.append(f"inbox_id = %s AND {column} IN ({places(ids)})")
+                values += [box, *ids]
     rows: dict[tuple[int, MessageId], _Row] = {}
-    for row in map(_Row._make, found.values_list(*columns)):
+    if not wanted:
+        return rows
+    lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""
+    found = run_query(
+        "SELECT inbox_id, number, message_id, state, settled_at, run_id, project_id FROM mailbox_delivery "  # noqa: S608
+        f"WHERE {' OR '.join(wanted)} ORDER BY inbox_id, number{lock}",
+        values,
+    )
+    for box, number, message, state, settled_at, run, project in found:
+        row = _Row(
+            box, number, uuid_of_db(message), state, maybe(time_of_db, settled_at), maybe(uuid_of_db, run),
+            uuid_of_db(project),
+        )  # fmt: skip
         rows[row.inbox, row.number] = rows[row.inbox, row.message] = row
     return rows
 
@@ -197,6 +238,8 @@ class Return:
     leased_until: datetime
     reason: str
     is_final: bool = False
+    due_at: datetime | None = None
+    """When it may be handed out again, where whoever had it knows better than ``backoff``."""
 
 
 def give_back(returns: Sequence[Return], now: datetime) -> int:
@@ -209,6 +252,6 @@ def give_back(returns: Sequence[Return], now: datetime) -> int:
         if each.is_final or each.attempts >= ATTEMPTS:
             changed += leased.update(state=State.DEAD, leased_until=None, settled_at=now, reason=each.reason[:200])
         else:
-            due = now + backoff(each.attempts)
+            due = each.due_at or now + backoff(each.attempts)
             changed += leased.update(state=State.QUEUED, leased_until=None, due_at=due, reason=each.reason[:200])
     return changed

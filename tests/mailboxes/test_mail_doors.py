@@ -12,6 +12,7 @@ from django.utils import timezone
 from agenthub_site import asgi
 from agenthub_site.accounts.models import Project, User
 from agenthub_site.accounts.tokens import create_agent_token
+from agents.coordination.models import Limits
 from agents.models import Agent
 from audit.bell import bell
 from mailboxes.models import Delivery, Message
@@ -104,6 +105,20 @@ def test_a_team_is_everybody_but_the_sender(as_: Callable[[str], Caller], projec
     people = {str(pk) for pk in User.objects.filter(username__in=("alice", "bob")).values_list("pk", flat=True)}
     assert {each["id"] for each in sent["to"]} == people
     assert Message.objects.get().audience == "team:all"
+
+
+@pytest.mark.parametrize(("who", "status", "told"), [("mender", 409, "hop_limit"), ("bob", 200, None)])
+def test_agents_answer_within_their_projects_limit_at_this_door_too(
+    as_: Callable[[str], Caller], project: Project, who: str, status: int, told: str | None
+) -> None:
+    Limits.objects.create(project=project, max_hop_count=1)
+    me, to = as_(who), ["mender"] if who == "bob" else ["user:alice"]
+    sent: dict[str, Any] = {"message_id": None}
+    answered = []
+    for number in range(3):
+        code, sent = me("POST", "/api/v1/messages", {"to": to, "payload": number, "reply_to": sent["message_id"]})
+        answered.append(code)
+    assert answered == [200, 200, status] and sent.get("error", {}).get("code") == told
 
 
 @pytest.mark.parametrize(
@@ -199,3 +214,47 @@ def test_a_recipient_sees_its_own_copy_alone(project: Project, mender: Agent, al
     assert len(Api(alice).get(f"/api/v1/messages/{sent.message_id}/").json()) == 2
     assert len(Api(bob).get(f"/api/v1/messages/{sent.message_id}/").json()) == 1
     assert refusal(Api(make_user("charlie")).get(f"/api/v1/messages/{sent.message_id}/")) == (404, "not_found")
+
+
+def test_dead_letters_come_newest_first_and_page_by_page(project: Project, mender: Agent) -> None:
+    both = [Address.of("agent", mender.pk), Address.of("agent", make_agent("cook", project=project).pk)]
+    for number in range(52):
+        send(project.pk, Address("system", "system"), both, number)
+    Delivery.objects.update(state="dead", settled_at=timezone.now())
+    alice, address = Api(make_user("alice")), f"/api/v1/messages/dead/?project={project.slug}"
+    seen, pages = [], 0
+    while address:
+        page = alice.get(address).json()
+        seen += [(letter["payload"], letter["to"]["name"]) for letter in page["results"]]
+        address, pages = page["next"], pages + 1
+    assert [number for number, _ in seen] == sorted([*range(52), *range(52)], reverse=True)
+    assert len(set(seen)) == 104 and pages == 3
+    assert refusal(alice.get(f"/api/v1/messages/dead/?project={project.slug}&cursor=x")) == (400, "invalid")
+
+
+def test_what_is_large_is_handed_out_in_parts(as_: Callable[[str], Caller], project: Project, mender: Agent) -> None:
+    me, caller = Address.of("agent", mender.pk), as_("mender")
+    for _ in range(20):
+        send(project.pk, Address("system", "system"), [me], "x" * 60_000)
+    _, page = caller("GET", "/api/v1/inbox?limit=500")
+    assert len(page["results"]) == 18 and page["next"] == 18 and page["last_number"] == 20
+    _, rest = caller("GET", f"/api/v1/inbox?limit=500&after={page['next']}")
+    assert [mail["number"] for mail in rest["results"]] == [19, 20] and rest["next"] == 20
+    numbers = [[mail["number"] for mail in caller("POST", "/api/v1/inbox/receive", {"limit": 500})[1]["results"]]]
+    numbers += [[mail["number"] for mail in caller("POST", "/api/v1/inbox/receive", {"limit": 500})[1]["results"]]]
+    assert numbers == [list(range(1, 19)), [19, 20]]
+
+
+def test_a_token_reads_mail_only_if_it_says_so(project: Project, alice: User) -> None:
+    run, mail = (Caller(make_token(alice, scope=scope)) for scope in ("run", "message:read"))
+    for path in ("/api/v1/inbox", "/api/v1/inbox/stream"):
+        status, answer = run("GET", path)
+        assert (status, answer["error"]["code"]) == (403, "out_of_scope"), path
+    assert mail("GET", "/api/v1/inbox")[0] == 200
+
+
+def test_a_nul_is_no_failing_database(as_: Callable[[str], Caller], project: Project, mender: Agent) -> None:
+    caller = as_("mender")
+    for to in ("a\x00", "user:\x00", "agent:b\x00"):
+        status, answer = caller("POST", "/api/v1/messages", {"to": [to], "payload": 1})
+        assert status in (400, 404), answer

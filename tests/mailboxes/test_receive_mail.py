@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -13,8 +13,8 @@ from audit.models import AuditEvent
 from mailboxes.limits import ATTEMPTS
 from mailboxes.models import Delivery
 from mailboxes.reading import count_open, next_due
-from mailboxes.services import ack, inbox, receive, requeue, sweep
-from mailboxes.settling import backoff
+from mailboxes.services import ack, claim, inbox, receive, requeue, sweep
+from mailboxes.settling import backoff, write_claims
 from mailboxes.states import MOVES, State
 from nodes.contract.errors import Invalid, NotFound, WrongState
 from nodes.contract.ids import new_id
@@ -27,6 +27,7 @@ def test_what_is_due_is_leased_in_order_and_to_nobody_twice(project: Project) ->
     first, second = receive(BEN, limit=3), receive(BEN, limit=3)
     assert [copy.payload for copy in (*first, *second)] == [0, 1, 2, 3, 4]
     assert {copy.state for copy in first} == {"leased"}
+    assert all(at and at.tzinfo for copy in first for at in (copy.created_at, copy.due_at, copy.leased_until))
     assert (receive(BEN), receive(CEM), first[0].redelivered) == ([], [], 0)
 
 
@@ -89,6 +90,39 @@ def test_a_redelivery_comes_after_later_mail_and_first_deliveries_stay_in_order(
     assert [(copy.payload, copy.redelivered) for copy in receive(BEN)] == [(1, 0), (2, 0)]
 
 
+def test_asked_again_with_its_key_it_is_the_same_lease(project: Project) -> None:
+    for number in range(4):
+        mail(project, payload=number)
+    first = receive(BEN, limit=2, key="k")
+    assert [(copy.payload, copy.leased_until) for copy in receive(BEN, limit=2, key="k")] == [
+        (copy.payload, copy.leased_until) for copy in first
+    ]
+    assert {copy.redelivered for copy in receive(BEN, key="k")} == {0}
+    assert [copy.payload for copy in receive(BEN, key="other")] == [2, 3]
+    assert next_due(BEN, key="k") <= timezone.now() < next_due(BEN)  # type: ignore[operator]
+
+
+def test_a_key_holds_nothing_that_is_acked_or_came_again(project: Project) -> None:
+    mail(project, payload=1)
+    mail(project, payload=2)
+    receive(BEN, limit=1, key="k")
+    ack(BEN, [1])
+    assert [copy.payload for copy in receive(BEN, key="k")] == [2]
+    let_leases_end()
+    assert [copy.payload for copy in receive(BEN)] == [2]
+    assert receive(BEN, key="k") == []
+
+
+def test_two_askings_of_one_key_in_one_commit_get_the_same(project: Project) -> None:
+    for _ in range(3):
+        mail(project)
+    wanted = claim(BEN, limit=2, key="k")
+    with transaction.atomic():
+        first, second = write_claims([wanted, wanted])
+    assert first == second
+    assert len(receive(BEN)) == 1
+
+
 def test_after_the_last_attempt_it_is_dead_and_can_be_delivered_again(project: Project) -> None:
     sent = mail(project)
     for _ in range(ATTEMPTS):
@@ -121,7 +155,9 @@ def test_backoff_doubles_with_jitter_up_to_its_bound() -> None:
         assert most / 2 <= min(waits) < max(waits) <= most
 
 
-@pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 501}, {"lease_seconds": 0.5}, {"lease_seconds": 1e9}])
+@pytest.mark.parametrize(
+    "wrong", [{"limit": 0}, {"limit": 501}, {"lease_seconds": 0.5}, {"lease_seconds": 1e9}, {"key": ""}]
+)
 def test_bounds_are_kept(project: Project, wrong: dict[str, Any]) -> None:
     mail(project)
     with pytest.raises(Invalid):

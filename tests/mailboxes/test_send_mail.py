@@ -180,6 +180,6 @@ def test_an_inbox_that_cannot_be_read_is_no_empty_one(project: Project, monkeypa
         raise DatabaseError
 
     mail(project)
-    monkeypatch.setattr("django.db.models.sql.compiler.SQLCompiler.execute_sql", broken)
-    with pytest.raises(DatabaseError):
+    with monkeypatch.context() as patch, pytest.raises(DatabaseError):
+        patch.setattr("django.db.backends.utils.CursorWrapper.execute", broken)
         inbox(BEN)

@@ -1,15 +1,18 @@
 """The writer: concurrent sends share commits, and one that fails takes none with it."""
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from threading import Barrier, BrokenBarrierError
+from threading import Barrier, BrokenBarrierError, Event
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from agenthub_site.accounts.models import Project
 from mailboxes import sending
@@ -20,10 +23,11 @@ from mailboxes.errors import DedupeConflict
 from mailboxes.models import Delivery, Message
 from mailboxes.reading import lock_inboxes
 from mailboxes.sending import Draft, Sent, write_drafts
-from mailboxes.services import ack, claim, draft, inbox, receive, settling
+from mailboxes.services import ack, claim, draft, inbox, let_go, mark_told, receive, settling
 from mailboxes.settling import Claim, write_acks, write_claims
-from mailboxes.writer import Writer, writer
+from mailboxes.writer import Writer
 from nodes.contract.errors import HubError, Unavailable
+from nodes.contract.ids import new_id
 from tests.mailboxes.post import ANN, BEN, CEM, mail
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,17 +124,84 @@ def test_the_thread_ends_when_idle_and_begins_again(project: Project, monkeypatc
     assert inbox(BEN).last_number == 3
 
 
-def test_waiting_for_the_database_is_bounded(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.01)
+@pytest.fixture
+def stalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Writer, Event]]:
+    """A writer whose thread is busy until the event is set, and callers that wait for 50 ms."""
+    mine, has_begun, may_go_on = Writer(), Event(), Event()
 
-    def slow(drafts: Sequence[Draft]) -> list[int | HubError]:
-        import time
+    def stall(items: Sequence[None]) -> Sequence[None]:
+        has_begun.set()
+        may_go_on.wait(20)
+        return items
 
-        time.sleep(0.2)
-        return [1 for _ in drafts]
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0.05)
+    stalling = mine.submit(stall, None)
+    assert has_begun.wait(10)
+    yield mine, may_go_on
+    may_go_on.set()
+    stalling.result(20)
 
-    with pytest.raises(Unavailable):
-        writer.write(slow, draft(project.pk, ANN, [BEN], 1))
+
+def test_what_was_begun_when_time_was_over_may_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS", 1)
+    may_go_on = Event()
+
+    def stall(items: Sequence[int]) -> Sequence[int]:
+        may_go_on.wait(20)
+        return items
+
+    with pytest.raises(Unavailable, match="nobody knows"):
+        Writer().write(stall, 1)
+    may_go_on.set()
+
+
+async def test_what_nobody_waits_for_any_more_is_never_written(stalled: tuple[Writer, Event]) -> None:
+    mine, may_go_on = stalled
+    written: list[str] = []
+
+    def write(items: Sequence[str]) -> Sequence[str]:
+        written.extend(items)
+        return items
+
+    with pytest.raises(Unavailable, match="was not written"):
+        await asyncio.to_thread(mine.write, write, "given up")
+    with pytest.raises(Unavailable, match="was not written"):
+        await mine.write_async(write, "given up as well")
+    wanted = mine.submit(write, "wanted")
+    may_go_on.set()
+    await asyncio.to_thread(wanted.result, 10)
+    assert written == ["wanted"]
+
+
+def test_no_more_waits_than_is_told(stalled: tuple[Writer, Event], monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, _ = stalled
+    monkeypatch.setattr(module, "WAITING", 2)
+    for _ in range(2):
+        mine.submit(lambda items: items, None)
+    with pytest.raises(Unavailable, match="was not written"):
+        mine.submit(lambda items: items, None)
+
+
+def tries_of(items: Sequence[int], *bad: int) -> list[int]:
+    """How many items each transaction had."""
+    sizes = []
+
+    def work(part: Sequence[int]) -> Sequence[int]:
+        sizes.append(len(part))
+        if set(bad) & set(part):
+            raise OperationalError("database is locked")
+        return part
+
+    jobs = [module._Job(work, item) for item in items]
+    module.commit(jobs)
+    assert [job.item for job in jobs if job.done.exception()] == list(bad)
+    return sizes
+
+
+def test_one_that_fails_is_found_by_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tries_of(range(256), 255) == [256, 128, 128, 64, 64, 32, 32, 16, 16, 8, 8, 4, 4, 2, 2, 1, 1]
+    monkeypatch.setattr(module, "WAIT_SECONDS", 0)
+    assert tries_of(range(256), *range(256)) == [256]  # nobody waits any more
 
 
 def claims_of(*recipients: Address) -> list[Claim]:
@@ -194,3 +265,30 @@ def test_inboxes_are_locked_in_the_order_in_which_numbers_are_taken(project: Pro
     assert found.keys() == set(addresses) and len(seen) == 1
     if connection.features.has_select_for_update:
         assert list(found) == sorted(addresses) and "FOR NO KEY UPDATE" in seen[0]["sql"]
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's transactions take turns")
+def test_what_a_run_lets_go_waits_for_the_inbox_and_not_for_its_rows(project: Project) -> None:
+    """An ack under way holds the inbox, and locks rows in an order of its own."""
+    run = new_id()
+    for number in (1, 2):
+        mail(project)
+        with transaction.atomic():
+            mark_told(BEN, number, run, timezone.now())
+    holds, is_let_go = Event(), Event()
+
+    def take_part(number: int) -> object:
+        if number == 0:
+            with transaction.atomic():
+                lock_inboxes([BEN])
+                holds.set()
+                time.sleep(0.3)
+                assert not is_let_go.is_set()
+                return Delivery.objects.select_for_update(nowait=True, no_key=True).count()
+        holds.wait(10)
+        with transaction.atomic():
+            let_go(run, is_untaken=True)
+        is_let_go.set()
+        return "let go"
+
+    assert in_threads(2, take_part) == [2, "let go"]
