@@ -1,0 +1,36 @@
+"""A message to a webhook leaves a real hub by its worker, signed with what `agenthub webhook add` told."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import eventually
+from tests.webhooks.ears import listening
+
+from .hub import new_hub
+from .machine import client_of
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
+
+
+def test_a_message_is_posted_by_the_worker_and_tried_again_until_it_is_taken() -> None:
+    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
+    with new_hub(home) as hub, listening() as ears:
+        hub.up(AGENTHUB_WEBHOOKS__ALLOW="127.0.0.1")
+        ears.answers = [(503, {"retry-after": "1"}), 200]
+        said = ("--project", "demo", "--name", "builds", "--url", ears.address)
+        made = hub.cli("webhook", "add", *said, AGENTHUB_WEBHOOKS__ALLOW="127.0.0.1")
+        assert made.returncode == 0, made.stderr
+        secret = made.stdout.strip()
+        message = {"to": ["webhook:builds"], "project": "demo", "payload": {"build": "main"}}
+        client_of(hub).post("/api/v1/messages", message)
+        eventually(lambda: len(ears.got) == 2, 90)
+        first, again = ears.got
+        assert first.is_signed_with(secret) and again.is_signed_with(secret)
+        assert first.headers["webhook-id"] == again.headers["webhook-id"]
+        assert again.said["data"]["payload"] == {"build": "main"}
+        eventually(lambda: hub.ask("webhook", "list")[0]["last_result"] == "200", 30)
+        assert secret not in hub.cli("webhook", "list", "--json").stdout
+    shutil.rmtree(home, ignore_errors=True)
