@@ -1,6 +1,7 @@
 """REST: tasks, rounds, locks and limits, for operators."""
 
 from typing import Any
+from uuid import UUID
 
 import django_filters as filters
 from django.db.models import QuerySet
@@ -17,12 +18,13 @@ from agenthub_site.accounts.rest import HubViewSet
 from nodes.contract.errors import Invalid, NotFound
 
 from ..filters import by_id_or
+from ..models import Agent
 from .models import Lock, Round, Task
 from .queries import find_colleague, limits_of
-from .serializers import LimitsIn, LimitsOut, LockOut, NoteIn, RoundOut, RoundRowOut, TaskIn, TaskOut
+from .serializers import DispatcherIn, LimitsIn, LimitsOut, LockOut, NoteIn, RoundOut, RoundRowOut, TaskIn, TaskOut
 from .services.limits import edit_limits
 from .services.rounds import approve_round, reject_round
-from .services.tasks import close_task, create_task
+from .services.tasks import close_task, create_task, hand_task
 from .states import RoundState, TaskState
 
 
@@ -82,12 +84,19 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
             raise NotFound("There is no such project that you may see.")
         require(self.actor, Can.CREATE_TASK, project.pk)
         name = given.pop("dispatcher", None)
-        dispatcher = find_colleague(project.pk, name) if name else None
-        if name and dispatcher is None:
-            why = f"There is no agent {name!r} in the project."
-            raise Invalid(why, fields={"dispatcher": [why]})
+        dispatcher = self._colleague(project.pk, name) if name else None
         task = create_task(project, by=self.actor, dispatcher=dispatcher, **given)
         return Response(self.get_serializer(task).data, status=201)
+
+    @extend_schema(request=DispatcherIn, responses=TaskOut)
+    @action(detail=True, methods=["post"])
+    @idempotent()
+    def hand(self, request: Request, pk: str) -> Response:
+        """Give it to another dispatcher, who plans and reviews it from now on."""
+        task, name = self.get_object(), self.read(DispatcherIn)["dispatcher"]
+        require(self.actor, Can.DECIDE_ROUND, task)
+        handed = hand_task(task, self._colleague(task.project_id, name), by=self.actor)
+        return Response(self.get_serializer(self.get_queryset().get(pk=handed.pk)).data)
 
     @extend_schema(request=None, responses=TaskOut)
     @action(detail=True, methods=["post"])
@@ -96,6 +105,13 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
         """End it before it is completed; what is left of it is cancelled."""
         closed = close_task(self.get_object(), by=self.actor)
         return Response(self.get_serializer(self.get_queryset().get(pk=closed.pk)).data)
+
+    def _colleague(self, project_id: UUID, name: str) -> Agent:
+        found = find_colleague(project_id, name)
+        if found is None:
+            why = f"There is no agent {name!r} in the project."
+            raise Invalid(why, fields={"dispatcher": [why]})
+        return found
 
 
 class RoundViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):

@@ -4,3 +4,9 @@ from django.apps import AppConfig
 class CoordinationConfig(AppConfig):
     name = "agents.coordination"
     label = "coordination"
+
+    def ready(self) -> None:
+        from ..mail.hops import say_most_hops
+        from .queries import limits_of
+
+        say_most_hops(lambda project_id: limits_of(project_id).max_hop_count)

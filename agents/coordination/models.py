@@ -182,7 +182,7 @@ class Review(models.Model):
 
 
 class Lock(models.Model):
-    """A lease on something shared. The row stays when the lock is free, so that ``fencing_number`` only grows."""
+    """A lease on something shared. ``fencing_number`` only grows, also over the rows of free locks that are removed."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="locks")

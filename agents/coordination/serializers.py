@@ -22,6 +22,10 @@ class TaskIn(In):
     )
 
 
+class DispatcherIn(In):
+    dispatcher = serializers.CharField(max_length=160, help_text="An agent of the project: its id or name.")
+
+
 class NoteIn(In):
     note = serializers.CharField(max_length=16_384, allow_blank=True, required=False)
 

@@ -67,6 +67,7 @@ ASSIGNMENT_MOVES: Final[dict[AssignmentState, set[AssignmentState]]] = {
 }  # fmt: skip
 """Back to pending is where a lease leads that nobody renewed."""
 
+ASSIGNMENT_ENDED: Final = frozenset(state for state, onward in ASSIGNMENT_MOVES.items() if not onward)
 TASK_ENDED: Final = frozenset(state for state, onward in TASK_MOVES.items() if not onward)
 ROUND_ENDED: Final = frozenset(state for state, onward in ROUND_MOVES.items() if not onward)
 WORKING: Final = frozenset({RoundState.DISPATCHED, RoundState.IN_PROGRESS})

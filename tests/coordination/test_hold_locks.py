@@ -8,7 +8,7 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor
 from agents.coordination.errors import LockConflict, LockNotHeld
 from agents.coordination.models import Lock
-from agents.coordination.services.locks import acquire_lock, release_lock
+from agents.coordination.services.locks import REMOVED_AFTER, acquire_lock, release_lock, remove_free
 from nodes.contract.errors import Invalid
 
 from .conftest import Crew
@@ -63,6 +63,24 @@ def test_only_its_holder_releases_it_and_once(crew: Crew) -> None:
 def test_a_lock_of_another_project_is_another_lock(crew: Crew, eve: Actor) -> None:
     acquire_lock("main", by=crew.wim)
     assert acquire_lock("main", by=eve).fencing_number == 1
+
+
+def test_free_rows_are_removed_and_numbers_grow_on_all_the_same(crew: Crew, eve: Actor) -> None:
+    now = timezone.now()
+    held = acquire_lock("held", by=crew.wim)
+    numbers = {}
+    for key in ("a", "b", "c"):
+        numbers[key] = acquire_lock(key, by=crew.wim).fencing_number
+        release_lock(key, by=crew.wim)
+    acquire_lock("over", by=crew.zoe)
+    Lock.objects.filter(key="over").update(expires_at=now - timedelta(hours=1), fencing_number=0)
+    acquire_lock("main", by=eve)
+    assert (remove_free(now), remove_free(now)) == (2, 0)
+    assert set(Lock.objects.values_list("key", flat=True)) == {"held", "c", "over", "main"}
+    assert remove_free(now + REMOVED_AFTER + timedelta(hours=1)) == 2  # they ran out a day ago
+    assert set(Lock.objects.values_list("key", flat=True)) == {"c", "main"}
+    for key, before in (*numbers.items(), ("held", held.fencing_number)):
+        assert acquire_lock(key, by=crew.zoe).fencing_number > before
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 86_401])

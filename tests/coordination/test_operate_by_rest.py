@@ -7,19 +7,24 @@ import pytest
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import actor_of_token
 from agenthub_site.accounts.models import Project, Token, User
-from agenthub_site.accounts.tokens import find_token
-from agents.coordination.models import Limits, Round
+from agenthub_site.accounts.tokens import create_agent_token, find_token
+from agents.coordination.models import Limits, Review, Round
 from agents.coordination.services.assignments import Work, claim_assignment, complete_assignment
+from agents.coordination.services.rounds import review_round
 from agents.models import Agent
+from agents.services.agents import archive_agent
 from agents.services.importing import TRIES
 from audit.models import AuditEvent
+from mailboxes.services import Address, inbox
 from nodes.contract.errors import InvalidToken
 from tests.api.clients import Api, refusal
 
 from .conftest import Crew, make_external
 
+REVOKE = "/api/v1/agents/revoke-unlisted/"
 TASKS, ROUNDS, IMPORT = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/"
 LIMITS = "/api/v1/projects/harbour/limits/"
 
@@ -117,6 +122,27 @@ def test_imported_tokens_work_as_they_are(crew: Crew, as_alice: Api) -> None:
     assert token.hint == "imported" and token.digest == Token.digest_of("your-secret-token-here")
 
 
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"claude_code": "your-secret-token-here", "codex_desktop": "another-secret-token"},
+        {
+            "claude_code": "token-alpha-bravo-charlie",
+            "codex_desktop": "token-delta-echo-foxtrot",
+            "my_agent": "token-golf-hotel-india",
+        },
+        {
+            "claude_code": "vd0Fe9dR8OqSKSamST4qYb3VlCxct4xI",
+            "codex_desktop": "another-secret-token-here",
+            "my_agent": "my-generated-token",
+        },
+    ],
+)
+def test_the_packages_own_samples_are_imported_as_they_are(crew: Crew, as_alice: Api, tokens: dict[str, str]) -> None:
+    assert [item["token"] for item in give(as_alice, **tokens).json()] == ["new"] * len(tokens)
+    assert all(find_token(token).project_id == crew.project.pk for token in tokens.values())
+
+
 def test_importing_again_changes_what_the_file_changed(crew: Crew, as_alice: Api) -> None:
     give(as_alice, codex="first-token-of-codex", claude="other-token-of-claude")
     again = give(as_alice, codex="first-token-of-codex", claude="new-token-of-claude").json()
@@ -124,6 +150,41 @@ def test_importing_again_changes_what_the_file_changed(crew: Crew, as_alice: Api
     with pytest.raises(InvalidToken):
         find_token("other-token-of-claude")
     assert Agent.objects.filter(runtime="external", name__in=("codex", "claude")).count() == 2
+
+
+def test_a_task_whose_dispatcher_was_put_away_goes_on_with_another(crew: Crew, as_bob: Api) -> None:
+    task = crew.done().task
+    archive_agent(crew.agent("ada"), by=SYSTEM)
+    door = f"{TASKS}{task.pk}/hand/"
+    for name in ("ada", "eve"):
+        assert refusal(as_bob.post(door, {"dispatcher": name}, format="json")) == (400, "invalid")
+    for _ in range(2):
+        told = as_bob.post(door, {"dispatcher": "zoe"}, format="json").json()
+        assert (told["dispatcher"], told["state"]) == ("zoe", "dispatched")
+    (fact,) = AuditEvent.objects.filter(name="task.handed")
+    assert (fact.data["former"], fact.data["dispatcher"]) == ("ada", "zoe")
+    mails = inbox(Address("agent", crew.zoe.id)).results
+    assert ["review_submit" in mail.payload["body"] for mail in mails if mail.kind == "dispatcher"] == [True]
+    review_round(task.rounds.get(), by=crew.zoe, verdict=Review.Verdict.APPROVED)
+    assert refusal(as_bob.post(door, {"dispatcher": "wim"}, format="json")) == (409, "task_ended")
+
+
+def test_who_is_not_in_the_file_any_more_may_not_come_any_more(crew: Crew, as_alice: Api) -> None:
+    give(as_alice, ada="first-token-of-ada", codex="first-token-of-codex", claude="other-token-of-claude")
+    codex = Agent.objects.get(name="codex")
+    _, by_hand = create_agent_token(codex.pk, "harbour/codex", crew.project.pk, name="mine", by=SYSTEM)
+
+    def revoke(**tokens: str) -> Any:
+        agents = [{"name": name, "token": token} for name, token in tokens.items()]
+        return as_alice.post(REVOKE, {"project": "harbour", "agents": agents}, format="json").json()["revoked"]
+
+    assert revoke(ada="first-token-of-ada", claude="changed-token-of-claude") == ["claude", "codex"]
+    for gone in ("first-token-of-codex", "other-token-of-claude"):
+        with pytest.raises(InvalidToken):
+            find_token(gone)
+    assert find_token("first-token-of-ada") and find_token(by_hand).agent_id == codex.pk
+    assert AuditEvent.objects.filter(name="token.revoked").count() == 2
+    assert (revoke(), revoke()) == (["ada"], [])
 
 
 @pytest.mark.parametrize(

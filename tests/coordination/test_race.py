@@ -51,6 +51,7 @@ def race(*attempts: Callable[[], object]) -> Counter[str]:
 
 
 def test_one_of_eight_agents_claims_an_assignment(crew: Crew) -> None:
+    """B8: its limits were checked, and then acted upon, without a transaction."""
     rivals = [actor_for(make_external(f"rival-{n}", crew.project)) for n in range(CLIENTS)]
     crew.limit(max_simultaneous_assignments=100)
     for number in range(RACES):

@@ -69,6 +69,14 @@ def test_a_task_is_closed_by_its_button(crew: Crew, as_bob: Client) -> None:
     assert Task.objects.get().state == "closed"
 
 
+def test_a_task_is_given_to_another_dispatcher_on_its_page(crew: Crew, as_bob: Client) -> None:
+    task = crew.draft()
+    assert "Give it to another dispatcher" in as_bob.get(f"/tasks/{task.pk}/").content.decode()
+    as_bob.post(f"/tasks/{task.pk}/hand/", {"dispatcher": str(crew.agent("zoe").pk)})
+    task.refresh_from_db()
+    assert task.dispatcher.name == "zoe"
+
+
 def test_the_board_takes_a_fixed_number_of_queries(crew: Crew, as_bob: Client) -> None:
     def count() -> int:
         with CaptureQueriesContext(connection) as queries:

@@ -26,6 +26,7 @@ from ..models import Assignment, Handoff, Round
 from ..queries import limits_of, own_agent
 from ..states import HELD, WORKING, AssignmentState, RoundState
 from .moves import lock_task, move
+from .notices import tell_reviewer
 from .texts import TEXT_BYTES, checked_lines, checked_text, checked_word
 
 _AT_ONCE: Final = 200
@@ -147,6 +148,7 @@ def complete_assignment(
     is_last = not unfinished.exists()
     if is_last:
         move(assignment.round, RoundState.AWAITING_REVIEW, RoundNotApproved)
+        tell_reviewer(assignment.round)
     record(
         task.project_id, "assignment.completed", by=by, of=("assignment", assignment.pk), task=task.key,
         agent=agent.name, handoff=handoff.pk, is_last_of_round=is_last,

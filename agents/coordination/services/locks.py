@@ -1,10 +1,11 @@
 """Locks: a lease on something shared, with a number that only grows. Times are the database's clock."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
 
 from agenthub_site.accounts.actors import Actor
@@ -18,6 +19,9 @@ from ..queries import own_agent
 from .texts import checked_word
 
 MOST_SECONDS: Final = 24 * 3600
+REMOVED_AFTER: Final = timedelta(days=1)
+AT_ONCE: Final = 1_000
+"""Rows that one tick removes at most."""
 
 
 @transaction.atomic
@@ -44,8 +48,7 @@ def acquire_lock(
         problem = f"From 1 to {MOST_SECONDS} seconds."
         raise Invalid(f"ttl_seconds: {problem}", fields={"ttl_seconds": [problem]})
     until = Now() + timedelta(seconds=ttl_seconds)
-    made, _ = Lock.objects.get_or_create(project_id=agent.project_id, key=key)
-    Lock.objects.select_for_update(no_key=True).get(pk=made.pk)  # what is told of it below is what was decided upon
+    lock_key(agent.project_id, key)  # what is told of it below is what was decided upon
     row = Lock.objects.filter(project=agent.project_id, key=key)
     if fencing_number:
         mine = row.filter(holder=agent, fencing_number=fencing_number, expires_at__gt=Now())
@@ -68,6 +71,31 @@ def acquire_lock(
         expires_at=lock.expires_at,
     )  # fmt: skip
     return lock
+
+
+def lock_key(project_id: UUID, key: str) -> Lock:
+    """The row of a key, made if it is missing, and locked until the transaction ends.
+
+    A new one begins at the project's greatest number, so that one that was removed is never counted again.
+    """
+    while True:
+        greatest = Lock.objects.filter(project=project_id).aggregate(number=Max("fencing_number", default=0))["number"]
+        Lock.objects.get_or_create(project_id=project_id, key=key, defaults={"fencing_number": greatest})
+        found = Lock.objects.select_for_update(no_key=True).filter(project=project_id, key=key).first()
+        if found is not None:  # else it was removed just now
+            return found
+
+
+def remove_free(now: datetime) -> int:
+    """Remove the rows of locks that are free: of each project all but the one with its greatest number, which new ones
+    begin at. One that ran out stays for a day, in which its holder may still give it back. How many went.
+    """
+    greater = Lock.objects.filter(project=OuterRef("project"), fencing_number__gt=OuterRef("fencing_number"))
+    free = Q(holder=None) | Q(expires_at__lte=now - REMOVED_AFTER)
+    found = list(Lock.objects.filter(free, Exists(greater)).order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+    # Somebody may have taken one of them meanwhile: the statement that removes looks again.
+    removed, _ = Lock.objects.filter(free, pk__in=found).delete() if found else (0, {})
+    return removed
 
 
 @transaction.atomic

@@ -1,20 +1,22 @@
 """Messages between the agents of a project, within the project's limits."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from mailboxes import services as mail
+from mailboxes.tables import run_query, uuid_of_db, uuid_to_db
 from nodes.contract.errors import Invalid, NotFound
 
-from ...models import Agent
-from ..errors import MessageLimitReached
-from ..models import Task
-from ..queries import find_colleague, find_round, limits_of, own_agent
+from ..errors import AgentsOnly, MessageLimitReached
+from ..models import Limits, Task
+from ..queries import as_uuid, find_round, limits_of
 from .moves import lock_task
 
 EVERYBODY: Final = "team:all"
@@ -30,35 +32,39 @@ def send_message(
     dedupe_key: str | None = None,
     round_id: str | None = None,
     reply_to: UUID | None = None,
+    run_id: UUID | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> mail.Sent:
     """To an agent of the sender's project by its name; without one, to all of its other agents.
+
+    It belongs to the run ``run_id``; an answer belongs to that of what it answers. ``more`` goes into the payload,
+    beside the ``body``.
 
     A message about a round counts against ``max_messages_per_task`` of its task, and each reply against
     ``max_hop_count``. Raises ``NotFound`` for an agent or round that is not there, ``MessageLimitReached``, and what
     ``mailboxes.services.send`` does.
     """
-    agent = own_agent(by)
-    require(by, Can.SEND_MESSAGE, agent)
-    limits = limits_of(agent.project_id)
+    here = _look_round(by, to_agent)
+    require(by, Can.SEND_MESSAGE, here.project_id)
     round_ = find_round(by, round_id) if round_id else None
-    recipients = _recipients(agent, to_agent)
+    recipients = here.to(to_agent)
     made: dict[str, Any] = {
-        "payload": {"body": body, **({"round_id": str(round_.pk)} if round_ else {})},
+        "payload": {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})},
         "subject": subject,
         "kind": kind,
         "audience": "" if to_agent else EVERYBODY,
         "reply_to": reply_to,
         "dedupe_key": dedupe_key,
-        "most_hops": limits.max_hop_count,
+        "run_id": None if reply_to else run_id,
+        "most_hops": here.max_hop_count,
     }
-    sender = mail.Address.of("agent", agent.pk)
     if round_ is None:
-        return mail.send(agent.project_id, sender, recipients, **made)
+        return mail.send(here.project_id, here.sender, recipients, **made)
     with transaction.atomic():
         task = lock_task(round_.task_id)
-        sent = mail.send(agent.project_id, sender, recipients, **made)
+        sent = mail.send(here.project_id, here.sender, recipients, **made)
         if sent.created:
-            _count(task, limits.max_messages_per_task)
+            _count(task, limits_of(here.project_id).max_messages_per_task)
         return sent
 
 
@@ -71,14 +77,49 @@ def _count(task: Task, most: int) -> None:
         )
 
 
-def _recipients(sender: Agent, name: str | None) -> list[mail.Address]:
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """The sender, and those of its project who may be meant: by name and by id."""
+
+    project_id: UUID
+    sender: mail.Address
+    max_hop_count: int
+    names: dict[str, UUID]
+
+    def to(self, name: str | None) -> list[mail.Address]:
+        """One by its name or id; all but the sender without one. Raises ``NotFound``, ``Invalid``."""
+        if name is not None:
+            pk = self.names.get(name)
+            if pk is None and (asked := as_uuid(name)) in self.names.values():
+                pk = asked
+            if pk is None:
+                raise NotFound(f"There is no agent {name[:80]!r} in your project.")
+            return [mail.Address.of("agent", pk)]
+        addresses = [mail.Address.of("agent", pk) for pk in self.names.values()]
+        others = [address for address in addresses if address != self.sender]
+        if not others:
+            raise Invalid("You are the only agent of your project: name the one to write to.")
+        return others
+
+
+def _look_round(by: Actor, name: str | None) -> _Surroundings:
+    """In one statement, since every message begins with it. Raises ``AgentsOnly``."""
+    if by.kind is not ActorKind.AGENT:
+        raise AgentsOnly()
+    (project_id,) = by.project_ids
+    meant, values = "", []
     if name is not None:
-        found = find_colleague(sender.project_id, name)
-        if found is None:
-            raise NotFound(f"There is no agent {name[:80]!r} in your project.")
-        return [mail.Address.of("agent", found.pk)]
-    others = Agent.objects.filter(project=sender.project_id, archived_at=None).exclude(pk=sender.pk)
-    to = [mail.Address.of("agent", pk) for pk in others.values_list("pk", flat=True)]
-    if not to:
-        raise Invalid("You are the only agent of your project: name the one to write to.")
-    return to
+        name = name.replace("\x00", "")  # which no database takes, and no name has
+        meant = "AND (a.id = %s OR a.name = %s OR a.id = %s)"
+        values = [uuid_to_db(UUID(by.id)), name, uuid_to_db(as_uuid(name) or UUID(by.id))]
+    rows = run_query(
+        "SELECT a.id, a.name, l.max_hop_count FROM agents_agent a "  # noqa: S608
+        "LEFT JOIN coordination_limits l ON l.project_id = a.project_id "
+        f"WHERE a.project_id = %s AND a.archived_at IS NULL {meant}",
+        [uuid_to_db(project_id), *values],
+    )
+    names = {said: uuid_of_db(pk) for pk, said, _ in rows}
+    if UUID(by.id) not in names.values():
+        raise AgentsOnly()
+    hops = Limits().max_hop_count if rows[0][2] is None else rows[0][2]
+    return _Surroundings(project_id, mail.Address.of("agent", by.id), hops, names)

@@ -26,6 +26,7 @@ from ..models import Assignment, Limits, Review, Round, Task
 from ..queries import limits_of, own_agent
 from ..states import RoundState, TaskState
 from .moves import lock_task, move
+from .notices import tell_rejected, tell_workers
 from .texts import GOAL_BYTES, TEXT_BYTES, checked_text
 
 
@@ -74,13 +75,15 @@ def _open_round(task: Task, plan: Sequence[Planned], limits: Limits, by: Actor) 
         project_id=task.project_id, task=task, number=max((number for number, _ in numbers), default=0) + 1,
         state=to_round, **decided,
     )  # fmt: skip
-    Assignment.objects.bulk_create(
+    made = Assignment.objects.bulk_create(
         Assignment(
             project_id=task.project_id, task=task, round=round_, agent=planned.agent,
             is_for_anyone=planned.agent is None, position=position, goal=planned.goal,
         )
         for position, planned in enumerate(plan)
     )  # fmt: skip
+    if limits.auto_approve:
+        tell_workers(round_, made)
     record(
         task.project_id, "round.submitted", by=by, of=("round", round_.pk), task=task.key, number=round_.number,
         assignments=len(plan), auto_approved=limits.auto_approve,
@@ -104,7 +107,10 @@ def _check_plan(task: Task, plan: Sequence[Planned], limits: Limits) -> None:
 
 
 def approve_round(round_: Round, *, by: Actor, note: str = "") -> Round:
-    """Let the plan be carried out. Agents may claim its assignments from now on. ``RoundNotAwaitingApproval``."""
+    """Let the plan be carried out: agents may claim its assignments, and are told of theirs.
+
+    Raises ``RoundNotAwaitingApproval``.
+    """
     return _decide(round_, RoundState.DISPATCHED, TaskState.DISPATCHED, by=by, note=note)
 
 
@@ -121,6 +127,10 @@ def _decide(round_: Round, to: RoundState, task_to: TaskState, *, by: Actor, not
     decided = {"operator_note": note, "decided_by": (by.label or by.id)[:150], "decided_at": timezone.now()}
     move(round_, to, RoundNotAwaitingApproval, **decided)
     move(task, task_to, RoundNotAwaitingApproval)
+    if to is RoundState.REJECTED:
+        tell_rejected(round_)
+    else:
+        tell_workers(round_, list(round_.assignments.order_by("position")))
     name = "round.rejected" if to is RoundState.REJECTED else "round.approved"
     record(task.project_id, name, by=by, of=("round", round_.pk), task=task.key, number=round_.number, note=note[:500])
     return round_

@@ -1,6 +1,7 @@
 """Tasks begin, and are closed."""
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.models import Project
@@ -14,6 +15,7 @@ from ..models import Assignment, Round, Task
 from ..queries import own_agent
 from ..states import ASSIGNMENT_MOVES, ROUND_ENDED, AssignmentState, RoundState, TaskState
 from .moves import lock_task, move
+from .notices import tell_dispatcher
 from .texts import TEXT_BYTES, checked_text, checked_word
 
 
@@ -51,6 +53,32 @@ def create_task(
         if said == (title, description, dispatcher.pk, TaskState.DRAFT):
             return found
         raise TaskExists(task_id=key) from error
+
+
+@transaction.atomic
+def hand_task(task: Task, dispatcher: Agent, *, by: Actor) -> Task:
+    """Give a task to another dispatcher, who plans and reviews from now on, and is told so. To its own is no change.
+
+    For one whose dispatcher was put away, say. Raises ``Invalid`` for an agent that is not of the project or put away,
+    ``TaskEnded``.
+    """
+    require(by, Can.DECIDE_ROUND, task)
+    task = lock_task(task.pk)
+    if task.ended_at is not None:
+        raise TaskEnded(f"{TaskEnded.message} It is {task.state}.", state=task.state)
+    if dispatcher.project_id != task.project_id or dispatcher.archived_at:
+        problem = "An agent of the project that works, who plans the task from now on."
+        raise Invalid("Name an agent of the project as the dispatcher.", fields={"dispatcher": [problem]})
+    if task.dispatcher_id == dispatcher.pk:
+        return task
+    former, task.dispatcher, task.updated_at = task.dispatcher.name, dispatcher, timezone.now()
+    task.save(update_fields=["dispatcher", "updated_at"])
+    tell_dispatcher(task)
+    record(
+        task.project_id, "task.handed", by=by, of=("task", task.pk), key=task.key, dispatcher=dispatcher.name,
+        former=former,
+    )  # fmt: skip
+    return task
 
 
 @transaction.atomic
