@@ -5,12 +5,15 @@ Standard library only, as ``up`` is: this process becomes the hub's parent. A th
 """
 
 import argparse
+import json
 import os
-import sqlite3
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -18,25 +21,29 @@ from typing import Any, Final
 from agenthub_site.summary import say, warn
 from integrations.cli.agents_env import BadFile, read_agents_env
 from integrations.cli.client import Client, HubRefused, HubUnreachable, TooLong
-from integrations.cli.hubctl import OLD_DATABASE, PROJECTS, import_lines, serve_home
+from integrations.cli.hubctl import OLD_DATABASE, PROJECTS, import_lines, revoke_unlisted, serve_home
 from integrations.cli.limits_file import read_limits
+from integrations.cli.old_hub import read_old_hub
 from integrations.cli.parsers import Parser
 from integrations.cli.where import Where, find_where, short
-from nodes.contract.errors import ConfigError, Conflict
+from nodes.contract.errors import ConfigError
 
 AGENTS_FILE: Final = "~/.config/agent-hub/agents.env"
 CONFIG_FILE: Final = "~/.config/agent-hub/config.yaml"
 PROJECT: Final = "agent-hub"
 HOST, PORT = "127.0.0.1", "8765"
+REMEDY: Final = "Set another with AGENT_HUB_PORT or AGENT_HUB_HOST."
 LOOK_SECONDS: Final = 2.0
 READY_SECONDS: Final = 300.0
+TAKE_OVER_SECONDS: Final = 600.0
 
 DESCRIPTION = """\
 Start a hub that answers at http://127.0.0.1:8765/mcp, in the place of agent-hub-mcp's server.
 
 It reads that package's agents.env (lines of AGENT_ID=TOKEN) and config.yaml (the limits), at the start and whenever
-they change, and honours AGENT_HUB_HOST, AGENT_HUB_PORT and AGENT_HUB_DB. Its own data are beside the old database, in
-the directory agenthub, or in AGENTHUB_HOME. Everything else is as with `agenthub up`."""
+they change, and honours AGENT_HUB_HOST, AGENT_HUB_PORT and AGENT_HUB_DB. What is alive in the old database comes over;
+the file is only read. The hub's own data are beside it, in the directory agenthub, or in AGENTHUB_HOME. Everything else
+is as with `agenthub up`."""
 
 EXAMPLES = """\
 examples:
@@ -49,12 +56,6 @@ class BadFiles(ConfigError):
     code = "bad_config"
 
 
-class OldTasks(Conflict):
-    """``data``: the ``database``, and how many ``tasks`` and ``messages`` are open in it."""
-
-    code = "old_tasks"
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser("hubctl serve", description=DESCRIPTION, epilog=EXAMPLES)
     parser.add_argument(
@@ -62,15 +63,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--limits", metavar="FILE", default=CONFIG_FILE, help=f"the project's limits ({CONFIG_FILE})")
     parser.add_argument("--project", default=PROJECT, help=f"whose the agents are; made if missing ({PROJECT})")
-    parser.add_argument(
-        "--leave-old-tasks", action="store_true", help="start although the old database has open tasks: they stay there"
-    )
+    parser.add_argument("--leave-old-tasks", action="store_true", help="take nothing over from the old database")
     parser.add_argument("--json", action="store_true", help="print one JSON object when ready")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str], where: Where) -> int:
-    """Serve until a signal. Raises ``BadFiles``, ``OldTasks``, and what ``up`` does."""
+    """Serve until a signal. Raises ``BadFiles``, and what ``up`` does."""
     from agenthub_site.up import main as up
 
     options = parse(arguments)
@@ -78,18 +77,27 @@ def main(arguments: Sequence[str], where: Where) -> int:
     files.read()
     is_own = "AGENTHUB_HOME" not in os.environ and "AGENTHUB_CONFIG" not in os.environ
     home = serve_home() if is_own else where.home
-    if not options.leave_old_tasks and not (home / "db.sqlite3").exists():
-        refuse_old_tasks(Path(os.environ.get("AGENT_HUB_DB") or OLD_DATABASE).expanduser())
+    old = OldDatabase(Path(os.environ.get("AGENT_HUB_DB") or OLD_DATABASE).expanduser(), options.project, home)
+    is_to_come = old.is_new and not options.leave_old_tasks
+    if is_to_come:
+        old.check()
     if is_own:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.environ["AGENTHUB_HOME"] = str(home)
-    if "AGENTHUB_SERVER__LISTEN" not in os.environ:
-        host, port = os.environ.get("AGENT_HUB_HOST") or HOST, os.environ.get("AGENT_HUB_PORT") or PORT
-        os.environ["AGENTHUB_SERVER__LISTEN"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    os.environ["AGENTHUB_SERVER__LISTEN"] = listen_address(os.environ)
     where = find_where(str(where.config) if where.config and not is_own else None)
-    keeper = threading.Thread(target=keep, args=(files, Client.over_socket(where.socket)), daemon=True)
+    told = (files, Client.over_socket(where.socket), old if is_to_come else None)
+    keeper = threading.Thread(target=keep, args=told, daemon=True)
     keeper.start()
-    return up(["--no-demo", *(["--json"] if options.json else [])], where)
+    return up(["--no-demo", *(["--json"] if options.json else [])], where, remedy=REMEDY)
+
+
+def listen_address(environ: Mapping[str, str]) -> str:
+    """As the package's variables say it; the hub's own setting comes first."""
+    if own := environ.get("AGENTHUB_SERVER__LISTEN"):
+        return own
+    host, port = environ.get("AGENT_HUB_HOST") or HOST, environ.get("AGENT_HUB_PORT") or PORT
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Files:
@@ -99,12 +107,14 @@ class Files:
         self.project = project
         self.agents, self.limits = agents, limits
         self._is_made = False
-        self._done: dict[Path, int] = {}
+        self._done: dict[Callable[[Client], None], int] = {}
+        """When the file was changed of which the hub was told so."""
+        self._seen = -1
         self._waiting: set[Path] = set()
 
     def read(self) -> tuple[dict[str, str], dict[str, Any]]:
         """Tokens and limits; empty for a file that is not there. Raises ``BadFiles``."""
-        return self._read(self.agents, read_agents_env), self._read(self.limits, read_limits)
+        return self._read(self.agents, _read_agents), self._read(self.limits, read_limits)
 
     @staticmethod
     def _read(path: Path, reader: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -118,22 +128,34 @@ class Files:
 
         What it could not be told now it is told the next time. Says what was done, and warns of what was not.
         """
-        for path, tell in ((self.agents, self._tell_agents), (self.limits, self._tell_limits)):
-            try:
-                seen = path.stat().st_mtime_ns if path.exists() else 0
-                if self._done.get(path) == seen:
-                    continue
-                tell(client)
-            except (BadFiles, HubRefused, TooLong) as error:
-                if isinstance(error, HubRefused) and error.status >= HTTPStatus.TOO_MANY_REQUESTS:
-                    self._wait(path, error)
-                    continue
-                warn(f"{error} What the hub has stays as it is.")
-            except (HubUnreachable, OSError) as error:
+        self._tell(self.agents, self._tell_agents, client)
+        self._tell(self.limits, self._tell_limits, client)
+        if self._is_at_rest():  # nothing brings a token back, and an editor may be in the middle of writing
+            self._tell(self.agents, self._revoke_unlisted, client)
+
+    def _is_at_rest(self) -> bool:
+        """Whether the agents are as they were at the look before this one."""
+        with suppress(OSError):
+            before, self._seen = self._seen, _changed_at(self.agents)
+            return before == self._seen
+        return False
+
+    def _tell(self, path: Path, tell: Callable[[Client], None], client: Client) -> None:
+        try:
+            seen = _changed_at(path)
+            if self._done.get(tell) == seen:
+                return
+            tell(client)
+        except (BadFiles, HubRefused, TooLong) as error:
+            if isinstance(error, HubRefused) and error.status >= HTTPStatus.TOO_MANY_REQUESTS:
                 self._wait(path, error)
-                continue
-            self._waiting.discard(path)
-            self._done[path] = seen
+                return
+            warn(f"{error} What the hub has stays as it is.")
+        except (HubUnreachable, OSError) as error:
+            self._wait(path, error)
+            return
+        self._waiting.discard(path)
+        self._done[tell] = seen
 
     def _wait(self, path: Path, error: Exception) -> None:
         if path not in self._waiting:
@@ -141,31 +163,60 @@ class Files:
         self._waiting.add(path)
 
     def _tell_agents(self, client: Client) -> None:
-        lines = self._read(self.agents, read_agents_env)
-        self._make_project(client)
+        lines = self._read(self.agents, _read_agents)
+        self.make_project(client)
         if not lines:
             say(f"  Agents    There are none yet: write lines of AGENT_ID=TOKEN to {short(self.agents)}.")
             return
         import_lines(client, self.project, lines)
         say(f"  Agents    {len(lines)} agents of the project {self.project} may come: {', '.join(lines)}.")
 
+    def _revoke_unlisted(self, client: Client) -> None:
+        """Whose line is gone may not come any more. A file that is not there says nothing of anybody."""
+        if not self.agents.exists():
+            return
+        lines = self._read(self.agents, _read_agents)
+        self.make_project(client)
+        if revoked := revoke_unlisted(client, self.project, lines):
+            of_all = "" if lines else f"{short(self.agents)} is empty: nobody may come any more. "
+            warn(f"{of_all}Tokens that are not in {short(self.agents)} any more were revoked: {', '.join(revoked)}.")
+
     def _tell_limits(self, client: Client) -> None:
         if limits := self._read(self.limits, read_limits):
-            self._make_project(client)
+            self.make_project(client)
             client.patch(f"{PROJECTS}{self.project}/limits/", limits)
             say(f"  Limits    of {short(self.limits)}: {', '.join(limits)}.")
 
-    def _make_project(self, client: Client) -> None:
+    def make_project(self, client: Client) -> None:
+        """Once, if it is not there."""
         if not self._is_made and not any(item["slug"] == self.project for item in client.every(PROJECTS, limit=200)):
             client.post(PROJECTS, {"slug": self.project, "name": "Agent hub"})
         self._is_made = True
 
 
-def keep(files: Files, client: Client) -> None:
-    """Tell the hub what is in the files, once it is ready and whenever they change. Ends with the process."""
+def _read_agents(path: Path) -> dict[str, str]:
+    return read_agents_env(path, may_be_empty=True)
+
+
+def _changed_at(path: Path) -> int:
+    """In nanoseconds; 0 for a file that is not there."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def keep(files: Files, client: Client, old: "OldDatabase | None" = None) -> None:
+    """Tell the hub what is in the files, once it is ready and whenever they change. Ends with the process.
+
+    What is alive in the ``old`` database comes over first: no agent comes before its token is known.
+    """
     until = time.monotonic() + READY_SECONDS
     while not _is_ready(client) and time.monotonic() < until:
         time.sleep(0.2)
+    if old:
+        try:
+            files.make_project(client)
+            old.take_over()
+        except (HubRefused, HubUnreachable, OSError, subprocess.SubprocessError) as error:
+            warn(f"The old database was not taken over; the next start tries again. {error}")
     while True:
         files.apply(client)
         time.sleep(LOOK_SECONDS)
@@ -179,24 +230,59 @@ def _is_ready(client: Client) -> bool:
     return True
 
 
-def refuse_old_tasks(database: Path) -> None:
-    """``OldTasks`` if agent-hub-mcp's database has work that is not over. It is only read."""
-    if not database.exists():
-        return
-    try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as old:
-            (tasks,) = old.execute(
-                "SELECT count(*) FROM root_tasks WHERE status NOT IN ('completed', 'closed')"
-            ).fetchone()
-            (messages,) = old.execute("SELECT count(*) FROM messages WHERE is_read = 0").fetchone()
-    except sqlite3.Error as error:
-        raise BadFiles(
-            f"{database} cannot be read as agent-hub-mcp's database ({error}). Move it away, or name another by "
-            "AGENT_HUB_DB."
-        ) from error
-    if tasks or messages:
-        raise OldTasks(
-            f"{database} has {tasks} open tasks and {messages} unread messages of agent-hub-mcp, which are not taken "
-            "over. Finish or close them there first; or start with --leave-old-tasks, and they stay where they are.",
-            database=str(database), tasks=tasks, messages=messages,
+class OldDatabase:
+    """agent-hub-mcp's, and what of it came over. It is only read."""
+
+    def __init__(self, path: Path, project: str, home: Path) -> None:
+        self._path = path
+        self._project = project
+        self._note = home / "taken-over.json"
+        self._seen = _state_of(path)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is one that is not as it was when it was last taken over."""
+        return self._path.exists() and _state_of(self._path) != self._noted()
+
+    def check(self) -> None:
+        """Raises ``BadFiles`` for one that cannot be taken over."""
+        try:
+            read_old_hub(self._path, datetime.now(UTC))
+        except BadFile as error:
+            raise BadFiles(
+                f"{error} Name another by AGENT_HUB_DB; or start with --leave-old-tasks, and it stays where it is."
+            ) from error
+
+    def take_over(self) -> None:
+        """Have the hub's own program read it. Says what came over, and what did not."""
+        command = [sys.executable, "-P", "-m", "agenthub_site.main", "manage", "import_agent_hub", str(self._path)]
+        done = subprocess.run(
+            [*command, "--project", self._project], capture_output=True, text=True, timeout=TAKE_OVER_SECONDS,
+            check=False,
         )  # fmt: skip
+        if done.returncode:
+            warn(f"{short(self._path)} was not taken over; the next start tries again. {_last_line(done.stderr)}")
+            return
+        self._note.write_text(json.dumps(self._seen))
+        for line in done.stdout.splitlines():
+            say(f"  Old hub   {line}")
+
+    def _noted(self) -> object:
+        try:
+            return json.loads(self._note.read_text())
+        except (OSError, ValueError):
+            return None
+
+
+def _state_of(path: Path) -> list[object]:
+    """By which it is seen that a database has changed: its log is part of it."""
+    found: list[object] = [str(path)]
+    for each in (path, path.with_name(f"{path.name}-wal")):
+        with suppress(OSError):
+            status = each.stat()
+            found += [status.st_size, status.st_mtime_ns]
+    return found
+
+
+def _last_line(said: str) -> str:
+    return (said.strip().splitlines() or ["It did not say why."])[-1]

@@ -16,9 +16,12 @@ from .parsers import Parser
 from .render import clean, table
 from .where import Where, find_where
 
+REVOKE = "/api/v1/agents/revoke-unlisted/"
 TASKS, ROUNDS, IMPORT, PROJECTS = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/", "/api/v1/projects/"
 OLD_DATABASE: Final = "~/.local/share/agent-hub/hub.db"
-COMMANDS: Final = ("approve", "reject", "close", "status", "list-tasks", "list-rounds", "import-agents", "serve")
+COMMANDS: Final = (
+    "approve", "reject", "close", "hand", "status", "list-tasks", "list-rounds", "import-agents", "serve",
+)  # fmt: skip
 
 EXAMPLES = """\
 examples:
@@ -28,7 +31,8 @@ examples:
   hubctl import-agents ~/.config/agent-hub/agents.env --project web"""
 
 DESCRIPTION = """\
-What an operator does with agents' tasks: approve and reject plans, close tasks, see how far they are.
+What an operator does with agents' tasks: approve and reject plans, close tasks or give them to another
+dispatcher, see how far they are.
 
 It talks to the hub of `hubctl serve` if there is one on this machine, else to the usual one, as `agenthub` does:
 the home's socket, or AGENTHUB_URL with AGENTHUB_TOKEN."""
@@ -50,6 +54,9 @@ def parser() -> Parser:
         each.add_argument("note", nargs="*", help="why; the task's agents see it")
     close = commands.add_parser("close", help="end a task before it is completed")
     close.add_argument("task", help="the id that its creator chose, or its own")
+    hand = commands.add_parser("hand", help="give a task to another dispatcher, who plans and reviews it from now on")
+    hand.add_argument("task", help="the id that its creator chose, or its own")
+    hand.add_argument("agent", help="an agent of its project: its name or id")
     status = commands.add_parser("status", help="how far a round is, with its assignments")
     status.add_argument("round", help="its id")
     tasks = commands.add_parser("list-tasks", help="the newest first")
@@ -96,6 +103,13 @@ def _close(client: Client, options: argparse.Namespace) -> Exit:
     task = _find_task(client, options.task)
     told = client.post(f"{TASKS}{task['id']}/close/")
     return _say(options, {**told, "status": told["state"]}, f"Task {clean(told['key'])}: CLOSED")
+
+
+def _hand(client: Client, options: argparse.Namespace) -> Exit:
+    task = _find_task(client, options.task)
+    told = client.post(f"{TASKS}{task['id']}/hand/", {"dispatcher": options.agent})
+    done = f"Task {clean(told['key'])}: {clean(told['dispatcher'])} plans and reviews it now"
+    return _say(options, {**told, "status": told["state"]}, done)
 
 
 def _status(client: Client, options: argparse.Namespace) -> Exit:
@@ -159,6 +173,13 @@ def import_lines(client: Client, project: str, lines: Mapping[str, str]) -> list
     return told
 
 
+def revoke_unlisted(client: Client, project: str, lines: Mapping[str, str]) -> list[str]:
+    """Have the hub revoke the tokens that came from the file and are not in it any more. Whose they were."""
+    agents = [{"name": name, "token": token} for name, token in lines.items()]
+    told: list[str] = client.post(REVOKE, {"project": project, "agents": agents})["revoked"]
+    return told
+
+
 def _only_project(client: Client) -> str:
     found = [item["slug"] for item in client.every(PROJECTS, limit=200)]
     if len(found) != 1:
@@ -218,6 +239,7 @@ _COMMANDS: Final[dict[str, Callable[[Client, argparse.Namespace], Exit]]] = {
     "approve": _decide,
     "reject": _decide,
     "close": _close,
+    "hand": _hand,
     "status": _status,
     "list-tasks": _list_tasks,
     "list-rounds": _list_rounds,

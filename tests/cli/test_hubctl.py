@@ -4,20 +4,25 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agenthub_site.hubctl_serve import BadFiles, Files, OldTasks, refuse_old_tasks
+from agenthub_site.hubctl_serve import BadFiles, Files, OldDatabase, listen_address
 from integrations.cli.agents_env import BadFile, read_agents_env
 from integrations.cli.client import Client
 from integrations.cli.hubctl import hub_of, main, serve_home
 from integrations.cli.limits_file import LIMITS, read_limits
+from integrations.cli.old_hub import read_old_hub
 from integrations.cli.where import Where, find_where
+from tests.fakes.old_hub import FakeOldHub
 
 from .small_hub import SmallHub
 
+REVOKE = "/api/v1/agents/revoke-unlisted/"
 TASKS, ROUNDS, IMPORT, PROJECTS = "/api/v1/tasks/", "/api/v1/rounds/", "/api/v1/agents/import/", "/api/v1/projects/"
 OWN_LIMITS = f"{PROJECTS}agent-hub/limits/"
 ID = "0199a1b2-0000-7000-8000-000000000007"
@@ -82,6 +87,16 @@ def test_close_finds_the_task_by_its_own_id(with_tasks: SmallHub, cli: Cli, caps
     assert cli("hubctl", "close", "T-1") == 0
     assert with_tasks.asked("GET", TASKS)[0].query["key"] == ["T-1"]
     assert capsys.readouterr().out == "Task T-1: CLOSED\n"
+
+
+def test_a_task_is_given_to_another_dispatcher(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door = f"{TASKS}{ID}/hand/"
+    with_tasks.routes["POST", door] = (200, {"key": "T-1", "state": "draft", "dispatcher": "wim"})
+    assert cli("hubctl", "hand", "T-1", "wim") == 0
+    assert with_tasks.asked("POST", door)[0].body == {"dispatcher": "wim"}
+    assert capsys.readouterr().out == "Task T-1: wim plans and reviews it now\n"
 
 
 def test_lists_look_as_they_did(with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,6 +167,7 @@ def test_a_bad_config_yaml_is_refused_by_the_name_of_the_key(tmp_path: Path, tex
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:
+    """B3: its example for clients was no JSON."""
     write_own(tmp_path / "config.yaml", (EXAMPLES / "config.yaml.example").read_text())
     assert set(read_limits(tmp_path / "config.yaml")) == set(LIMITS)
     write_own(tmp_path / "agents.env", (EXAMPLES / "agents.env.example").read_text())
@@ -186,6 +202,33 @@ def test_the_files_are_told_to_the_hub_again_when_they_change(hub: SmallHub, hom
     write_own(agents, "codex\n")
     with pytest.raises(BadFiles):
         files.read()
+
+
+def test_who_is_not_in_the_file_any_more_is_revoked_once_it_is_at_rest(
+    hub: SmallHub, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agents = tmp_path / "agents.env"
+    files, client = Files(agents, tmp_path / "config.yaml", "agent-hub"), Client.over_socket(home / "hub.sock")
+    hub.routes["GET", PROJECTS] = page({"slug": "agent-hub"})
+    hub.routes["POST", IMPORT] = (200, [])
+    hub.routes["POST", REVOKE] = (200, {"revoked": ["codex"]})
+    for _ in range(3):
+        files.apply(client)  # no file says nothing
+    write_own(agents, "ada=secret-of-ada\n")
+    files.apply(client)
+    assert hub.asked("POST", REVOKE) == []
+    for _ in range(3):
+        files.apply(client)
+    (asked,) = hub.asked("POST", REVOKE)
+    assert asked.body == {"project": "agent-hub", "agents": [{"name": "ada", "token": "secret-of-ada"}]}
+    assert "were revoked: codex" in capsys.readouterr().err
+    write_own(agents, "# nobody\n")
+    os.utime(agents, (1, 1))
+    assert files.read()[0] == {}
+    for _ in range(3):
+        files.apply(client)
+    assert [asked.body["agents"] for asked in hub.asked("POST", REVOKE)[1:]] == [[]]
+    assert "is empty: nobody may come any more" in capsys.readouterr().err
 
 
 def test_what_the_hub_could_not_be_told_it_is_told_later(
@@ -229,31 +272,53 @@ def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: 
             read_limits(limits)
 
 
-def old_database(path: Path, *, status: str, is_read: int) -> Path:
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE root_tasks (id TEXT, status TEXT)")
-        database.execute("CREATE TABLE messages (id TEXT, is_read INTEGER)")
-        database.execute("INSERT INTO root_tasks VALUES ('t', ?)", (status,))
-        database.execute("INSERT INTO messages VALUES ('m', ?)", (is_read,))
-    database.close()
-    return path
+def test_an_old_database_is_read_without_touching_it(tmp_path: Path) -> None:
+    old = FakeOldHub(tmp_path / "hub.db")
+    with closing(sqlite3.connect(old.path)) as writing:  # as its server leaves it when it is killed
+        writing.execute("PRAGMA journal_mode = wal")
+        writing.execute("SELECT 1 FROM root_tasks").fetchall()
+        old.task("T-1", "draft")
+        kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        assert "hub.db-wal" in kept
+        assert [task["id"] for task in read_old_hub(old.path, datetime.now(UTC)).tasks] == ["T-1"]
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
 
 
-def test_an_old_database_with_open_work_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    path = old_database(tmp_path / "hub.db", status="dispatched", is_read=0)
-    before = path.read_bytes()
-    with pytest.raises(OldTasks) as refused:
-        refuse_old_tasks(path)
-    assert (refused.value.data["tasks"], refused.value.data["messages"]) == (1, 1)
-    assert "--leave-old-tasks" in str(refused.value) and path.read_bytes() == before
+def damaged(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * 4096 + whole[8192:])
 
 
-def test_an_old_database_whose_work_is_over_is_no_hindrance(tmp_path: Path) -> None:
-    refuse_old_tasks(tmp_path / "none.db")
-    refuse_old_tasks(old_database(tmp_path / "hub.db", status="closed", is_read=1))
-    (tmp_path / "other.db").write_text("not a database, but long enough to be looked at by sqlite" * 10)
-    with pytest.raises(BadFiles):
-        refuse_old_tasks(tmp_path / "other.db")
+def cut_off(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def another_programs(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE agents (id, name)")
+
+
+def no_database(path: Path) -> None:
+    path.write_text("not a database, but long enough to be looked at by sqlite" * 10)
+
+
+def of_another_state(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE root_tasks SET status = 'resting'")
+
+
+@pytest.mark.parametrize("spoil", [damaged, cut_off, another_programs, no_database, of_another_state])
+def test_a_wrong_or_damaged_database_stops_the_start_and_stays(tmp_path: Path, spoil: Callable[[Path], None]) -> None:
+    hub = FakeOldHub(tmp_path / "hub.db")
+    hub.task("T-1", "draft")
+    spoil(hub.path)
+    before = hub.path.read_bytes()
+    old = OldDatabase(hub.path, "agent-hub", tmp_path)
+    assert old.is_new
+    with pytest.raises(BadFiles, match="--leave-old-tasks") as refused:
+        old.check()
+    assert "hub.db" in str(refused.value) and hub.path.read_bytes() == before
 
 
 def test_hubctl_talks_to_the_hub_that_it_serves_unless_told_otherwise(tmp_path: Path) -> None:
@@ -265,3 +330,17 @@ def test_hubctl_talks_to_the_hub_that_it_serves_unless_told_otherwise(tmp_path: 
     assert hub_of(find_where(None, named)).home == tmp_path / "mine"
     there = {**old, "AGENTHUB_URL": "https://hub.example.com", "AGENTHUB_TOKEN": "x"}
     assert hub_of(find_where(None, there)).url == "https://hub.example.com"
+
+
+@pytest.mark.parametrize(
+    ("environ", "address"),
+    [
+        ({}, "127.0.0.1:8765"),
+        ({"AGENT_HUB_PORT": "9000"}, "127.0.0.1:9000"),
+        ({"AGENT_HUB_HOST": "::1", "AGENT_HUB_PORT": ""}, "[::1]:8765"),
+        ({"AGENT_HUB_PORT": "9000", "AGENTHUB_SERVER__LISTEN": "127.0.0.1:0"}, "127.0.0.1:0"),
+    ],
+)
+def test_it_listens_where_the_package_did_unless_told_otherwise(environ: dict[str, str], address: str) -> None:
+    """B2: its variables were documented and not read, and it had no `serve`."""
+    assert listen_address(environ) == address
