@@ -1,15 +1,20 @@
 """``/mcp``: the protocol's server behind the hub's own wrapper, started when somebody first comes."""
 
 import asyncio
-from collections.abc import MutableMapping
+import json
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-from agenthub_site.accounts.actors import Entry
+from agenthub_site.accounts.actors import Actor, Entry, Held
 from agenthub_site.accounts.admission import Caller
+from agenthub_site.accounts.scopes import ALL, capabilities_of
 from agenthub_site.database_threads import DatabaseThreads
-from nodes.contract.errors import HubError
+from agents.mail.acting import Acting
+from integrations.mcp.tool import Within
+from nodes.contract.errors import HubError, Invalid
 
 if TYPE_CHECKING:
     from integrations.mcp.server import McpServer
@@ -43,8 +48,31 @@ class McpDoor:
 
     async def answer(self, caller: Caller, body: bytes) -> Whole:
         """The server's answer to one POST of ``caller``'s."""
+        return await self._answer(caller.actor, caller.scope, body)
+
+    async def answer_in_run(self, by: Acting, run_id: UUID, body: bytes) -> dict[str, Any]:
+        """The same for a message of the agent of a live run, which came over its node's link. Raises ``Invalid``.
+
+        ``body`` is ``{"version", "message", "key"}``: asked again with the same key it is the same call, done once. The
+        tools for the hub itself are not for it: it holds no token that says so, only its run.
+        """
+        try:
+            said = json.loads(body)
+            version, message, key = str(said["version"]), said["message"], str(said.get("key", ""))
+            message_id = message["id"]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise Invalid('Send {"version", "message", "key"}, with a request of MCP.') from None
+        await self._started()
+        scope, request = import_module("integrations.mcp.as_request").as_request(message, version)
+        held = replace(by.actor, token=Held(run_id, capabilities_of(ALL)))
+        within = Within(run_id, by.apart, key)
+        answered = await self._answer(held, {**scope, "agenthub.within": within}, request)
+        answer = json.loads(answered.body)
+        return {"message": {**answer, "id": message_id}}
+
+    async def _answer(self, actor: Actor, scope: Mapping[str, Any], body: bytes) -> Whole:
         server = await self._started()
-        scope = {**caller.scope, "agenthub.actor": replace(caller.actor, entry=Entry.MCP)}
+        scope = {**scope, "agenthub.actor": replace(actor, entry=Entry.MCP)}
         unread = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> MutableMapping[str, Any]:

@@ -4,7 +4,7 @@ import json
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
-from django.db.models import Q
+from django.db.models import Case, Q, When
 from pydantic import Field
 
 from agenthub_site.accounts.actors import Actor
@@ -13,12 +13,12 @@ from agenthub_site.accounts.permissions import Can, require
 from agents.coordination.models import Assignment
 from agents.coordination.queries import find_assignment, find_handoff, find_round, find_task, own_agent
 from agents.coordination.services import assignments, locks, presence, rounds, tasks
-from agents.coordination.states import AssignmentState
+from agents.coordination.states import ASSIGNMENT_ENDED, AssignmentState
 
 from .messages import ANSWER_BYTES
 from .parsing import read_handoff, read_json, read_list, read_plan
 from .rows import assignment_row, handoff_row, lock_row
-from .tool import Json, tool
+from .tool import Asking, Json, in_database, tool
 
 MOST_LISTED: Final = 200
 VERSION: Final = version("agenthub")
@@ -28,13 +28,14 @@ AssignmentId = Annotated[str, Field(description="As `assignment_list` and `round
 RoundId = Annotated[str, Field(description="As `round_plan_submit` told it.")]
 
 
-@tool(Can.VIEW, is_reading=True, is_instant=True)
-def hub_status(actor: Actor) -> Json:
+@tool(Can.VIEW, is_reading=True)
+async def hub_status(asking: Asking) -> Json:
     """Say the hub's version. Cheap: use it to check the connection and the token."""
     return {"version": VERSION, "transport": "streamable-http"}
 
 
 @tool(_WORK, is_repeatable=True)
+@in_database
 def agent_register(
     actor: Actor,
     name: Annotated[str, Field(description="What to call you, for people.")],
@@ -49,6 +50,7 @@ def agent_register(
 
 
 @tool(_WORK, is_repeatable=True)
+@in_database
 def agent_heartbeat(actor: Actor) -> Json:
     """Tell the hub that you are there. Claims are renewed by `assignment_progress`, not by this."""
     presence.note_heartbeat(by=actor)
@@ -56,6 +58,7 @@ def agent_heartbeat(actor: Actor) -> Json:
 
 
 @tool(_WORK, is_repeatable=True)
+@in_database
 def task_draft_create(
     actor: Actor,
     task_id: Annotated[str, Field(description="An id of your choice, unique in the project, such as FEAT-12.")],
@@ -70,6 +73,7 @@ def task_draft_create(
 
 
 @tool(_WORK)
+@in_database
 def round_plan_submit(
     actor: Actor,
     task_id: Annotated[str, Field(description="The id that you gave the task.")],
@@ -92,13 +96,19 @@ def round_plan_submit(
 
 
 @tool(_WORK, is_reading=True)
+@in_database
 def assignment_list(
     actor: Actor, round_id: Annotated[str, Field(description="Only those of this round; empty: of all.")] = ""
 ) -> Json:
-    """List your assignments, newest round first, and those that anyone may claim.
+    """List your assignments, and those that anyone may claim: open ones first, of the newest round first.
 
     Of a round of your own task, all of its assignments, with the `handoff_id` of each that is completed.
     """
+    return list_assignments(actor, round_id)
+
+
+def list_assignments(actor: Actor, round_id: str) -> Json:
+    """As ``assignment_list`` tells them, as many as fit an answer."""
     agent = own_agent(actor)
     require(actor, Can.VIEW, agent.project_id)
     rows = Assignment.objects.visible_to(actor).select_related("agent", "task", "handoff")
@@ -108,7 +118,8 @@ def assignment_list(
         rows = rows.filter(round=found)
         if found.task.dispatcher_id == agent.pk:
             mine = Q()
-    listed = list(rows.filter(mine).order_by("-round", "position")[: MOST_LISTED + 1])
+    is_over = Case(When(state__in=ASSIGNMENT_ENDED, then=1), default=0)
+    listed = list(rows.filter(mine).order_by(is_over, "-round_id", "position")[: MOST_LISTED + 1])
     fitting: list[Json] = []
     size = 0
     for item in listed[:MOST_LISTED]:
@@ -122,6 +133,7 @@ def assignment_list(
 
 
 @tool(_WORK)
+@in_database
 def assignment_claim(actor: Actor, assignment_id: AssignmentId) -> Json:
     """Take a pending assignment of an approved round. Only one who tries gets it.
 
@@ -131,6 +143,7 @@ def assignment_claim(actor: Actor, assignment_id: AssignmentId) -> Json:
 
 
 @tool(_WORK, is_repeatable=True)
+@in_database
 def assignment_progress(
     actor: Actor,
     assignment_id: AssignmentId,
@@ -143,6 +156,7 @@ def assignment_progress(
 
 
 @tool(_WORK)
+@in_database
 def assignment_complete(
     actor: Actor,
     assignment_id: AssignmentId,
@@ -162,6 +176,7 @@ def assignment_complete(
 
 
 @tool(_WORK, is_reading=True)
+@in_database
 def handoff_get(
     actor: Actor, handoff_id: Annotated[str, Field(description="Its id, or that of its assignment.")]
 ) -> Json:
@@ -171,6 +186,7 @@ def handoff_get(
 
 
 @tool(_WORK)
+@in_database
 def review_submit(
     actor: Actor,
     round_id: RoundId,
@@ -195,6 +211,7 @@ def review_submit(
 
 
 @tool(_WORK)
+@in_database
 def lock_acquire(
     actor: Actor,
     *,
@@ -216,6 +233,7 @@ def lock_acquire(
 
 
 @tool(_WORK)
+@in_database
 def lock_release(
     actor: Actor,
     lock_key: str,

@@ -17,7 +17,7 @@ from agents.services.runs import cancel_run, start_run
 from nodes.contract.errors import NotFound
 
 from .rows import Row, when
-from .tool import Json, tool
+from .tool import Json, in_database, tool
 
 _TOOLS: Final = Can.USE_HUB_TOOLS
 PATCH_CHARS: Final = 256 * 1024
@@ -29,6 +29,7 @@ RunId = Annotated[str, Field(description="A run's id, as `run_start` told it.")]
 
 
 @tool(_TOOLS)
+@in_database
 def run_start(
     actor: Actor,
     agent: Annotated[str, Field(description="Its id, project/name, or its name if only one has it.")],
@@ -40,6 +41,7 @@ def run_start(
 
 
 @tool(_TOOLS, is_reading=True)
+@in_database
 def run_follow(
     actor: Actor,
     run_id: RunId,
@@ -63,12 +65,14 @@ def run_follow(
 
 
 @tool(_TOOLS, is_repeatable=True, is_destructive=True)
+@in_database
 def run_cancel(actor: Actor, run_id: RunId) -> Json:
     """End a run. Doing so twice is fine."""
     return {"run": _run_row(cancel_run(_find_run(actor, run_id), by=actor))}
 
 
 @tool(_TOOLS, is_reading=True)
+@in_database
 def run_diff(actor: Actor, run_id: RunId) -> Json:
     """Read what a run changed: `state` is none, pending (on its way from the node) or ready."""
     run = _find_run(actor, run_id)
@@ -79,6 +83,7 @@ def run_diff(actor: Actor, run_id: RunId) -> Json:
 
 
 @tool(_TOOLS, is_reading=True)
+@in_database
 def approval_list(actor: Actor) -> Json:
     """List the questions of runs that wait for your answer, oldest first."""
     waiting = open_approvals(actor).select_related("run__agent").order_by("requested_at")
@@ -86,6 +91,7 @@ def approval_list(actor: Actor) -> Json:
 
 
 @tool(_TOOLS)
+@in_database
 def approval_answer(
     actor: Actor,
     approval_id: Annotated[str, Field(description="As `approval_list` told it.")],

@@ -12,38 +12,54 @@ from agenthub_site.accounts.permissions import Can, require
 from agents.coordination.errors import AgentsOnly
 from agents.coordination.queries import as_uuid
 from agents.coordination.services.messages import send_message
+from agents.coordination.services.notices import HUB
 from agents.models import Agent
 from mailboxes import services as mail
+from mailboxes.limits import MOST_PER_PAGE, SUBJECT_CHARS
 from mailboxes.reading import Mail
 from nodes.contract.errors import NotFound
 
+from ..agent_hub.mapping import message_kind, one_line
 from .rows import Row, when
-from .tool import Json, as_text, tool
+from .tool import Asking, Json, as_text, tool
 
 ANSWER_BYTES: Final = 384 * 1024
 """Of messages or assignments in one answer: they go over the wire twice, and clients take no answer of any size."""
 
 
+_TOLD: Final = ("body", "round_id", "msg_type", "subject")
+"""Of a payload, what a row has by itself. A subject or kind that does not fit ours is kept there as it was written."""
+
+
 @tool(Can.READ_MESSAGES, is_reading=True)
-def inbox_pull(actor: Actor, limit: Annotated[int, Field(description="At most so many.", ge=1, le=500)] = 20) -> Json:
+async def inbox_pull(
+    asking: Asking, limit: Annotated[int, Field(description="At most so many.", ge=1, le=500)] = 20
+) -> Json:
     """Read your unread messages, oldest first. They stay unread until you `message_ack` each of them."""
-    own, project_id = _own_inbox(actor)
-    page = mail.inbox(own, limit=limit, state="open", projects=[project_id])
+    told: Json = await asking.in_thread(_pull, asking, limit)
+    return told
+
+
+def _pull(asking: Asking, limit: int) -> Json:
+    own, project_id = _own_inbox(asking.actor)
+    most = min(limit + 1, MOST_PER_PAGE)
+    page = mail.inbox(own, limit=most, state="open", projects=[project_id], apart=asking.within.apart)
     fitting: list[Mail] = []
     size = 0
-    for each in page.results:
+    for each in page.results[:limit]:
         size += len(each.payload_text) + 1_000
         if fitting and size > ANSWER_BYTES:
             break
         fitting.append(each)
     names = _names_of([own, *(each.sender for each in fitting)]) if fitting else {}
     told: dict[str, Any] = {"messages": [_message_row(each, names) for each in fitting]}
-    return told | ({"has_more": True} if len(fitting) < len(page.results) else {})
+    is_cut = len(fitting) < len(page.results) or len(page.results) == MOST_PER_PAGE
+    return told | ({"has_more": True} if is_cut else {})
 
 
 @tool(Can.SEND_MESSAGE)
-def message_send(
-    actor: Actor,
+async def message_send(
+    asking: Asking,
     *,
     to_agent: Annotated[
         str | None, Field(description="An agent of your project. Left out: all of them, each with its own copy.")
@@ -61,19 +77,34 @@ def message_send(
     answered = as_uuid(reply_to) if reply_to else None
     if reply_to and answered is None:
         raise NotFound("There is no message of that id that you sent or got.")
-    sent = send_message(
-        by=actor, to_agent=to_agent or None, subject=subject, body=body, kind=msg_type,
-        dedupe_key=dedupe_key or None, round_id=round_id or None, reply_to=answered,
+    line, kind = one_line(subject)[:SUBJECT_CHARS], message_kind(msg_type)
+    kept = (("subject", subject, line), ("msg_type", msg_type, kind))
+    told: Json = await asking.in_thread(
+        _send, by=asking.actor, to_agent=to_agent or None, subject=line, body=body, kind=kind,
+        more={name: said for name, said, ours in kept if said != ours},
+        dedupe_key=dedupe_key or asking.within.key or None, round_id=round_id or None, reply_to=answered,
+        run_id=asking.within.run_id,
     )  # fmt: skip
-    return {"message_id": str(sent.message_id)}
+    return told
+
+
+def _send(**said: Any) -> Json:
+    return {"message_id": str(send_message(**said).message_id)}
 
 
 @tool(Can.READ_MESSAGES, is_repeatable=True)
-def message_ack(actor: Actor, message_id: Annotated[str, Field(description="As `inbox_pull` told it.")]) -> Json:
+async def message_ack(
+    asking: Asking, message_id: Annotated[str, Field(description="As `inbox_pull` told it.")]
+) -> Json:
     """Mark a message of yours as read. Doing so twice is fine."""
-    own, project_id = _own_inbox(actor)
+    told: Json = await asking.in_thread(_ack, asking, message_id)
+    return told
+
+
+def _ack(asking: Asking, message_id: str) -> Json:
+    own, project_id = _own_inbox(asking.actor)
     pk = as_uuid(message_id)
-    acked = mail.ack(own, [pk], projects=[project_id])[0] if pk else None
+    acked = mail.ack(own, [pk], projects=[project_id], apart=asking.within.apart)[0] if pk else None
     if acked is None or acked.code:
         raise NotFound("You have no such message.")
     return {"changed": acked.changed}
@@ -90,7 +121,7 @@ def _own_inbox(actor: Actor) -> tuple[mail.Address, UUID]:
 
 def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
     payload = each.payload if isinstance(each.payload, dict) else {"body": each.payload}
-    rest = {name: value for name, value in payload.items() if name not in ("body", "round_id")}
+    rest = {name: value for name, value in payload.items() if name not in _TOLD}
     body = payload.get("body")
     if not isinstance(body, str):  # it came by another door, and is whatever JSON its sender wrote
         body, rest = each.payload_text, {}
@@ -101,8 +132,8 @@ def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
         "from_agent": names.get(each.sender, str(each.sender)),
         "to_agent": None if each.audience else names.get(each.recipient),
         "round_id": payload.get("round_id"),
-        "msg_type": each.kind,
-        "subject": each.subject,
+        "msg_type": payload.get("msg_type", each.kind),
+        "subject": payload.get("subject", each.subject),
         "body": body,
         "context_json": as_text(rest),
         "hop_count": each.hop_count,
@@ -116,7 +147,7 @@ def _names_of(senders: Iterable[mail.Address]) -> dict[mail.Address, str]:
     wanted: dict[str, set[str]] = {"agent": set(), "user": set()}
     for sender in senders:
         wanted.setdefault(sender.kind, set()).add(sender.id)
-    names: dict[mail.Address, str] = {}
+    names: dict[mail.Address, str] = {HUB: "AgentHub"}
     if wanted["agent"]:
         rows = Agent.objects.filter(pk__in=wanted["agent"]).values_list("pk", "name")
         names |= {mail.Address.of("agent", pk): name for pk, name in rows}

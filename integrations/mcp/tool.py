@@ -1,11 +1,12 @@
-"""What a tool is: a function of an actor, described by its signature, answering with a dict."""
+"""What a tool is: an `async def` of who asks, described by its signature, answering with a dict."""
 
 import inspect
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial, wraps
 from typing import Any, Final
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -13,8 +14,46 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can
 from nodes.contract.errors import HubError, Invalid
 
+from .repeating import at_most_once
+
 Json = dict[str, Any]
-Answer = Callable[..., Json]
+InThread = Callable[..., Awaitable[Any]]
+"""Runs a synchronous function on a thread that may use the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """In which run a tool is called; in none, by a token."""
+
+    run_id: UUID | None = None
+    """What is sent belongs to it."""
+    apart: frozenset[UUID] = frozenset()
+    """The agent's other live runs, whose mail is theirs."""
+    key: str = ""
+    """Of this call: asked again with it, since the answer was lost, it is the same call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who calls a tool, where it may ask the database, and from within which run."""
+
+    actor: Actor
+    in_thread: InThread
+    within: Within = Within()
+
+
+Answer = Callable[..., Awaitable[Json]]
+
+
+def in_database(work: Callable[..., Json]) -> Answer:
+    """``work(actor, …)`` as an `async def` that waits for a thread of the database, and holds nobody else up."""
+
+    @wraps(work)
+    async def answer(asking: Asking, **given: Any) -> Json:
+        result: Json = await asking.in_thread(work, asking.actor, **given)
+        return result
+
+    return answer
 
 
 class UnknownTool(HubError):
@@ -24,7 +63,7 @@ class UnknownTool(HubError):
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool. Its ``schema`` is made from the parameters of ``answer`` that follow the actor."""
+    """One tool. Its ``schema`` is made from the parameters of ``answer`` that follow who asks."""
 
     name: str
     answer: Answer
@@ -33,8 +72,6 @@ class Tool:
     is_reading: bool = False
     is_repeatable: bool = False
     is_destructive: bool = False
-    is_instant: bool = False
-    """It asks nothing of the database."""
     _model: type[BaseModel] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +93,17 @@ class Tool:
         schema.setdefault("properties", {})
         return schema
 
-    def call(self, actor: Actor, arguments: Mapping[str, Any]) -> Json:
+    async def call(self, asking: Asking, arguments: Mapping[str, Any]) -> Json:
         """The result. Raises ``HubError``, ``Invalid`` among them for arguments that do not fit."""
         try:
             given = self._model.model_validate(dict(arguments))
         except ValidationError as error:
             raise _invalid(error) from error
         values = {name: getattr(given, name) for name in type(given).model_fields}
-        return {"ok": True, **self.answer(actor, **values)}
+        if asking.within.key and not self.is_reading:
+            once = at_most_once(asking.actor, self.name, asking.within.key, arguments)
+            asking = replace(asking, in_thread=partial(asking.in_thread, once))
+        return {"ok": True, **await self.answer(asking, **values)}
 
 
 _TOOLS: Final[dict[str, Tool]] = {}

@@ -1,10 +1,14 @@
 """Every rule of the tools that came from agent-hub-mcp, and of its defects that are not to come back (B1 to B20)."""
 
+import inspect
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import DataError
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
@@ -14,12 +18,14 @@ from agents.coordination.services.rounds import Planned, approve_round, reject_r
 from agents.coordination.services.tasks import close_task
 from audit.models import AuditEvent
 from integrations.mcp.parsing import read_plan
+from integrations.mcp.server import _guarded
 from integrations.mcp.tool import all_tools
 from mailboxes import services as mail
+from nodes.contract import own_tools
 from nodes.contract.errors import Invalid
 from tests.coordination.conftest import Crew
 
-from .conftest import Call, call
+from .conftest import Call, at_once, call
 
 
 def plan(*goals: tuple[str | None, str]) -> str:
@@ -61,11 +67,17 @@ SIXTEEN = {
 def test_the_sixteen_tools_have_their_names_and_parameters() -> None:
     told = {tool.name: list(tool.schema["properties"]) for tool in all_tools()}
     assert {name: told[name] for name in SIXTEEN} == SIXTEEN
+    assert SIXTEEN.keys() == own_tools.TOOLS
 
 
 def test_every_tool_has_a_description_and_every_schema_refuses_the_unknown() -> None:
     for tool in all_tools():
         assert len(tool.description) > 20 and tool.schema["additionalProperties"] is False
+
+
+def test_every_tool_is_a_coroutine_and_keeps_the_loop_free() -> None:
+    """B5: they were plain functions on the loop, and one that waited for the database held up all."""
+    assert all(inspect.iscoroutinefunction(tool.answer) for tool in all_tools())
 
 
 def test_hub_status_says_version_and_transport(ada: Call) -> None:
@@ -133,7 +145,7 @@ def test_messages_of_a_task_are_limited_over_its_rounds(crew: Crew, ada: Call, w
     again = ada("round_plan_submit", task_id="T", plan_json=plan(("wim", "Mend")))
     assert wim("message_send", body="2", **{**about, "round_id": again["round_id"]})["ok"]
     assert wim("message_send", body="3", **about)["error"] == "MESSAGE_LIMIT_REACHED"
-    assert len(ada("inbox_pull")["messages"]) == 2
+    assert [row["from_agent"] for row in ada("inbox_pull")["messages"]] == ["wim", "AgentHub", "wim"]
     assert wim("message_send", to_agent="ada", subject="x", body="of no task")["ok"]
 
 
@@ -160,7 +172,7 @@ def test_a_long_inbox_is_told_in_parts(ada: Call, wim: Call) -> None:
         assert wim("message_send", to_agent="ada", subject=str(number), body="y" * 60_000)["ok"]
     told = ada("inbox_pull", limit=500)
     assert (len(told["messages"]), told["has_more"]) == (6, True)
-    assert "has_more" not in ada("inbox_pull", limit=3)
+    assert ada("inbox_pull", limit=3)["has_more"] is True
 
 
 def test_what_came_by_another_door_is_readable(crew: Crew, ada: Call) -> None:
@@ -414,8 +426,6 @@ def test_an_expired_lock_is_taken_by_another_under_a_greater_number(wim: Call, z
         ("lock_acquire", {"lock_key": "x", "ttl_seconds": "soon"}),
         ("inbox_pull", {"limit": -1}),
         ("inbox_pull", {"limit": 501}),
-        ("message_send", {"to_agent": "wim", "subject": "x", "body": "y", "msg_type": "Not A Word"}),
-        ("message_send", {"to_agent": "wim", "subject": "x" * 300, "body": "y"}),
         ("message_send", {"to_agent": 5, "subject": "x", "body": "y"}),
         ("message_send", {"to_agent": "wim", "subject": "x"}),
         ("assignment_claim", {"assignment_id": "x", "force": True}),
@@ -428,3 +438,75 @@ def test_what_does_not_fit_is_refused_with_a_code(ada: Call, tool: str, given: d
 
 def test_people_have_no_part_in_the_work(crew: Crew) -> None:
     assert call(crew.operator, "assignment_list")["error"] == "AGENTS_ONLY"
+
+
+def test_what_is_out_of_turn_is_refused_with_its_code(crew: Crew, ada: Call, wim: Call) -> None:
+    """B19: plans and handoffs were all refused by one code each."""
+    crew.limit(max_rounds=1)
+    planned(ada)
+    round_id = str(Round.objects.get().pk)
+    plan_again: dict[str, Any] = {"task_id": "T", "plan_json": plan(("wim", "Again"))}
+    assert ada("round_plan_submit", **plan_again)["error"] == "TASK_NOT_DISPATCHABLE"
+    approve_round(Round.objects.get(), by=crew.operator)
+    (item,) = wim("assignment_list")["assignments"]
+    mine: dict[str, Any] = {"assignment_id": item["id"]}
+    assert wim("assignment_complete", handoff_json="{}", **mine)["error"] == "ASSIGNMENT_NOT_ACTIVE"
+    assert wim("assignment_progress", status="done", **mine)["error"] == "INVALID_STATUS"
+    wim("assignment_claim", **mine)
+    assert wim("assignment_complete", handoff_json="{}", **mine)["ok"]
+    verdict: dict[str, Any] = {"round_id": round_id, "verdict": "changes_requested"}
+    assert wim("review_submit", **verdict)["error"] == "NOT_TASK_DISPATCHER"
+    assert ada("review_submit", round_id=round_id, verdict="fine")["error"] == "INVALID_VERDICT"
+    assert ada("review_submit", **verdict)["ok"]
+    assert wim("round_plan_submit", **plan_again)["error"] == "NOT_TASK_DISPATCHER"
+    assert ada("round_plan_submit", **plan_again)["error"] == "MAX_ROUNDS_REACHED"
+    assert ada("review_submit", round_id="nonsense", verdict="approved")["error"] == "ROUND_NOT_FOUND"
+    assert ada("handoff_get", handoff_id="nonsense")["error"] == "NOT_FOUND"
+
+
+def test_every_defect_of_the_package_is_named_by_a_test() -> None:
+    docstrings = {
+        line
+        for path in Path(__file__).parents[1].rglob("test_*.py")
+        for line in path.read_text("utf-8").splitlines()
+        if line.startswith('    """B')
+    }
+    named = {int(number) for line in docstrings for number in re.findall(r"\bB(\d+)\b", line)}
+    assert set(range(1, 21)) <= named
+
+
+def test_open_assignments_are_listed_first_and_those_of_the_newest_round(crew: Crew, ada: Call, wim: Call) -> None:
+    first = approved(crew, ada, "wim", "wim", task_id="A")
+    second = approved(crew, ada, "wim", task_id="B")
+    assert [item["id"] for item in wim("assignment_list")["assignments"]] == [*second, *first]
+    assert wim("assignment_claim", assignment_id=second[0])["ok"]
+    assert wim("assignment_complete", assignment_id=second[0], handoff_json="{}")["ok"]
+    assert [item["id"] for item in wim("assignment_list")["assignments"]] == [*first, *second]
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"), [("status-update", "Two\nlines"), ("Question", "x" * 300), ("42", "tab\there"), ("", "")]
+)
+def test_kinds_and_subjects_are_free_text_and_come_as_they_were_written(
+    ada: Call, wim: Call, kind: str, subject: str
+) -> None:
+    assert ada("message_send", to_agent="wim", subject=subject, body="b", msg_type=kind)["ok"]
+    (message,) = wim("inbox_pull")["messages"]
+    assert (message["msg_type"], message["subject"], message["context_json"]) == (kind, subject, "{}")
+
+
+def test_an_inbox_says_that_there_is_more(ada: Call, wim: Call) -> None:
+    for number in range(3):
+        ada("message_send", to_agent="wim", subject=str(number), body="b")
+    assert wim("inbox_pull", limit=2)["has_more"] is True
+    assert "has_more" not in wim("inbox_pull", limit=3)
+
+
+def test_what_the_database_takes_for_no_value_is_a_wrong_value_and_no_failing_database() -> None:
+    """PostgreSQL takes no U+0000 in a text, and says so as an error of its own."""
+
+    async def fails() -> dict[str, Any]:
+        raise DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes")
+
+    with pytest.raises(Invalid):
+        at_once(_guarded("lock_release", fails()))

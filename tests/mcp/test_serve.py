@@ -18,6 +18,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 
 from agenthub_site import asgi, mcp_door
+from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Token
 from agenthub_site.engines import UvicornEngine
 from agents.coordination.models import Round
@@ -90,7 +91,13 @@ async def test_a_task_goes_through_two_agents_in_both_eras(crew: Crew) -> None:
         await use(wim, "assignment_complete", assignment_id=mine["id"], handoff_json=handoff)
         await use(wim, "message_send", to_agent="ada", subject="Done", body="Look.", round_id=planned["round_id"])
 
-        (message,) = (await use(ada, "inbox_pull"))["messages"]
+        (told,) = (await use(wim, "inbox_pull"))["messages"]
+        assert (told["from_agent"], told["round_id"]) == ("AgentHub", planned["round_id"]) and mine["id"] in told[
+            "body"
+        ]
+        notice, message = (await use(ada, "inbox_pull"))["messages"]
+        assert (notice["from_agent"], notice["msg_type"]) == ("AgentHub", "review")
+        await use(ada, "message_ack", message_id=notice["id"])
         assert (message["from_agent"], message["subject"], message["is_read"]) == ("wim", "Done", 0)
         await use(ada, "message_ack", message_id=message["id"])
         assert (await use(ada, "inbox_pull"))["messages"] == []
@@ -174,3 +181,80 @@ async def test_eight_clients_send_at_once_and_none_waits_long(crew: Crew) -> Non
         async with asyncio.timeout(30):
             sent = await asyncio.gather(*map(send, range(8)))
     assert len({each["message_id"] for each in sent}) == 8
+
+
+async def test_resources_tell_what_a_worker_has_to_know_and_nothing_of_others(crew: Crew, eve: Actor) -> None:
+    (item,) = await sync_to_async(crew.approved)("wim")
+    tokens = {name: await sync_to_async(token_of)(crew, name) for name in ("ada", "wim")}
+    foreign = await sync_to_async(stranger_token)(eve)
+    async with served() as url:
+        for mode in ("auto", "legacy"):
+            async with client(url, tokens["wim"], mode) as wim:
+                listed = (await wim.list_resources()).resources
+                templates = (await wim.list_resource_templates()).resource_templates
+                assert [each.name for each in (*listed, *templates)] == [
+                    "assignments", "tasks", "task", "round", "assignment", "handoff",
+                ]  # fmt: skip
+                assert all(each.description and each.mime_type for each in listed)
+                assert all(each.description and each.mime_type for each in templates)
+                assert [row["id"] for row in (await read(wim, "assignments"))["assignments"]] == [str(item.pk)]
+                brief = await read(wim, f"assignments/{item.pk}")
+                assert (brief["assignment"]["goal"], brief["task"]["task_id"]) == ("Goal 0", "T-1")
+                round_ = await read(wim, f"rounds/{item.round_id}")
+                assert (round_["round"]["status"], len(round_["assignments"])) == ("dispatched", 1)
+                assert (await read(wim, "tasks/T-1"))["rounds"][0]["id"] == str(item.round_id)
+        async with client(url, tokens["ada"]) as ada:
+            assert [task["task_id"] for task in (await read(ada, "tasks"))["tasks"]] == ["T-1"]
+            await refused(ada, "handoffs/nonsense", "not_found")
+            await refused(ada, "harbours/1", "not_found")
+        async with client(url, foreign) as stranger:
+            await refused(stranger, "tasks/T-1", "task_not_found")
+            await refused(stranger, f"rounds/{item.round_id}", "round_not_found")
+            await refused(stranger, f"assignments/{item.pk}", "assignment_not_valid")
+
+
+def stranger_token(actor: Actor) -> str:
+    secret = "token-of-another-project-0123456789"
+    (project_id,) = actor.project_ids
+    Token.objects.create(
+        agent_id=actor.id, agent_label=actor.label, project_id=project_id, name=secret, hint="x",
+        digest=Token.digest_of(secret),
+    )  # fmt: skip
+    return secret
+
+
+async def read(agent: Client, path: str) -> dict[str, Any]:
+    (content,) = (await agent.read_resource(f"agenthub://{path}")).contents
+    said: dict[str, Any] = json.loads(content.text)  # type: ignore[union-attr]
+    return said
+
+
+async def refused(agent: Client, path: str, code: str) -> None:
+    with pytest.raises(MCPError) as error:
+        await agent.read_resource(f"agenthub://{path}")
+    assert (error.value.code, error.value.data["code"]) == (-32602, code)
+
+
+async def test_prompts_for_each_part_are_filled_in_and_refuse_what_they_do_not_know(crew: Crew) -> None:
+    token = await sync_to_async(token_of)(crew, "ada")
+    async with served() as url:
+        for mode in ("auto", "legacy"):
+            async with client(url, token, mode) as ada:
+                prompts = (await ada.list_prompts()).prompts
+                assert [prompt.name for prompt in prompts] == ["dispatcher", "worker", "reviewer"]
+                for prompt in prompts:
+                    assert prompt.description and all(each.description for each in prompt.arguments or ())
+                filled = await ada.get_prompt("dispatcher", {"work": "Mend the $nets"})
+                (message,) = filled.messages
+                text = message.content.text  # type: ignore[union-attr]
+                assert "Mend the $nets" in text and "(none)" in text
+                wrong: tuple[tuple[str, dict[str, str], str], ...] = (
+                    ("cook", {}, "not_found"),
+                    ("dispatcher", {}, "invalid"),
+                    ("reviewer", {"round_id": "x", "mood": "grim"}, "invalid"),
+                    ("worker", {"assignment_id": "x" * 20_000}, "invalid"),
+                )
+                for name, arguments, code in wrong:
+                    with pytest.raises(MCPError) as error:
+                        await ada.get_prompt(name, arguments)
+                    assert (error.value.code, error.value.data["code"]) == (-32602, code)
