@@ -41,7 +41,7 @@ class AgentAdmin(HubAdmin):
         ("Workspace", {"fields": ("workspace_mode", "workdir", "worktree_repo", "worktree_ref")}),
         ("Isolation", {"fields": ("isolation", "network")}),
         ("Bounds", {"fields": ("approval_seconds", "turn_seconds")}),
-        ("When it has mail", {"fields": ("wake_on_mail",)}),
+        ("With others", {"fields": ("mcp", "wake_on_mail")}),
         ("When a node is cut off", {"fields": ("lost_after_seconds", "stop_after_seconds", "resume")}),
         ("Times", {"fields": ("created_at", "updated_at", "archived_at")}),
     )

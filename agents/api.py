@@ -44,13 +44,15 @@ from .serializers import (
     InputIn,
     InputOut,
     NewAgentIn,
+    RevokedAgentsOut,
+    RevokeUnlistedIn,
     RunOut,
     RunRowOut,
     StartRunIn,
 )
 from .services.agents import archive_agent, create_agent, edit_agent
 from .services.approvals import decide_approval
-from .services.importing import import_agents
+from .services.importing import import_agents, revoke_unlisted
 from .services.runs import cancel_run, send_input, start_run
 from .services.tokens import create_agent_token
 
@@ -137,6 +139,15 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
             raise Invalid("An agent is named twice.", fields={"agents": ["An agent is named twice."]})
         done = import_agents(self._project(given["project"]), lines, by=self.actor)
         return Response(ImportedAgentOut(done, many=True).data)
+
+    @extend_schema(request=RevokeUnlistedIn, responses=RevokedAgentsOut, filters=False)
+    @action(detail=False, methods=["post"], url_path="revoke-unlisted", pagination_class=None, filter_backends=[])
+    def revoke_unlisted(self, request: Request) -> Response:
+        """Revoke the imported tokens of a project that are not in the file any more: an `agents.env`, all of it."""
+        given = self.read(RevokeUnlistedIn)
+        lines = {item["name"]: item["token"] for item in given["agents"]}
+        revoked = revoke_unlisted(self._project(given["project"]), lines, by=self.actor)
+        return Response(RevokedAgentsOut({"revoked": revoked}).data)
 
     def _answer(self, agent: Agent, status: int = 200) -> Response:
         return Response(self.get_serializer(agent).data, status=status, headers={"ETag": etag_of(agent)})

@@ -22,6 +22,7 @@ from django.utils import timezone
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from audit.many import execute_many
 from nodes.contract.errors import Conflict
 from nodes.contract.events import ENDINGS, PAYLOADS, STATEFUL, GapFound, Payload, Usage, ValidationFailed
 from nodes.contract.ids import now_us
@@ -353,7 +354,7 @@ def _read_report(record: Record) -> tuple[Payload | None, str]:
     """What bears state is stored by columns as well, and has to fit them. Raises ``ValidationError``."""
     if _ESCAPED_NUL.search(record.payload):
         return None, "the payload holds U+0000"
-    report = PAYLOADS[record.type].model_validate_json(record.payload)
+    report = PAYLOADS[record.type].read(record.payload)
     problem = why_unfit(report)
     return (None, problem) if problem else (report, "")
 
@@ -361,7 +362,8 @@ def _read_report(record: Record) -> tuple[Payload | None, str]:
 def _write_counters(added: Sequence[_Progress]) -> None:
     key = Run._meta.pk.get_db_prep_value
     with connection.cursor() as cursor:
-        cursor.executemany(
+        execute_many(
+            cursor,
             "UPDATE agents_run SET last_seq = %s, acked_origin_seq = %s, generation = %s WHERE id = %s",
             [(p.seq, p.origin_seq, p.generation, key(p.run_id, connection)) for p in added],
         )

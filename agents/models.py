@@ -92,6 +92,12 @@ class Agent(models.Model):
     resume = models.BooleanField(default=False)
     wake_on_mail = models.BooleanField(default=False, db_default=False)
     """Whether mail to it starts a run while it has none."""
+    wakes_for = models.ForeignKey(
+        User, null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="+"
+    )
+    """Who changed it last while it wakes: runs that mail starts are theirs. None: nobody's in particular."""
+    mcp = models.BooleanField(default=False, db_default=False)
+    """Whether its runs are given the hub's MCP server. Agents that speak ACP take it; others start it themselves."""
     isolation = models.CharField(max_length=16, choices=Level.choices, default=Level.NONE)
     network = models.CharField(max_length=16, choices=Network.choices, default=Network.SHARED)
     created_at = models.DateTimeField(auto_now_add=True)

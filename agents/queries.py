@@ -165,9 +165,9 @@ def artifacts_of(run: Run) -> list[RunArtifact]:
     named: dict[str, RunArtifact] = {}
     for payload in events[:MOST_ARTIFACTS]:
         try:
-            said = ArtifactReady.model_validate_json(payload)
+            said = ArtifactReady.read(payload)
         except ValidationError:
-            continue  # from a node whose contract is a newer one
+            continue  # stored unread, whatever it is
         state = "ready" if said.blob.digest in here else "pending"
         named[said.name] = RunArtifact(said.name, said.media_type, said.blob.digest, said.blob.size, state)
     return list(named.values())

@@ -67,6 +67,9 @@ class AgentIn(In):
     wake_on_mail = serializers.BooleanField(
         required=False, help_text="Mail to the agent starts a run while it has none."
     )
+    mcp = serializers.BooleanField(
+        required=False, help_text="Its runs are given the hub's MCP server, if the runtime is acp."
+    )
     isolation = serializers.ChoiceField(
         choices=Level.choices, required=False, help_text="At the least; its project or the hub may demand more."
     )
@@ -86,6 +89,14 @@ class ImportedAgentIn(In):
 class ImportAgentsIn(In):
     project = serializers.CharField(max_length=64, help_text="A project's slug or id.")
     agents = ImportedAgentIn(many=True)
+
+
+class RevokeUnlistedIn(ImportAgentsIn):
+    agents = ImportedAgentIn(many=True, allow_empty=True, help_text="All of the file. Empty: every token is revoked.")
+
+
+class RevokedAgentsOut(serializers.Serializer[Any]):
+    revoked = serializers.ListField(child=serializers.CharField(), help_text="Names of agents, by the alphabet.")
 
 
 class ImportedAgentOut(serializers.Serializer[Any]):
@@ -115,8 +126,8 @@ class AgentOut(serializers.ModelSerializer[Agent]):
             "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
             "runs_on", "runtime", "preset", "command", "model", "environment", "workspace_mode", "workdir",
             "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds", "lost_after_seconds",
-            "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network", "created_at", "updated_at",
-            "archived_at",
+            "stop_after_seconds", "resume", "wake_on_mail", "mcp", "isolation", "network", "created_at",
+            "updated_at", "archived_at",
         )  # fmt: skip
 
     def get_environment(self, agent: Agent) -> dict[str, str]:

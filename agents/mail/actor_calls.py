@@ -8,7 +8,6 @@ from pydantic import Field
 
 from agenthub_site.accounts.actors import ActorKind
 from agenthub_site.accounts.permissions import Can, require
-from mailboxes.limits import LEASE_SECONDS, LEASE_SECONDS_LEAST, LEASE_SECONDS_MOST
 from mailboxes.services import post_async, settling
 from mailboxes.settling import Acked, write_acks
 from mailboxes.writer import writer
@@ -23,7 +22,7 @@ from .addressing import address_of, members_of, names_of
 from .desk import find_run, prepare, projects_of, read_inbox, require_own
 from .doors import receive_waiting
 from .reviews import RespondIn, respond
-from .shapes import WAIT_SECONDS_MOST, AckIn, InboxIn, ReceiveIn, SendIn, Shape, read_shape, show_sent
+from .shapes import AckIn, InboxIn, ReceiveIn, SendIn, Shape, read_shape, show_sent
 
 CALL_BYTES: Final = 128 * 1024
 """A call's body at most."""
@@ -43,11 +42,8 @@ class ActorInboxIn(Shape):
     run_id: UUID | None = None
 
 
-class ActorReceiveIn(Shape):
+class ActorReceiveIn(ReceiveIn):
     limit: Annotated[int, Field(ge=1, le=_MOST_MAILS)] = 10
-    lease_seconds: Annotated[float, Field(ge=LEASE_SECONDS_LEAST, le=LEASE_SECONDS_MOST)] = LEASE_SECONDS
-    wait: Annotated[float, Field(ge=0, le=WAIT_SECONDS_MOST)] = 0.0
-    run_id: UUID | None = None
 
 
 Body = bytes
@@ -99,15 +95,16 @@ async def receive(by: Acting, body: Body) -> dict[str, Any]:
     """Lease what is due, and wait for it if the body says so."""
     require_own(by.actor)
     given = read_shape(ActorReceiveIn, body)
-    wanted = ReceiveIn(limit=given.limit, lease_seconds=given.lease_seconds, wait=given.wait, run_id=given.run_id)
-    return {"messages": await receive_waiting(by.actor, wanted, () if given.run_id else by.apart)}
+    return {"messages": await receive_waiting(by.actor, given, () if given.run_id else by.apart)}
 
 
 async def ack(by: Acting, body: Body) -> dict[str, Any]:
     """Settle each, in order; one that cannot be settled has its ``error`` and stops none behind it."""
     require_own(by.actor)
     given = read_shape(AckIn, body)
-    wanted = settling(address_of(by.actor), given.message_ids, run_id=given.run_id, projects=projects_of(by.actor))
+    wanted = settling(
+        address_of(by.actor), given.message_ids, run_id=given.run_id, projects=projects_of(by.actor), apart=by.apart
+    )
     return {"results": [_acked(each) for each in await writer.write_async(write_acks, wanted)]}
 
 

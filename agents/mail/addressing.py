@@ -11,17 +11,23 @@ from django.db.models import Q
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Membership, User
 from mailboxes.addresses import Address
-from nodes.contract.errors import Invalid, NotFound
+from nodes.contract.errors import Conflict, Invalid, NotFound
 
 from ..models import Agent, Run
+from ..webhooks.models import Webhook
 
 TEAM_ALL: Final = "team:all"
+WEBHOOK: Final = "webhook:"
 _MOST_WORDS: Final = 100
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class UnknownRecipient(NotFound):
     code = "unknown_recipient"
+
+
+class WebhookOff(Conflict):
+    code, grpc = "webhook_off", "FAILED_PRECONDITION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run
     """Whom ``words`` name in the project: two queries, however many they are.
 
     ``agent:NAME`` or ``agent:ID``, ``user:NAME`` or ``user:ID``, a bare name or id of an agent, ``PROJECT/NAME``
-    (of this project), ``user`` (who started the run), ``team:all`` (everybody but the sender).
+    (of this project), ``user`` (who started the run), ``webhook:NAME``, ``team:all`` (everybody but the sender).
     Raises ``UnknownRecipient``, with the first that is nobody.
     """
     if not 0 < len(words) <= _MOST_WORDS:
@@ -66,7 +72,23 @@ def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run
     people = _Named()
     for pk, name in members.values_list("user_id", "user__username"):
         people.add(pk, name)
-    return Recipients(tuple(_one(word, agents, people, run) for word in words))
+    webhooks = _webhooks(project_id, words)
+    return Recipients(tuple(_one(word, agents, people, webhooks, run) for word in words))
+
+
+def _webhooks(project_id: UUID, words: Sequence[str]) -> "_Named":
+    """Those of the project that are named. Raises ``WebhookOff`` for one that is switched off."""
+    found = _Named()
+    names = {word.removeprefix(WEBHOOK) for word in words if word.startswith(WEBHOOK)}
+    if not names:
+        return found
+    ids = [UUID(name) for name in names if _ID.fullmatch(name)]
+    here = Webhook.objects.filter(Q(pk__in=ids) | Q(name__in=names), project=project_id)
+    for pk, name, is_enabled in here.values_list("pk", "name", "is_enabled"):
+        if not is_enabled:
+            raise WebhookOff(f"The webhook {name!r} is switched off.", to=name)
+        found.add(pk, name)
+    return found
 
 
 class _Named:
@@ -86,12 +108,14 @@ class _Named:
         return id_ if id_ in self._ids else self._by_name.get(word)
 
 
-def _one(word: str, agents: _Named, people: _Named, run: Run | None) -> Address:
+def _one(word: str, agents: _Named, people: _Named, webhooks: _Named, run: Run | None) -> Address:
     kind, colon, name = word.partition(":")
     if word == "user" and run is not None and run.user_id:
         found, kind = people.find(str(run.user_id)), "user"
     elif colon and kind in ("agent", "user"):
         found = (agents if kind == "agent" else people).find(name)
+    elif word.startswith(WEBHOOK):
+        found = webhooks.find(name)
     else:
         found, kind = agents.find(word), "agent"
         if found is None:
@@ -123,4 +147,8 @@ def names_of(addresses: Collection[Address]) -> dict[Address, str]:
     if users:
         for pk, username in User.objects.filter(pk__in=users).values_list("pk", "username"):
             names[Address.of("user", pk)] = username
+    webhooks = [address.id for address in names if address.kind == "webhook"]
+    if webhooks:
+        for pk, name in Webhook.objects.filter(pk__in=webhooks).values_list("pk", "name"):
+            names[Address.of("webhook", pk)] = f"{WEBHOOK}{name}"
     return names

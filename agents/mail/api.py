@@ -1,6 +1,7 @@
 """REST: what became of messages, and dead letters. Sending and one's inbox are beside Django: ``doors``."""
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -15,12 +16,14 @@ from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.rest import HubViewSet, In
 from mailboxes.addresses import Address
+from mailboxes.limits import PAGE
 from mailboxes.models import Delivery, Message
-from mailboxes.reading import mails
+from mailboxes.reading import LetterPlace, dead_letters, mails
 from mailboxes.services import requeue
-from nodes.contract.errors import NotFound
+from nodes.contract.errors import Invalid, NotFound
 
 from .addressing import address_of, names_of
+from .desk import require_own
 from .shapes import show_address, show_mails
 
 _AT_ONCE = 200
@@ -86,6 +89,7 @@ class MessageViewSet(HubViewSet):
     @extend_schema(responses=MailOut(many=True), operation_id="messages_retrieve")
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """Every recipient's copy and its state; a recipient sees its own alone."""
+        require_own(self.actor)
         message = find_message(self.actor, pk)
         copies = Delivery.objects.filter(message=message).order_by("inbox", "number")
         me = address_of(self.actor)
@@ -94,16 +98,23 @@ class MessageViewSet(HubViewSet):
         return Response(show_mails(mails(copies[:_AT_ONCE])))
 
     @extend_schema(
-        parameters=[OpenApiParameter("project", str, required=True, description="A project's slug or id.")],
+        parameters=[
+            OpenApiParameter("project", str, required=True, description="A project's slug or id."),
+            OpenApiParameter("cursor", str, description="As `next` has it."),
+        ],
         responses=DeadLettersOut, operation_id="messages_dead",
     )  # fmt: skip
     @action(detail=False, methods=["get"])
     def dead(self, request: Request) -> Response:
-        """Copies of a project that were given up, the newest first, 200 at most."""
+        """Copies of a project that were given up, the newest message's first, 50 a page."""
         project = find_project(self.actor, request.query_params.get("project", ""))
         require(self.actor, Can.MANAGE_MESSAGES, project.pk)
-        letters = Delivery.objects.filter(project_id=project.pk, state="dead").order_by("-message", "inbox")
-        return Response({"results": show_mails(mails(letters[:_AT_ONCE])), "next": None, "previous": None})
+        letters = dead_letters([project.pk], PAGE + 1, _place(request.query_params.get("cursor", "")))
+        query = (
+            urlencode({"project": project.slug, "cursor": LetterPlace.of(letters[PAGE - 1])}) if letters[PAGE:] else ""
+        )
+        after = request.build_absolute_uri(f"{request.path}?{query}") if query else None
+        return Response({"results": show_mails(letters[:PAGE]), "next": after, "previous": None})
 
     @extend_schema(request=RequeueIn, responses=RequeuedOut, operation_id="messages_requeue")
     @action(detail=True, methods=["post"])
@@ -116,6 +127,13 @@ class MessageViewSet(HubViewSet):
         moved = [address for address, _ in requeue(message.pk, by=self.actor, to=to)]
         names = names_of(moved)
         return Response({"to": [show_address(address, names) for address in moved]})
+
+
+def _place(cursor: str) -> LetterPlace | None:
+    try:
+        return LetterPlace.parse(cursor) if cursor else None
+    except ValueError:
+        raise Invalid("Leave the cursor as `next` had it.", fields={"cursor": ["cannot be read"]}) from None
 
 
 def find_message(actor: Actor, pk: UUID) -> Message:

@@ -4,10 +4,11 @@ from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.errors import OutOfScope
 from agenthub_site.accounts.permissions import Can, require
+from mailboxes.limits import HOPS
 from mailboxes.reading import count_open, last_number
 from mailboxes.sending import Draft
 from mailboxes.services import draft, inbox
@@ -15,6 +16,7 @@ from nodes.contract.errors import Invalid, NotFound
 
 from ..models import Run
 from .addressing import address_of, resolve
+from .hops import most_hops_of
 from .shapes import InboxIn, SendIn, show_mails
 
 
@@ -27,14 +29,18 @@ def prepare(actor: Actor, given: SendIn) -> Draft:
         raise NotFound("There is no such run in this project.", run=str(run.pk))
     sender = address_of(actor)
     to = resolve(project_id, given.to, sender=sender, run=run)
+    is_passed_on = given.reply_to is not None or bool(given.hop_count)
+    most_hops = most_hops_of(project_id) if is_passed_on and actor.kind is ActorKind.AGENT else HOPS
     return draft(
         project_id, sender, to.addresses, given.payload, subject=given.subject, kind=given.kind, audience=to.audience,
         reply_to=given.reply_to, dedupe_key=given.dedupe_key, run_id=given.run_id, hop_count=given.hop_count,
+        most_hops=most_hops,
     )  # fmt: skip
 
 
 def read_inbox(actor: Actor, given: InboxIn, apart: Collection[UUID] = ()) -> dict[str, Any]:
     """A page of the actor's inbox, and how many deliveries in it are open (counted up to 10,000)."""
+    require_own(actor)
     recipient, projects = address_of(actor), projects_of(actor)
     page = inbox(
         recipient, after=given.after, limit=given.limit, run_id=given.run_id, state=given.state, projects=projects,
@@ -50,6 +56,7 @@ def read_inbox(actor: Actor, given: InboxIn, apart: Collection[UUID] = ()) -> di
 
 def told_of(actor: Actor) -> dict[str, int]:
     """What live readers of an inbox are told: its last number, and how many deliveries are open."""
+    require_own(actor)
     recipient = address_of(actor)
     return {"last_number": last_number(recipient), "pending_count": count_open(recipient, None, projects_of(actor))}
 

@@ -56,7 +56,7 @@ async def receive_waiting(actor: Actor, given: ReceiveIn, apart: Collection[UUID
     """What is due, or what becomes due within ``given.wait`` seconds; empty if nothing does."""
     wanted = claim(
         address_of(actor), limit=given.limit, lease_seconds=given.lease_seconds, run_id=given.run_id,
-        projects=projects_of(actor), apart=apart,
+        projects=projects_of(actor), apart=apart, key=given.key,
     )  # fmt: skip
     end = time.monotonic() + given.wait
     while True:
@@ -75,7 +75,7 @@ async def receive_waiting(actor: Actor, given: ReceiveIn, apart: Collection[UUID
 def _look(wanted: Claim) -> tuple[int, datetime | None]:
     """The inbox's last number, and when something in it is due: in this order, so that what comes in between rings."""
     last = last_number(wanted.recipient)
-    return last, next_due(wanted.recipient, wanted.run_id, wanted.projects, wanted.apart)
+    return last, next_due(wanted.recipient, wanted.run_id, wanted.projects, wanted.apart, wanted.key)
 
 
 def _shown(keys: list[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -128,9 +128,13 @@ class InboxReader:
         return {name: told}
 
 
-async def stream_inbox(caller: Caller) -> AsyncGenerator[bytes, None]:
+def stream_inbox(caller: Caller) -> AsyncGenerator[bytes, None]:
     """That the caller has mail, as server-sent events: ``mail``, ``heartbeat``, ``refused``."""
-    reader = InboxReader(caller)
+    require_own(caller.actor)
+    return _streamed(InboxReader(caller))
+
+
+async def _streamed(reader: InboxReader) -> AsyncGenerator[bytes, None]:
     try:
         yield f"retry: {RECONNECT_MS}\n\n".encode()
         while (frame := await reader.next()) is not None:

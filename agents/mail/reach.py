@@ -16,12 +16,13 @@ import structlog
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from agenthub_site.accounts.actors import SYSTEM, Entry
+from agenthub_site.accounts.actors import SYSTEM, Actor, Entry
+from agenthub_site.accounts.authentication import actor_of
 from mailboxes.addresses import Address
 from mailboxes.reading import Mail, told_runs, untold_mails
 from mailboxes.services import let_go, mark_told, take_back
 from nodes.contract.commands import SendInput
-from nodes.contract.errors import HubError
+from nodes.contract.errors import Forbidden, HubError
 from nodes.models import Command
 
 from ..models import Agent, Run
@@ -44,7 +45,6 @@ AGAIN: Final = timedelta(seconds=60)
 """After a run that could not be started."""
 _INPUT: Final = "mail-"
 _ID_CHARS: Final = 36
-_WAKER: Final = replace(SYSTEM, entry=Entry.TRIGGER)
 
 
 class Reach:
@@ -80,13 +80,13 @@ class Reach:
         sleeping = [Address.of("agent", pk) for pk in idle.order_by().values_list("pk", flat=True)]
         for mail in untold_mails(sleeping, now, AT_ONCE, IN_ONE_RUN):
             waiting[UUID(mail.recipient.id)].append(mail)
-        agents = Agent.objects.select_related("project", "node").in_bulk(list(waiting))
+        agents = Agent.objects.select_related("project", "node", "wakes_for").in_bulk(list(waiting))
         return sum(self._start(agents[pk], mails, now) for pk, mails in waiting.items() if pk in agents)
 
     def _start(self, agent: Agent, mails: Sequence[Mail], now: datetime) -> int:
         try:
             with transaction.atomic():
-                run = start_run(agent, by=_WAKER, prompt=as_prompt(mails))
+                run = start_run(agent, by=_waker_of(agent), prompt=as_prompt(mails))
                 if not all(mark_told(mail.recipient, mail.number, run.pk, now) for mail in mails):
                     raise _TakenMeanwhile
                 logger.info("mail.woke", agent=str(agent.pk), run=str(run.pk), mails=len(mails))
@@ -97,6 +97,21 @@ class Reach:
             self._not_before[agent.pk] = now + AGAIN
             logger.warning("mail.cannot_wake", agent=str(agent.pk), code=error.code, message=error.text)
             return 0
+
+
+def _waker_of(agent: Agent) -> Actor:
+    """Whose run it is that mail starts, with the rights that they have now; never the sender's.
+
+    Raises ``Forbidden`` for somebody who may not sign in any more.
+    """
+    user = agent.wakes_for
+    if user is None:  # the routes that are for everybody lead it, those for a role or a person do not
+        return replace(SYSTEM, entry=Entry.TRIGGER)
+    if not user.is_active:
+        raise Forbidden(
+            f"{user.username}, for whom mail wakes {agent.name}, is inactive. Another is to save the agent."
+        )
+    return actor_of(user, entry=Entry.TRIGGER)
 
 
 class _TakenMeanwhile(Exception):

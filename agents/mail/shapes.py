@@ -49,6 +49,8 @@ class ReceiveIn(Shape):
     wait: Annotated[float, Field(ge=0, le=WAIT_SECONDS_MOST)] = 0.0
     """Seconds to wait for something to come, if there is nothing."""
     run_id: UUID | None = None
+    key: str | None = None
+    """Of this asking: asked again with it, because the answer was lost, it is the same lease."""
 
 
 class AckIn(Shape):
@@ -79,6 +81,9 @@ def _first(fields: dict[str, list[str]]) -> str:
 def show_mails(mails: Sequence[Mail]) -> list[dict[str, Any]]:
     """Each as doors tell it, with the names of both ends."""
     names = names_of({address for mail in mails for address in (mail.sender, mail.recipient)})
+    first: dict[UUID, Mail] = {}
+    for mail in mails:  # the copies of one message say the same: it is read once
+        vars(mail)["payload"] = first.setdefault(mail.message_id, mail).payload
     return [show_mail(mail, names) for mail in mails]
 
 

@@ -2,6 +2,7 @@
 
 import re
 from typing import Any, Final
+from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project
-from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.tokens import revoke_tokens_of
 from audit.services import record
 from nodes.contract.errors import Conflict, Invalid
@@ -28,7 +29,7 @@ _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _EDITABLE: Final = frozenset({
     "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "environment",
     "workspace_mode", "workdir", "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds",
-    "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network",
+    "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "mcp", "isolation", "network",
 })  # fmt: skip
 
 
@@ -46,6 +47,7 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     """
     require(by, Can.CREATE_AGENT, project.pk)
     agent = Agent(project=project, **_known(fields))
+    agent.wakes_for_id = _wakes_for(agent, by)
     _follow_preset(agent)
     _check(agent)
     if not agent.is_external:
@@ -66,7 +68,7 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     """Change an agent; runs under way keep what they were started with. Raises as ``create_agent`` does.
 
     A node that is named takes the place of a pool and labels, and they of a node. Runs that are still queued wait
-    where the agent runs now.
+    where the agent runs now. Whoever changes one that wakes on mail answers for the runs that mail starts.
     """
     require(by, Can.EDIT_AGENT, agent)
     ran_on, was_external = agent.demand, agent.is_external
@@ -75,6 +77,7 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
         setattr(agent, name, value)
     if "preset" in whole:
         whole["runtime"] = _follow_preset(agent)
+    whole["wakes_for_id"] = agent.wakes_for_id = _wakes_for(agent, by)
     _check(agent)
     if agent.is_external != was_external:
         problem = "An agent that comes from elsewhere stays one, and others do not become one. Make another agent."
@@ -89,6 +92,11 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     moved = follow_agent(agent) if agent.demand != ran_on else 0
     record(agent.project_id, "agent.edited", by=by, of=("agent", agent.pk), changed=sorted(changes), queued_runs=moved)
     return agent
+
+
+def _wakes_for(agent: Agent, by: Actor) -> UUID | None:
+    """Mail starts runs for ``by`` only if ``by`` may start them, with the token at hand."""
+    return by.user_id if agent.wake_on_mail and may(by, Can.START_RUN, agent.project_id) else None
 
 
 def _in_one_way(changes: dict[str, Any]) -> dict[str, Any]:

@@ -160,7 +160,9 @@ def _why(request: Mapping[str, Any], shown: Sequence[JudgedAction], *, is_redact
     if any(action.is_opaque for action in shown):
         return "This could not be wholly understood, so it is asked each time."
     if request.get("is_strict") or any(action.is_strict for action in shown):
-        return "A rule of the policy says to ask for this each time."
+        return (
+            "A rule of the policy says to ask for this each time, or a pipe, file or here-document says what it does."
+        )
     if any(action.kind == "publish" for action in shown):
         return "What is published is asked each time. A maintainer may write a rule for it."
     if is_redacted:

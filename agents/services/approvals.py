@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor, ActorKind
-from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.permissions import Can, may, require
 from audit.services import record
 from nodes import outbox
 from nodes.contract.commands import DecideApproval
@@ -44,17 +44,43 @@ class NotYetOffered(Forbidden):
     message = "This question is with a reviewing agent first."
 
 
+class AskedEachTime(Conflict):
+    code = "asked_each_time"
+    message = "A rule says to ask for this each time, so the agent may not remember an answer: allow it this once."
+
+
+class AlwaysNeedsPolicy(Forbidden):
+    code = "always_needs_policy_edit"
+    message = (
+        "With its own “always” the agent asks no more, and no rule that comes later stops it: that takes policy:edit. "
+        "Allow it this once."
+    )
+
+
+def require_own_always(approval: Approval, by: Actor) -> None:
+    """Whether the runtime's own ``allow_always`` may be chosen. Raises ``AskedEachTime`` or ``AlwaysNeedsPolicy``."""
+    if approval.request.get("is_strict"):
+        raise AskedEachTime()
+    if not may(by, Can.EDIT_POLICY, approval.project_id):
+        raise AlwaysNeedsPolicy(capability=Can.EDIT_POLICY.value)
+
+
 @transaction.atomic
 def decide_approval(
     approval: Approval, *, by: Actor, option_id: str | None = None, outcome: str | None = None
 ) -> Approval:
     """Answer with one of the runtime's options, or with the outcome ``cancelled``; never both.
 
-    One answer wins: ``AlreadyDecided`` names the winner in ``data``. Whom it is not put to, or not yet, gets
-    ``NotOffered`` or ``NotYetOffered``. The answer is sent to the node, bound to the hash of the exact action.
+    The runtime's own ``allow_always`` is for who may edit the policy, and not where it is asked each time
+    (``AlwaysNeedsPolicy``, ``AskedEachTime``). One answer wins: ``AlreadyDecided`` names the winner in ``data``. Whom
+    it is not put to, or not yet, gets ``NotOffered`` or ``NotYetOffered``. The answer is sent to the node, bound to
+    the hash of the exact action.
     """
     require(by, Can.ANSWER_APPROVAL, approval)
     option_id = _chosen(approval, option_id, outcome)
+    kinds = {option["kind"] for option in approval.request["options"] if option["option_id"] == option_id}
+    if "allow_always" in kinds:
+        require_own_always(approval, by)
     run = lock_run(approval.run_id)
     now = timezone.now()
     asked = Approval.objects.filter(pk=approval.pk)

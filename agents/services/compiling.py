@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import AGENT_ROLE
 from agenthub_site.accounts.permissions import TABLE, Can
+from nodes.contract import own_tools
 from nodes.contract.policy import Grant, Level, Policy, Rule
 
 from ..models import Agent, Run
@@ -78,6 +79,7 @@ def compile_policies(agents: Iterable[Agent], now: datetime | None = None) -> di
         levels = [
             Level(name=name, rules=tuple(rules[key])) for name, key in zip(_NAMES, keys, strict=True) if key in rules
         ]
+        levels += [own_tools.LEVEL] if agent.mcp else []
         compiled[agent.pk] = Policy.of(levels, [grant for key in keys for grant in grants.get(key, ())])
     return compiled
 

@@ -79,6 +79,25 @@ def import_agents(project: Project, lines: Mapping[str, str], *, by: Actor) -> l
         raise
 
 
+@transaction.atomic
+def revoke_unlisted(project: Project, lines: Mapping[str, str], *, by: Actor) -> list[str]:
+    """Revoke the imported tokens of the project that its file does not give to their agent any more: all of them for
+    an empty file. Returns the agents' names. Tokens that were made otherwise stay.
+    """
+    require(by, Can.MANAGE_TOKENS, project.pk)
+    digests = {name: Token.digest_of(secret) for name, secret in lines.items()}
+    names = dict(Agent.objects.filter(project=project).values_list("pk", "name"))
+    held = Token.objects.filter(project=project, name=TOKEN_NAME, revoked_at=None, agent_id__in=names)
+    gone = {
+        pk: names[agent_id]
+        for pk, agent_id, digest in held.values_list("pk", "agent_id", "digest")
+        if agent_id and digests.get(names[agent_id]) != digest
+    }
+    if gone:
+        tokens.revoke_tokens_of(by, pk__in=gone)
+    return sorted(set(gone.values()))
+
+
 def _import_all(project: Project, lines: Mapping[str, str], by: Actor) -> list[Imported]:
     # Whoever puts one away at the same time waits, and then revokes its new token as well.
     known = Agent.objects.filter(project=project, archived_at=None, name__in=lines)

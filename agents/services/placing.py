@@ -279,5 +279,6 @@ def _start_command(run: Run, terms: Terms) -> StartRun:
         policy=terms.policy,
         approval_seconds=terms.review.expires_seconds,
         turn_seconds=agent.turn_seconds,
+        mcp=agent.mcp,
         stop_after_seconds=agent.stop_after_seconds,
     )

@@ -4,14 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
+from django.db.models import QuerySet
 from pydantic import Field
 
-from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project
 from nodes.contract.errors import HubError, Invalid, NotFound
 
 from ..mail.acting import Acting
 from ..mail.addressing import address_of
+from ..mail.desk import find_run
 from ..mail.shapes import Shape, read_shape
 from ..reading import in_thread
 from .models import Trigger
@@ -47,14 +48,18 @@ async def set_(by: Acting, body: bytes) -> dict[str, Any]:
 
 
 def _set(by: Acting, given: SetIn) -> dict[str, Any]:
-    if by.project_id is None:
-        raise Invalid("This actor is in several projects: set triggers of a person by REST.")
+    run = find_run(by.actor, given.run_id or by.run_id)
+    project_id = run.project_id if run else by.project_id
+    if project_id is None:
+        raise Invalid(
+            "This actor is in several projects: name a run of one with --run-id, or set its triggers by REST."
+        )
     if len(given.message.encode("utf-8", "replace")) > TEXT_BYTES:
         raise Invalid(f"A trigger's message has at most {TEXT_BYTES} bytes.", fields={"message": ["is too long"]})
     trigger = set_trigger(
-        Project.objects.get(pk=by.project_id), by=by.actor, at=given.at, delay_seconds=given.delay_seconds,
+        Project.objects.get(pk=project_id), by=by.actor, at=given.at, delay_seconds=given.delay_seconds,
         cron=given.cron, zone=given.timezone, to=[given.to] if given.to else [], payload={"text": given.message},
-        name=given.name, key=given.key,
+        name=given.name, key=given.key, run_id=run.pk if run else None,
     )  # fmt: skip
     return _shown(trigger)
 
@@ -64,7 +69,7 @@ async def list_(by: Acting, body: bytes) -> dict[str, Any]:
 
 
 def _list(by: Acting, given: ListIn) -> dict[str, Any]:
-    found = triggers_of(address_of(by.actor)).filter(project__in=by.actor.project_ids)
+    found = _triggers_of(by, given.run_id).filter(project__in=by.actor.project_ids)
     if not given.all:
         found = found.filter(state__in=(Trigger.State.ACTIVE, Trigger.State.PAUSED))
     return {"triggers": [_shown(trigger) for trigger in found[: given.limit]]}
@@ -73,18 +78,24 @@ def _list(by: Acting, given: ListIn) -> dict[str, Any]:
 async def cancel(by: Acting, body: bytes) -> dict[str, Any]:
     """Each in order; one that cannot be cancelled stops none behind it."""
     given = read_shape(CancelIn, body)
-    return {"results": [await in_thread(_cancel, by.actor, trigger_id) for trigger_id in given.trigger_ids]}
+    return {"results": [await in_thread(_cancel, by, trigger_id, given.run_id) for trigger_id in given.trigger_ids]}
 
 
-def _cancel(actor: Actor, trigger_id: str) -> dict[str, Any]:
+def _triggers_of(by: Acting, run_id: UUID | None) -> "QuerySet[Trigger]":
+    """Those of one run; or all of the actor's but for those of its other live runs."""
+    own = triggers_of(address_of(by.actor))
+    return own.filter(run_id=run_id) if run_id else own.exclude(run_id__in=by.apart)
+
+
+def _cancel(by: Acting, trigger_id: str, run_id: UUID | None) -> dict[str, Any]:
     try:
         try:
-            trigger = triggers_of(address_of(actor)).filter(pk=UUID(trigger_id)).first()
+            trigger = _triggers_of(by, run_id).filter(pk=UUID(trigger_id)).first()
         except ValueError:
             trigger = None
         if trigger is None:
             raise NotFound(f"This actor has no trigger {trigger_id[:80]!r}.")
-        return _shown(cancel_trigger(trigger, by=actor))
+        return _shown(cancel_trigger(trigger, by=by.actor))
     except HubError as error:
         return {"id": trigger_id, "error": error.as_json()["error"]}
 
@@ -93,6 +104,7 @@ def _shown(trigger: Trigger) -> dict[str, Any]:
     return {
         "id": str(trigger.pk),
         "name": trigger.name,
+        "run_id": str(trigger.run_id) if trigger.run_id else None,
         "state": trigger.state,
         "schedule": trigger.schedule,
         "next_at": trigger.next_at.isoformat().replace("+00:00", "Z") if trigger.next_at else None,

@@ -40,6 +40,10 @@ class Trigger(models.Model):
     owner_label = models.CharField(max_length=150, blank=True)
     key = models.CharField(max_length=128, null=True, editable=False)
     """The owner's own for it: asked for again with the same one it is the same trigger."""
+    run_id = models.UUIDField(null=True, blank=True, editable=False)
+    """The run to which its messages belong."""
+    token_id = models.UUIDField(null=True, blank=True, editable=False)
+    """The token with which it was set: it may no more than that, and no longer."""
     cron = models.CharField(max_length=100, blank=True, default="")
     """Five fields, in ``timezone``. Empty: once, at ``next_at``."""
     timezone = models.CharField(max_length=64, blank=True, default="UTC")

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
-from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.models import Project, Token
 from agenthub_site.accounts.permissions import Can, may, require
 from audit.services import record
 from mailboxes.addresses import Address
@@ -57,6 +58,7 @@ def set_trigger(
     overlap: str = Trigger.Overlap.SKIP,
     catch_up: str = Trigger.CatchUp.ONE,
     key: str | None = None,
+    run_id: UUID | None = None,
 ) -> Trigger:
     """Have a message sent by ``by`` (to itself, if ``to`` is empty), or a run of ``agent`` started by it, later.
 
@@ -84,13 +86,14 @@ def set_trigger(
         cron, zone = check_cron(cron, zone)
     trigger = Trigger(
         project=project, name=name, owner_kind=owner.kind, owner_id=owner.id, owner_label=by.label[:150],
-        key=key, cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
+        key=key, run_id=run_id, cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
         payload="null" if agent else encode_payload(payload), agent=agent, prompt=prompt if agent else "",
         overlap=overlap, catch_up=catch_up,
-        next_at=next_after(cron, zone, now) if cron else once(now, at=at, delay_seconds=delay_seconds),
+        token_id=Token.objects.filter(pk=by.token.id).values_list("pk", flat=True).first() if by.token else None,
     )  # fmt: skip
-    if kept := _find_kept(trigger):
+    if kept := _find_kept(trigger):  # before its time is looked at, which has passed when this is asked again late
         return kept
+    trigger.next_at = next_after(cron, zone, now) if cron else once(now, at=at, delay_seconds=delay_seconds)
     if triggers_of(owner).filter(state__in=_OPEN).count() >= MOST:
         raise TooManyTriggers(limit=MOST)
     try:
@@ -117,7 +120,7 @@ def _find_kept(made: Trigger) -> Trigger | None:
     return kept
 
 
-_SAID: Final = ("project_id", "name", "cron", "timezone", "to", "subject", "payload", "agent_id", "prompt")
+_SAID: Final = ("project_id", "run_id", "name", "cron", "timezone", "to", "subject", "payload", "agent_id", "prompt")
 
 
 def cancel_trigger(trigger: Trigger, *, by: Actor) -> Trigger:

@@ -8,10 +8,11 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
+from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM, Actor, Entry
-from agenthub_site.accounts.authentication import actor_of
-from agenthub_site.accounts.models import User
+from agenthub_site.accounts.authentication import actor_of, actor_of_token
+from agenthub_site.accounts.models import Token, User
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from mailboxes.addresses import Address
@@ -107,7 +108,8 @@ def _fire(trigger: Trigger, firing: Firing) -> None:
         to = resolve(trigger.project_id, trigger.to, sender=address)
         sent = send(
             trigger.project_id, address, to.addresses, json.loads(trigger.payload), subject=trigger.subject,
-            kind="trigger", audience=to.audience, dedupe_key=f"trigger:{trigger.pk}:{firing.due_at.isoformat()}",
+            kind="trigger", audience=to.audience, run_id=trigger.run_id,
+            dedupe_key=f"trigger:{trigger.pk}:{firing.due_at.isoformat()}",
         )  # fmt: skip
         firing.message_id = sent.message_id
         return
@@ -121,7 +123,15 @@ def _fire(trigger: Trigger, firing: Firing) -> None:
 
 
 def _owner(trigger: Trigger) -> Actor:
-    """Whoever set it, with what they may do now, come in by ``trigger``. Raises ``Forbidden`` once they are gone."""
+    """Whoever set it, with what they may do now, come in by ``trigger``. Raises ``Forbidden`` once they are gone.
+
+    What was set with a token may no more than the token, and ends with it.
+    """
+    if trigger.token_id is not None:
+        token = Token.objects.select_related("user").filter(pk=trigger.token_id).first()
+        if token is None or not token.is_valid(timezone.now()) or (token.user and not token.user.is_active):
+            raise Forbidden("The token with which it was set is no longer valid. Set it again.")
+        return replace(actor_of_token(token), entry=Entry.TRIGGER)
     if trigger.owner_kind == "agent":
         agent = Agent.objects.filter(pk=trigger.owner_id, archived_at=None).select_related("project").first()
         if agent is not None:

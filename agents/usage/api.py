@@ -177,6 +177,8 @@ class BudgetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet
     def get_queryset(self) -> QuerySet[Budget]:
         """An agent sees its project, and not what that may cost."""
         budgets: QuerySet[Budget] = Budget.objects.visible_to(self.actor)
+        if not self.actor.is_within_scope(Can.VIEW_USAGE):
+            return budgets.none()
         if not self.actor.sees_all:
             unseen = [pk for pk in self.actor.project_ids if not may(self.actor, Can.VIEW_USAGE, pk)]
             budgets = budgets.exclude(project_id__in=unseen)

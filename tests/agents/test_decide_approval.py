@@ -9,7 +9,7 @@ from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
 from agents import answering
 from agents.models import Approval, Run, RunEvent
-from agents.services.approvals import AlreadyDecided, ApprovalExpired, decide_approval
+from agents.services.approvals import AlreadyDecided, AlwaysNeedsPolicy, ApprovalExpired, AskedEachTime, decide_approval
 from nodes.contract.errors import HubError, Invalid, NotFound
 from nodes.models import Command
 from tests.api.clients import Api
@@ -101,3 +101,29 @@ def test_of_a_hundred_answers_at_once_through_three_doors_one_wins(approval: App
     assert {label for _, label in answers} == {approval.decided_by_label}, "all are told the same winner"
     assert Command.objects.count() == 1
     assert RunEvent.objects.filter(run=approval.run_id).count() == 1
+
+
+def with_always(run: Run, *, is_strict: bool = False) -> Approval:
+    approval = make_approval(run)
+    approval.request["options"].append({"option_id": "ever", "name": "Always", "kind": "allow_always"})
+    approval.request["is_strict"] = is_strict
+    approval.save(update_fields=["request"])
+    return approval
+
+
+def test_a_runtimes_own_always_takes_the_right_to_edit_the_policy(run: Run, alice: User, bob: User) -> None:
+    with pytest.raises(AlwaysNeedsPolicy) as refused:
+        decide_approval(with_always(run), by=actor_of(bob), option_id="ever")
+    assert (refused.value.code, refused.value.http) == ("always_needs_policy_edit", 403)
+    assert not Command.objects.exists()
+    decide_approval(approval := with_always(run), by=actor_of(alice), option_id="ever")
+    assert (approval.state, approval.option_id) == ("decided", "ever")
+
+
+def test_what_is_asked_each_time_is_not_left_to_a_runtimes_memory(run: Run, alice: User) -> None:
+    approval = with_always(run, is_strict=True)
+    with pytest.raises(AskedEachTime) as refused:
+        decide_approval(approval, by=actor_of(alice), option_id="ever")
+    assert (refused.value.code, refused.value.http) == ("asked_each_time", 409)
+    decide_approval(approval, by=actor_of(alice), option_id="yes")
+    assert approval.state == "decided"

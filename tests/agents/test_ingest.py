@@ -72,10 +72,39 @@ def test_a_payload_that_cannot_be_served_verbatim_is_left_out_and_said(run: Run,
     assert isinstance(json.loads(event.payload), dict)
 
 
-def test_a_state_bearing_payload_with_undeclared_fields_changes_no_state(run: Run) -> None:
-    commit_batches([batch_of(run, encode_raw(1, "run.completed", 1, b'{"stop_reason":"end_turn","x":1}'))])
+@pytest.mark.parametrize("payload", [b'{"stop_reason":1}', b"[]", b"{"])
+def test_a_state_bearing_payload_that_is_none_changes_no_state(run: Run, payload: bytes) -> None:
+    commit_batches([batch_of(run, encode_raw(1, "run.completed", 1, payload))])
     run.refresh_from_db()
     assert (run.state, types_of(run)) == (State.RUNNING, ["schema.validation_failed"])
+
+
+@pytest.mark.parametrize(
+    ("type_", "payload", "state"),
+    [
+        ("run.completed", b'{"stop_reason":"end_turn","added":1}', State.SUCCEEDED),
+        ("run.failed", b'{"reason":"internal","added":{"later":[1]}}', State.FAILED),
+        (
+            "run.diff.ready",
+            b'{"base_commit":"c","files":[{"path":"a","status":"added","mode":"0755"}],"files_changed":1,'
+            b'"additions":1,"deletions":0}',
+            State.RUNNING,
+        ),
+    ],
+)
+def test_what_a_newer_node_added_is_kept_and_not_read(run: Run, type_: str, payload: bytes, state: State) -> None:
+    commit_batches([batch_of(run, encode_raw(1, type_, 1, payload))])
+    run.refresh_from_db()
+    assert (run.state, types_of(run)) == (state, [type_])
+    assert RunEvent.objects.get(run=run, type=type_).payload == payload.decode()
+    assert "mode" not in str(run.diff)
+
+
+def test_a_newer_nodes_question_is_asked(run: Run) -> None:
+    question = asked(str(new_id())).model_dump(mode="json")
+    question["added"] = question["options"][0]["added"] = {"later": 1}
+    commit_batches([batch_of(run, encode_raw(1, "run.approval.requested", 1, json.dumps(question).encode()))])
+    assert Approval.objects.filter(pk=question["approval_id"], run=run).exists()
 
 
 def test_a_run_goes_from_starting_to_its_end(db: None) -> None:

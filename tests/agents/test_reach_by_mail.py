@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.actors import SYSTEM, Entry
+from agenthub_site.accounts.authentication import actor_of
+from agenthub_site.accounts.models import Membership, Project, Role, User
 from agents.mail.acting import actor_of_agent
 from agents.mail.reach import AGAIN, IN_ONE_TICK, Reach
 from agents.models import Agent, Run
+from agents.scheduler import tick
+from agents.services.agents import edit_agent
 from agents.services.answers import take_answer
 from agents.services.losses import fail_run
 from agents.states import State
@@ -17,7 +21,8 @@ from mailboxes.limits import TELLINGS
 from mailboxes.models import Delivery
 from mailboxes.services import Address, inbox, send
 from nodes.contract.reasons import Reason
-from nodes.models import Command, Node
+from nodes.models import Command, Node, Route
+from nodes.routes import add_route
 from tests.factories import make_agent, make_run
 
 ANN = Address("system", "system")
@@ -98,6 +103,62 @@ def test_an_idle_agent_is_woken_with_all_that_waits_if_it_says_so(project: Proje
     assert "--message-id 1 --message-id 2" in run.prompt
     write(mender, "One more")
     assert reach.tick(timezone.now()) == 0  # it has a run now, which is told once it is under way
+
+
+@pytest.fixture
+def woken_for_alice(mender: Agent, alice: User) -> Agent:
+    Route.objects.all().delete()
+    add_route(mender.project, by=SYSTEM, node=mender.node)
+    agent = edit_agent(mender, by=actor_of(alice), wake_on_mail=True, worktree_repo="/srv/repo")
+    Route.objects.all().delete()
+    return agent
+
+
+@pytest.mark.parametrize(
+    ("whose", "entry", "is_led"),
+    [("alice", "trigger", True), ("alice", "web", False), ("bob", "trigger", False), (None, "trigger", True),
+     (None, "web", False)],
+)  # fmt: skip
+def test_mail_wakes_for_who_saved_the_agent_by_their_routes(
+    woken_for_alice: Agent, bob: User, whose: str | None, entry: str, *, is_led: bool
+) -> None:
+    node, user = woken_for_alice.node, User.objects.filter(username=whose).first()
+    add_route(woken_for_alice.project, by=SYSTEM, node=node, user=user, entries=[entry])
+    write(woken_for_alice)
+    assert Reach().tick(timezone.now()) == is_led
+    mine = Run.objects.filter(user__username="alice", entry=Entry.TRIGGER)
+    assert (mine.count(), Run.objects.count()) == (is_led, is_led)
+
+
+def test_a_woken_run_that_waited_is_placed_by_the_routes_that_let_it_start(woken_for_alice: Agent, alice: User) -> None:
+    add_route(woken_for_alice.project, by=SYSTEM, node=woken_for_alice.node, user=alice)
+    Node.objects.update(is_cordoned=True)
+    write(woken_for_alice)
+    assert Reach().tick(timezone.now()) == 1
+    assert Run.objects.get().state == State.QUEUED
+    Node.objects.update(is_cordoned=False)
+    tick(timezone.now())
+    assert Run.objects.get().state == State.STARTING
+
+
+def test_who_changes_a_waking_agent_lends_it_their_own_routes(woken_for_alice: Agent, alice: User, bob: User) -> None:
+    add_route(woken_for_alice.project, by=SYSTEM, node=woken_for_alice.node, user=alice)
+    Membership.objects.filter(user=bob).update(role=Role.OWNER)
+    edit_agent(woken_for_alice, by=actor_of(bob), description="Mine now")
+    write(woken_for_alice)
+    assert Reach().tick(timezone.now()) == 0
+
+
+def test_mail_wakes_for_nobody_who_left_and_an_agent_of_nobodys_only_by_routes_for_all(
+    woken_for_alice: Agent, alice: User
+) -> None:
+    add_route(woken_for_alice.project, by=SYSTEM, node=woken_for_alice.node, entries=["trigger"])
+    write(woken_for_alice)
+    Membership.objects.filter(user=alice).delete()
+    assert Reach().tick(timezone.now()) == 0
+    Agent.objects.update(wakes_for=None)
+    assert Reach().tick(timezone.now()) == 1
+    assert Run.objects.get().user is None
 
 
 def test_who_cannot_be_woken_is_left_for_a_minute_and_nothing_is_lost(mender: Agent) -> None:

@@ -132,7 +132,10 @@ def test_what_lasts_is_chosen_by_its_option_and_the_refusal_lists_them(run: Run,
     assert (refused["status"], refused["error"]["code"]) == ("refused", "invalid")
     assert refused["error"]["data"]["options"] == ["ever", "no"]
     assert "ever (allow_always)" in refused["error"]["message"]
-    assert answer(by, approval, option_id="ever")[0]["option_id"] == "ever"
+    (refused,) = answer(by, approval, option_id="ever")
+    assert refused["error"]["code"] == "always_needs_policy_edit"  # which no agent may
+    never = ApprovalOption(option_id="never", name="Never", kind="reject_always")
+    assert answer(by, ask(run, never, reviewer=critic), option_id="never")[0]["option_id"] == "never"
 
 
 def test_several_are_answered_in_order_going_on_after_a_refusal(run: Run, critic: Agent, by: Actor) -> None:

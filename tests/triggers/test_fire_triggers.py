@@ -1,5 +1,6 @@
 """A message or a run later: once, by cron, after an outage, beside a live run, by who is gone."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
-from agenthub_site.accounts.authentication import actor_of
-from agenthub_site.accounts.models import Project, User
+from agenthub_site.accounts.authentication import actor_of, actor_of_token
+from agenthub_site.accounts.models import Project, Token, User
+from agenthub_site.accounts.tokens import revoke_token
 from agents.mail.acting import Acting, actor_of_agent
 from agents.models import Agent, Run
 from agents.states import State
@@ -30,7 +32,7 @@ from audit.models import AuditEvent
 from mailboxes.services import Address, inbox
 from nodes.contract.errors import Forbidden, HubError, Invalid, WrongState
 from tests.api.clients import Api, refusal
-from tests.factories import make_run
+from tests.factories import make_run, make_token
 
 NOW = timezone.now()
 
@@ -273,6 +275,48 @@ def test_asked_for_twice_with_one_key_it_is_one_trigger(agent: Agent, project: P
     assert AuditEvent.objects.filter(name="trigger.created").count() == Trigger.objects.count() == 3
 
 
+def test_asked_again_after_its_time_it_is_the_same_trigger(remind: Callable[..., Trigger]) -> None:
+    at = timezone.now() + timedelta(milliseconds=100)
+    first = remind(at=at, delay_seconds=None, key="k")
+    time.sleep(0.15)
+    assert remind(at=at, delay_seconds=None, key="k").pk == first.pk
+    with pytest.raises(Invalid):
+        remind(at=at, delay_seconds=None, key="another")
+
+
+def test_within_a_run_a_trigger_is_the_runs(agent: Agent, project: Project) -> None:
+    run, other = make_run(agent=agent), make_run(agent=agent)
+    actor = actor_of_agent(agent)
+    inside, outside = Acting(actor, project.pk, run.pk), Acting(actor, project.pk)
+
+    def ask(by: Acting, **more: Any) -> Any:
+        return calls._set(by, calls.SetIn.model_validate({"message": "Look", "delay_seconds": 1, **more}))
+
+    def listed(**more: Any) -> list[str]:
+        return [each["id"] for each in calls._list(outside, calls.ListIn.model_validate(more))["triggers"]]
+
+    mine, theirs, free = ask(inside), ask(outside, run_id=other.pk), ask(outside)
+    assert [each["run_id"] for each in (mine, theirs, free)] == [str(run.pk), str(other.pk), None]
+    assert listed(run_id=run.pk) == [mine["id"]]
+    assert len(listed()) == 3
+    assert calls._cancel(outside, mine["id"], other.pk)["error"]["code"] == "not_found"
+    tick(timezone.now() + timedelta(seconds=2))
+    found = {mail.run_id for mail in inbox(Address("agent", str(agent.pk))).results}
+    assert found == {run.pk, other.pk, None}
+
+
+def test_a_run_leaves_the_triggers_of_the_agents_other_live_runs_alone(agent: Agent, project: Project) -> None:
+    run, other = make_run(agent=agent), make_run(agent=agent)
+    actor = actor_of_agent(agent)
+    inside = Acting(actor, project.pk, run.pk, frozenset({other.pk}))
+    owners = (inside, Acting(actor, project.pk, other.pk), Acting(actor, project.pk))
+    given = calls.SetIn.model_validate({"message": "Look", "delay_seconds": 60})
+    mine, theirs, free = (calls._set(by, given)["id"] for by in owners)
+    assert {each["id"] for each in calls._list(inside, calls.ListIn())["triggers"]} == {mine, free}
+    assert calls._cancel(inside, theirs, None)["error"]["code"] == "not_found"
+    assert {calls._cancel(inside, each, None)["state"] for each in (mine, free)} == {"cancelled"}
+
+
 def test_of_two_that_ask_at_once_with_one_key_both_get_the_same(
     remind: Callable[..., Trigger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,3 +324,17 @@ def test_of_two_that_ask_at_once_with_one_key_both_get_the_same(
     find, blind = services._find_kept, [False, True]
     monkeypatch.setattr(services, "_find_kept", lambda trigger: None if blind.pop() else find(trigger))
     assert remind(key="k").pk == first.pk
+
+
+def test_what_was_set_with_a_token_may_no_more_than_it_and_ends_with_it(
+    alice: User, project: Project, agent: Agent
+) -> None:
+    token = Token.objects.get(digest=Token.digest_of(make_token(alice, scope="run", project=project)))
+    trigger = set_trigger(project, by=actor_of_token(token), cron="* * * * *", agent=agent, prompt="Look")
+    tick(later := timezone.now() + timedelta(minutes=2))
+    assert Run.objects.filter(agent=agent).count() == 1
+    Run.objects.update(state=State.SUCCEEDED)
+    revoke_token(token, actor_of(alice))
+    tick(later + timedelta(minutes=2))
+    trigger.refresh_from_db()
+    assert "no longer valid" in trigger.last_error and Run.objects.filter(agent=agent).count() == 1
