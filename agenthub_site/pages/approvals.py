@@ -74,7 +74,8 @@ def _history(request: PageRequest) -> HttpResponse:
 
 def _card(request: PageRequest, approval: Any, *, place: str, **more: Any) -> Card:
     may_keep = approval.is_offered and may(request.actor, Can.EDIT_POLICY, approval.project_id)
-    return Card(approval, approval.is_offered, place=place, may_always=may_keep and may_stand(approval), **more)
+    may_always = may_keep and may_stand(approval)
+    return Card(approval, approval.is_offered, place=place, may_always=may_always, may_edit_policy=may_keep, **more)
 
 
 def _show(request: PageRequest, approval: Any, status: int = 200, **more: Any) -> HttpResponse:

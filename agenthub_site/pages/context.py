@@ -1,4 +1,4 @@
-"""What every page's frame needs: how many approvals wait."""
+"""What every page's frame needs: how many approvals and messages wait."""
 
 from typing import Any
 
@@ -9,9 +9,14 @@ from agenthub_site.accounts.authentication import request_actor
 from agenthub_site.accounts.models import User
 from agents.queries import open_approvals
 
+from .mail import open_messages
+
 
 def frame(request: HttpRequest) -> dict[str, Any]:
     """Context processor. Counts only where a template asks."""
     if not isinstance(getattr(request, "user", None), User):
         return {}
-    return {"approvals_waiting": SimpleLazyObject(lambda: open_approvals(request_actor(request)).count())}
+    return {
+        "approvals_waiting": SimpleLazyObject(lambda: open_approvals(request_actor(request)).count()),
+        "messages_open": SimpleLazyObject(lambda: open_messages(request_actor(request))),
+    }

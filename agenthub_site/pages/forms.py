@@ -171,6 +171,11 @@ class AgentForm(StyledForm):
         label="Start a run when it gets mail",
         help_text="While it has none; a live one is told in any case.",
     )
+    mcp = forms.BooleanField(
+        required=False,
+        label="Give its runs the hub's tools",
+        help_text="Mail, tasks, claims, handoffs, reviews, locks; by MCP. Not asked about, unless a policy says so.",
+    )
     isolation = forms.ChoiceField(
         choices=Level.choices, label="Isolation", help_text="At the least: its project or the hub may demand more."
     )
@@ -180,7 +185,7 @@ class AgentForm(StyledForm):
     SETTINGS: ClassVar = (
         "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
         "workdir", "worktree_repo", "worktree_ref", "environment", "approval_seconds", "turn_seconds",
-        "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "isolation", "network",
+        "lost_after_seconds", "stop_after_seconds", "resume", "wake_on_mail", "mcp", "isolation", "network",
     )  # fmt: skip
 
     def __init__(self, *args: Any, actor: Actor, agent: Agent | None = None, **kwargs: Any) -> None:

@@ -98,7 +98,7 @@ def _show(request: PageRequest, project: Project | None, **forms: Any) -> HttpRe
         "rule_form": RuleForm(project=project),
         "review_form": ReviewForm(project=project, review=review),
         "review": review,
-        "asked": _asked(project) if project else None,
+        "asked": asked_of(Agent(project=project)) if project else None,
         "agent_reviews": PolicyReview.objects.filter(project=project, agent__isnull=False).select_related(
             "agent", "reviewer"
         ),
@@ -122,9 +122,8 @@ def _levels(request: PageRequest, project: Project | None, rules: list[PolicyRul
         yield Level("agent", f"The agent {agent.name}", [rule for rule in rules if rule.agent_id == agent.pk], can)
 
 
-def _asked(project: Project) -> Asked:
-    """Of an agent of the project that has no words of its own."""
-    one = Agent(project=project)
+def asked_of(one: Agent) -> Asked:
+    """Who answers what an agent asks. One that is not kept has no words of its own: then it is its project's."""
     review = reviews_of([one])[one.pk]
     first = Agent.objects.filter(pk=review.agent_id).values_list("name", flat=True).first() if review.agent_id else ""
     roles = [str(role) for role in reversed(ROLES) if role in review.roles]

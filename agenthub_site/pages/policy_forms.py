@@ -107,7 +107,14 @@ class ReviewForm(StyledForm):
         help_text="Then the answer is no. Empty: as long as the agent's own setting says.",
     )  # fmt: skip
 
-    def __init__(self, *args: Any, project: Project | None, review: PolicyReview | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        project: Project | None,
+        agent: Agent | None = None,
+        review: PolicyReview | None = None,
+        **kwargs: Any,
+    ) -> None:
         if review:
             kwargs["initial"] = {
                 "roles": review.roles, "reviewer": review.reviewer_id,
@@ -117,7 +124,8 @@ class ReviewForm(StyledForm):
         super().__init__(*args, auto_id="review_%s", **kwargs)
         self.fields["roles"].widget.attrs["class"] = "form-check-input"
         if project:
-            self.fields["reviewer"].queryset = _agents_of(project)  # type: ignore[attr-defined]
+            others = _agents_of(project).exclude(pk=agent.pk) if agent else _agents_of(project)
+            self.fields["reviewer"].queryset = others  # type: ignore[attr-defined]
         else:
             del self.fields["reviewer"]
 

@@ -91,6 +91,8 @@ class Card:
     place: str = ""
     may_always: bool = False
     """Whether a standing answer may be given, by this person to this question."""
+    may_edit_policy: bool = False
+    """Whether this person may; who may not is not offered the agent's own *always*."""
     standing: Standing | None = None
     """Shown instead of the answers, once somebody wants to give one, with its ``form``."""
     form: Form | None = None
@@ -192,8 +194,22 @@ class Card:
         return not (self.command or self.changes or self.texts or self._request.get("paths"))
 
     @property
-    def options(self) -> list[Mapping[str, str]]:
-        """The runtime's own answers, allowing ones first."""
+    def once(self) -> list[Mapping[str, str]]:
+        """The runtime's answers to this question alone, allowing ones first."""
+        return [option for option in self._options if option["kind"].endswith("_once")]
+
+    @property
+    def agents_own(self) -> list[Mapping[str, str]]:
+        """The runtime's answers for later questions as well: kept by the agent, unlike a standing answer of ours.
+
+        Allowing ones only where they would be taken.
+        """
+        may_allow = self.may_edit_policy and not self._request.get("is_strict")
+        kinds = ("allow_always", "reject_always") if may_allow else ("reject_always",)
+        return [option for option in self._options if option["kind"] in kinds]
+
+    @property
+    def _options(self) -> list[Mapping[str, str]]:
         return sorted(self._request["options"], key=lambda option: _ORDER.index(option["kind"]))
 
     @property

@@ -5,25 +5,30 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.contrib import messages
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, Prefetch, QuerySet, Subquery
+from django.db.models.functions import Left
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from agenthub_site.accounts.models import Project
-from agenthub_site.accounts.permissions import Can, may
+from agenthub_site.accounts.permissions import Can, may, require
 from agents.coordination.models import Assignment, Lock, Round, Task
+from agents.coordination.queries import find_colleague
 from agents.coordination.services.rounds import approve_round, reject_round
-from agents.coordination.services.tasks import close_task
+from agents.coordination.services.tasks import close_task, hand_task
 from agents.coordination.states import TASK_ENDED, TaskState
-from nodes.contract.errors import HubError
+from agents.models import Agent
+from nodes.contract.errors import HubError, Invalid
 
 from .doors import PageRequest, page, tell
 
 PER_COLUMN: Final = 50
 MOST_OVER: Final = 20
 MOST_LOCKS: Final = 50
+MOST_AGENTS: Final = 200
+GOAL_CHARS: Final = 100
 _DECIDE: Final = {"approve": approve_round, "reject": reject_round}
 
 
@@ -79,10 +84,13 @@ def tasks(request: PageRequest) -> HttpResponse:
 @page
 def task(request: PageRequest, task_id: UUID) -> HttpResponse:
     found = get_object_or_404(_with_rounds(Task.objects.visible_to(request.actor)), pk=task_id)
+    may_decide = may(request.actor, Can.DECIDE_ROUND, found.project_id)
+    others = Agent.objects.filter(project=found.project_id, archived_at=None).exclude(pk=found.dispatcher_id)
     context = {
         "task": found,
         "rounds": list(found.rounds.all()),
-        "may_decide": may(request.actor, Can.DECIDE_ROUND, found.project_id),
+        "may_decide": may_decide,
+        "others": others.order_by("name")[:MOST_AGENTS] if may_decide and found.state not in TASK_ENDED else [],
         "is_over": found.state in TASK_ENDED,
         # Not while somebody may be writing a note.
         "is_followed": found.state in (TaskState.DRAFT, TaskState.DISPATCHED),
@@ -123,14 +131,44 @@ def close(request: PageRequest, task_id: UUID) -> HttpResponse:
     return _back(request, found)
 
 
+@require_POST
+@page
+def hand(request: PageRequest, task_id: UUID) -> HttpResponse:
+    found = get_object_or_404(Task.objects.visible_to(request.actor), pk=task_id)
+    try:
+        require(request.actor, Can.DECIDE_ROUND, found)
+        dispatcher = find_colleague(found.project_id, request.POST.get("dispatcher", ""))
+        if dispatcher is None:
+            raise Invalid("There is no such agent in the project.")
+        hand_task(found, dispatcher, by=request.actor)
+    except HubError as error:
+        if error.http in (403, 404):
+            raise
+        tell(request, error)
+    else:
+        messages.success(request, f"{dispatcher.name} plans and reviews {found.key} now.")
+    return _back(request, found)
+
+
 def _back(request: PageRequest, task: Task) -> HttpResponse:
     return redirect("tasks") if request.POST.get("from") == "board" else redirect("task", task.pk)
 
 
 def _column(request: PageRequest, rows: QuerySet[Task], title: str, says: str, states: list[Any]) -> Column:
     most = MOST_OVER if TaskState.COMPLETED in states else PER_COLUMN
-    found = list(_with_rounds(rows.filter(state__in=states)).order_by("-id")[: most + 1])
+    found = list(_with_last_round(rows.filter(state__in=states)).order_by("-id")[: most + 1])
     return Column(title, says, [_card(request, each) for each in found[:most]], len(found) > most)
+
+
+def _with_last_round(rows: QuerySet[Task]) -> QuerySet[Task]:
+    """With what a card shows of its last round: two queries more, and the beginnings of long texts."""
+    latest = Round.objects.filter(task=OuterRef("task")).order_by("-number").values("pk")[:1]
+    shown = Assignment.objects.select_related("agent").only("round_id", "state", "agent__name").order_by("position")
+    assignments = Prefetch("assignments", shown.annotate(goal_head=Left("goal", GOAL_CHARS)))
+    rounds = Round.objects.filter(pk=Subquery(latest)).only("task_id", "number", "state").prefetch_related(assignments)
+    return (
+        rows.select_related("project", "dispatcher").defer("description").prefetch_related(Prefetch("rounds", rounds))
+    )
 
 
 def _with_rounds(rows: QuerySet[Task]) -> QuerySet[Task]:

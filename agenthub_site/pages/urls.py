@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, nodes, people, policies, routes, tasks, tokens, trail, usage, views
+from . import approvals, invitations, mail, nodes, people, policies, routes, tasks, tokens, trail, usage, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -24,6 +24,7 @@ urlpatterns = [
         views.revoke_agent_token,
         name="revoke_agent_token",
     ),
+    path("agents/<uuid:agent_id>/review/", views.review_agent, name="review_agent"),
     path("agents/<uuid:agent_id>/archive/", views.archive, name="archive_agent"),
     path("projects/", views.projects, name="projects"),
     path("projects/new/", views.new_project, name="new_project"),
@@ -53,6 +54,10 @@ urlpatterns = [
     path(
         "projects/<slug:slug>/people/tokens/<uuid:program_token_id>/revoke/", people.revoke, name="revoke_program_token"
     ),
+    path("usage/", usage.usage, name="hub_usage"),
+    path("usage/budgets/", usage.add, name="hub_add_budget"),
+    path("usage/budgets/<uuid:budget_id>/", usage.budget, name="hub_edit_budget"),
+    path("usage/budgets/<uuid:budget_id>/remove/", usage.remove, name="hub_remove_budget"),
     path("invitations/", invitations.invitation, name="invitation"),
     path("invitations/<str:secret>/", invitations.come_in, name="come_in"),
     path("policy/", policies.policy, name="hub_policy"),
@@ -72,9 +77,17 @@ urlpatterns = [
     path("nodes/<str:slug>/", nodes.node_by_name, name="node_by_name"),
     path("rounds/<uuid:round_id>/approve/", tasks.decide, {"verb": "approve"}, name="approve_round"),
     path("rounds/<uuid:round_id>/reject/", tasks.decide, {"verb": "reject"}, name="reject_round"),
+    path("messages/", mail.inbox, name="messages"),
+    path("messages/badge/", mail.badge, name="messages_badge"),
+    path("messages/new/", mail.write, name="write_message"),
+    path("messages/<uuid:message_id>/", mail.message, name="message"),
+    path("messages/<uuid:message_id>/answer/", mail.answer, name="answer_message"),
+    path("messages/<uuid:message_id>/done/", mail.done, name="settle_message"),
+    path("messages/<uuid:message_id>/requeue/", mail.deliver_again, name="requeue_message"),
     path("tasks/", tasks.tasks, name="tasks"),
     path("tasks/<uuid:task_id>/", tasks.task, name="task"),
     path("tasks/<uuid:task_id>/close/", tasks.close, name="close_task"),
+    path("tasks/<uuid:task_id>/hand/", tasks.hand, name="hand_task"),
     path("tokens/", tokens.tokens, name="tokens"),
     path("tokens/<uuid:token_id>/revoke/", tokens.revoke_token, name="revoke_token"),
 ]

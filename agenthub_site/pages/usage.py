@@ -1,14 +1,13 @@
-"""What a project used and what it cost, its budgets, and what stands near their end."""
+"""What a project used, or the whole hub, and what it cost; the budgets, and what stands near their end."""
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
-from django import forms
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agenthub_site.accounts.models import Project, User
@@ -21,52 +20,11 @@ from agents.usage.services import NOBODY
 from agents.usage.telling import Told
 from nodes.contract.errors import HubError
 
+from .budget_forms import BudgetForm
 from .doors import PageRequest, page, show_in_form
-from .forms import StyledForm
 
 DAYS: Final = {"7": 7, "30": 30, "90": 90}
 RUNS: Final = 20
-_MILLION: Final = 1_000_000
-
-
-def _plainly(amount: Decimal) -> str:
-    """All of its digits, and no zeros after them: 12.5, 1000."""
-    return f"{amount:f}".rstrip("0").rstrip(".") if "." in f"{amount:f}" else f"{amount:f}"
-
-
-class BudgetForm(StyledForm):
-    """``unit`` and ``agent`` are chosen once; what it is of stays."""
-
-    amount = forms.DecimalField(min_value=0, max_digits=22, decimal_places=6, help_text="Tokens, or money.")
-    currency = forms.ChoiceField(
-        required=False, choices=[("", "tokens"), ("USD", "USD"), ("EUR", "EUR"), ("GBP", "GBP"), ("CHF", "CHF")],
-        label="Of",
-    )  # fmt: skip
-    period = forms.ChoiceField(choices=[("day", "a day"), ("month", "a month")], initial="month", label="In")
-    agent = forms.ModelChoiceField(Agent.objects.none(), required=False, empty_label="the whole project", label="For")
-    warn_percent = forms.IntegerField(min_value=1, max_value=100, initial=80, label="Warn from (%)")
-    on_exceeded = forms.ChoiceField(choices=Budget.OnExceeded.choices, label="When it is spent")
-
-    def __init__(self, *args: Any, project: Project, budget: Budget | None = None, **kwargs: Any) -> None:
-        if budget:
-            money = budget.unit == Budget.Unit.COST
-            kwargs["initial"] = {
-                "amount": _plainly(Decimal(budget.amount) / _MILLION) if money else budget.amount,
-                "currency": budget.currency,
-                "warn_percent": budget.warn_percent, "on_exceeded": budget.on_exceeded,
-            }  # fmt: skip
-        super().__init__(*args, **kwargs)
-        if budget:
-            del self.fields["agent"], self.fields["period"], self.fields["currency"]
-        else:
-            self.fields["agent"].queryset = Agent.objects.filter(project=project, archived_at=None)  # type: ignore[attr-defined]
-
-    def said(self, budget: Budget | None = None) -> dict[str, Any]:
-        """What the services take."""
-        given = dict(self.cleaned_data)
-        currency = budget.currency if budget else given["currency"]
-        given["amount"] = round(given["amount"] * (_MILLION if currency else 1))
-        return given if budget else {**given, "unit": "cost" if currency else "tokens"}
 
 
 class State:
@@ -96,6 +54,23 @@ class State:
             return "spent"
         return "near" if self.percent >= self.budget.warn_percent else ""
 
+    @property
+    def of(self) -> str:
+        """Whom it is for, where its page does not say so: ``for codex``; nothing for a whole project."""
+        if self.budget.agent:
+            return f"for {self.budget.agent.name}"
+        if self.budget.user:
+            return f"for {self.budget.user.username}"
+        return "" if self.budget.project_id else "for everybody"
+
+    @property
+    def edit_address(self) -> str:
+        return _address(self.budget.project, "edit_budget", self.budget.pk)
+
+    @property
+    def remove_address(self) -> str:
+        return _address(self.budget.project, "remove_budget", self.budget.pk)
+
 
 def pressing(project_id: UUID, agent_id: UUID | None = None) -> list[State]:
     """Budgets of the project (or what concerns one of its agents) that near their end, or are spent.
@@ -110,43 +85,64 @@ def pressing(project_id: UUID, agent_id: UUID | None = None) -> list[State]:
     return [state for state in states if state.level]
 
 
-def _project(request: PageRequest, slug: str, needed: Can = Can.VIEW_USAGE) -> Project:
-    found: Project = get_object_or_404(Project.objects.visible_to(request.actor), slug=slug)
-    require(request.actor, needed, found.pk)
-    return found
+def _address(project: Project | None, name: str, *args: Any) -> str:
+    """Of a page about the project's usage; without one, of the page of the same kind about the whole hub."""
+    return reverse(name, args=[project.slug, *args]) if project else reverse(f"hub_{name}", args=args)
+
+
+def _scope(request: PageRequest, slug: str, needed: Can) -> Project | None:
+    """The project, if there is a slug. Everybody may look at what is not one project's: it is what they see anyway."""
+    if slug:
+        found: Project = get_object_or_404(Project.objects.visible_to(request.actor), slug=slug)
+        require(request.actor, needed, found.pk)
+        return found
+    if needed is not Can.VIEW_USAGE:
+        require(request.actor, needed)
+    return None
 
 
 @require_GET
 @page
-def usage(request: PageRequest, slug: str) -> HttpResponse:
-    return _show(request, _project(request, slug))
+def usage(request: PageRequest, slug: str = "") -> HttpResponse:
+    """A project's; without a slug that of all projects one sees, with the budgets of people and of everybody."""
+    return _show(request, _scope(request, slug, Can.VIEW_USAGE))
 
 
-def _show(request: PageRequest, project: Project, **more: Any) -> HttpResponse:
+def _show(request: PageRequest, project: Project | None, **more: Any) -> HttpResponse:
     asked = request.GET.get("days", "")
     days = DAYS.get(asked, 30)
     now = datetime.now(UTC)
     since = now.date() - timedelta(days=days - 1)
-    rows = DayUsage.objects.filter(project_id=project.pk, day__gte=since)
+    seen = [project] if project else _seen(request)
+    ids = [each.pk for each in seen]
+    rows = DayUsage.objects.filter(project_id__in=ids, day__gte=since)
     all_ = sum_up(rows)
-    budgets = Budget.objects.filter(project=project).select_related("project", "agent", "user")
+    budgets = Budget.objects.visible_to(request.actor).filter(project=project)
     context = {
         "project": project,
+        "address": _address(project, "usage"),
         "days": days,
         "choices": [int(each) for each in DAYS],
         "total": all_[0] if all_ else None,
         "by_day": _by_day(rows, since, now.date()),
-        "by_agent": _named(sum_up(rows, "agent"), _agents(project)),
+        "by_project": [] if project else _named(sum_up(rows, "project"), {each.pk: each.name for each in seen}),
+        "by_agent": _named(sum_up(rows, "agent"), _agents(project)) if project else [],
         "by_user": _named(sum_up(rows, "user"), _people(rows)),
-        "by_run": _by_run(project),
-        "budgets": [State(budget, now) for budget in budgets],
-        "may_budget": may(request.actor, Can.EDIT_BUDGET, project.pk),
+        "by_run": _by_run(ids),
+        "budgets": [State(budget, now) for budget in budgets.select_related("project", "agent", "user")],
+        "may_budget": may(request.actor, Can.EDIT_BUDGET, project.pk if project else None),
         "budget_form": BudgetForm(project=project),
+        "add_address": _address(project, "add_budget"),
         **more,
     }
     form = context["budget_form"]
     is_wrong = form.is_bound and form.errors
     return render(request, "pages/usage/usage.html", context, status=400 if is_wrong else 200)
+
+
+def _seen(request: PageRequest) -> list[Project]:
+    visible = Project.objects.visible_to(request.actor)
+    return [each for each in visible if may(request.actor, Can.VIEW_USAGE, each.pk)]
 
 
 def _by_day(rows: Any, since: date, until: date) -> list[dict[str, Any]]:
@@ -176,10 +172,10 @@ def _people(rows: Any) -> dict[Any, str]:
     return dict(User.objects.filter(pk__in=rows.order_by().values("user_id")).values_list("pk", "username"))
 
 
-def _by_run(project: Project) -> list[tuple[Run, Spent]]:
+def _by_run(projects: list[UUID]) -> list[tuple[Run, Spent]]:
     """The latest that told anything."""
     prices = list(Price.objects.all())
-    runs = Run.objects.filter(project=project, usage__isnull=False).select_related("usage", "agent")
+    runs = Run.objects.filter(project__in=projects, usage__isnull=False).select_related("usage", "agent__project")
     shown = []
     for run in runs.defer("prompt", "diff").order_by("-pk")[:RUNS]:
         row, spent = run.usage, Spent(key=run.pk)
@@ -191,8 +187,8 @@ def _by_run(project: Project) -> list[tuple[Run, Spent]]:
 
 @require_POST
 @page
-def add(request: PageRequest, slug: str) -> HttpResponse:
-    project = _project(request, slug, Can.EDIT_BUDGET)
+def add(request: PageRequest, slug: str = "") -> HttpResponse:
+    project = _scope(request, slug, Can.EDIT_BUDGET)
     form = BudgetForm(request.POST, project=project)
     if form.is_valid():
         try:
@@ -201,20 +197,21 @@ def add(request: PageRequest, slug: str) -> HttpResponse:
             show_in_form(form, error)
         else:
             messages.success(request, "The budget counts from now on, with what this period has used already.")
-            return redirect("usage", slug)
+            return redirect(_address(project, "usage"))
     return _show(request, project, budget_form=form)
 
 
-def _budget(request: PageRequest, project: Project, budget_id: UUID) -> Budget:
-    found: Budget = get_object_or_404(Budget.objects.select_related("project", "agent"), project=project, pk=budget_id)
+def _budget(project: Project | None, budget_id: UUID) -> Budget:
+    among = Budget.objects.select_related("project", "agent", "user")
+    found: Budget = get_object_or_404(among, project=project, pk=budget_id)
     return found
 
 
 @require_http_methods(["GET", "POST"])
 @page
-def budget(request: PageRequest, slug: str, budget_id: UUID) -> HttpResponse:
-    project = _project(request, slug, Can.EDIT_BUDGET)
-    found = _budget(request, project, budget_id)
+def budget(request: PageRequest, budget_id: UUID, slug: str = "") -> HttpResponse:
+    project = _scope(request, slug, Can.EDIT_BUDGET)
+    found = _budget(project, budget_id)
     form = BudgetForm(request.POST or None, project=project, budget=found)
     if request.method == "POST" and form.is_valid():
         try:
@@ -223,15 +220,16 @@ def budget(request: PageRequest, slug: str, budget_id: UUID) -> HttpResponse:
             show_in_form(form, error)
         else:
             messages.success(request, "Saved. If it was raised, runs start again at once.")
-            return redirect("usage", slug)
-    context = {"project": project, "budget": found, "form": form}
+            return redirect(_address(project, "usage"))
+    state = State(found, datetime.now(UTC))
+    context = {"project": project, "state": state, "form": form, "address": _address(project, "usage")}
     return render(request, "pages/usage/budget.html", context, status=400 if form.errors else 200)
 
 
 @require_POST
 @page
-def remove(request: PageRequest, slug: str, budget_id: UUID) -> HttpResponse:
-    project = _project(request, slug, Can.EDIT_BUDGET)
-    remove_budget(_budget(request, project, budget_id), by=request.actor)
+def remove(request: PageRequest, budget_id: UUID, slug: str = "") -> HttpResponse:
+    project = _scope(request, slug, Can.EDIT_BUDGET)
+    remove_budget(_budget(project, budget_id), by=request.actor)
     messages.success(request, "The budget is gone.")
-    return redirect("usage", slug)
+    return redirect(_address(project, "usage"))

@@ -16,7 +16,9 @@ from agenthub_site.accounts.models import Membership, Project, Token
 from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.tokens import revoke_token
 from agents.models import Agent, Run
+from agents.rules import PolicyReview
 from agents.services.agents import archive_agent, create_agent, edit_agent
+from agents.services.policies import set_review
 from agents.services.runs import cancel_run, start_run
 from agents.services.tokens import create_agent_token
 from nodes.contract.errors import HubError
@@ -25,6 +27,8 @@ from . import words
 from .doors import PageRequest, page, show_in_form, tell
 from .forms import AgentForm, AgentTokenForm, ProjectForm, RunFilter, StartRunForm
 from .mcp_clients import mcp_clients
+from .policies import asked_of
+from .policy_forms import ReviewForm
 from .rows import run_rows, with_live_runs
 from .usage import State, pressing
 
@@ -147,6 +151,9 @@ def agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
 
 def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse:
     may_tokens = may(request.actor, Can.MANAGE_TOKENS, found.project_id)
+    may_review = may(request.actor, Can.EDIT_POLICY, found.project_id)
+    asks = not (found.is_external or found.archived_at)
+    review = PolicyReview.objects.filter(agent=found).first() if asks else None
     context = {
         "agent": found,
         "runs": run_rows(Run.objects.visible_to(request.actor).filter(agent=found))[:RECENT],
@@ -154,15 +161,37 @@ def _agent_page(request: PageRequest, found: Agent, **more: Any) -> HttpResponse
         "may_start": may(request.actor, Can.START_RUN, found.project_id)
         and found.archived_at is None
         and not found.is_external,
+        "may_write": may(request.actor, Can.SEND_MESSAGE, found.project_id) and found.archived_at is None,
         "mcp_clients": mcp_clients(request.build_absolute_uri("/mcp"), more.get("secret", "")),
         "may_tokens": may_tokens,
         "tokens": Token.objects.filter(agent_id=found.pk, revoked_at=None) if may_tokens else [],
         "token_form": AgentTokenForm(),
+        "asked": asked_of(found) if asks else None,
+        "review": review,
+        "review_form": ReviewForm(project=found.project, agent=found, review=review) if asks and may_review else None,
         "now": timezone.now(),
         **more,
     }
-    form = context["token_form"]
-    return render(request, "pages/agents/agent.html", context, status=400 if form.is_bound and form.errors else 200)
+    is_wrong = any(form and form.is_bound and form.errors for form in (context["token_form"], context["review_form"]))
+    return render(request, "pages/agents/agent.html", context, status=400 if is_wrong else 200)
+
+
+@require_POST
+@page
+def review_agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
+    """Say who answers what this agent asks, within what its project's policy says."""
+    found = _find_agent(request, agent_id)
+    require(request.actor, Can.EDIT_POLICY, found)
+    form = ReviewForm(request.POST, project=found.project, agent=found)
+    if form.is_valid():
+        try:
+            set_review(found.project, found, by=request.actor, **form.said())
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            messages.success(request, "Saved. It holds for what is asked from now on.")
+            return redirect("agent", agent_id)
+    return _agent_page(request, found, review_form=form)
 
 
 @never_cache

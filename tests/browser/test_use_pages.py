@@ -29,6 +29,9 @@ PAGES = [
     "/nodes/",
     "/nodes/local/",
     "/nodes/join/",
+    "/messages/",
+    "/messages/?tab=dead",
+    "/messages/new/",
     "/tasks/",
     "/tokens/",
     "/approvals/?tab=history",
@@ -93,7 +96,7 @@ def test_a_change_is_judged_and_answered_by_keyboard_in_the_inbox(web: Page, hub
 def test_always_allow_is_kept_with_the_answer_and_asked_no_more(web: Page, hub: Hub) -> None:
     run = hub.start_run("@write always.md the first time")
     web.goto(f"{hub.told['address']}/runs/{run}/")
-    approval(web).get_by_role("link", name="Always allow this…").click()
+    approval(web).get_by_role("link", name="Always allow this (a rule)…").click()
     panel = web.locator(".always")
     expect(panel).to_contain_text("write ./always.md")
     expect(panel).to_contain_text("of the last 30 days")
@@ -117,7 +120,7 @@ def test_an_opened_panel_stays_while_the_inbox_changes_around_it(web: Page, hub:
     run = hub.start_run("@write stays.md a line")
     web.goto(f"{hub.told['address']}/approvals/")
     card = web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{run}/"]'))
-    card.get_by_role("link", name="Always allow this…").click()
+    card.get_by_role("link", name="Always allow this (a rule)…").click()
     card.get_by_label("It ends after").select_option("7")
     other = hub.start_run("@ask shell @say hello")
     expect(web.locator(".approval-card", has=web.locator(f'a[href^="/runs/{other}/"]'))).to_be_visible()

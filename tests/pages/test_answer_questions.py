@@ -203,5 +203,5 @@ def test_the_inbox_takes_the_same_queries_however_long(
 ) -> None:
     for _ in range(5):
         make_approval(run)
-    with django_assert_max_num_queries(7):
+    with django_assert_max_num_queries(8):
         shown(web)

@@ -115,23 +115,63 @@ def test_many_rules_take_no_more_queries(
     for each in range(20):
         PolicyRule.objects.create(position=each, command=f"a{each}", **written)
         PolicyRule.objects.create(position=each, command=f"b{each}", agent=agent, **written)
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         assert web.get(address).status_code == 200
+
+
+def test_one_agents_reviewers_are_set_on_its_page(web: Client, agent: Agent, bob: User, sign_in: Any) -> None:
+    critic = make_agent(project=agent.project, name="critic")
+    shown = web.get(f"/agents/{agent.pk}/").content.decode()
+    assert (
+        "Who answers what it asks" in shown and f'value="{critic.pk}"' in shown and f'value="{agent.pk}"' not in shown
+    )
+    body = {"roles": "owner", "reviewer": str(critic.pk), "people_after_minutes": "1"}
+    assert web.post(f"/agents/{agent.pk}/review/", body)["Location"] == f"/agents/{agent.pk}/"
+    review = PolicyReview.objects.get()
+    assert (review.agent, review.reviewer, review.roles, review.people_after_seconds) == (agent, critic, ["owner"], 60)
+    of_bob = sign_in(bob).get(f"/agents/{agent.pk}/").content.decode()
+    assert "<strong>critic</strong> first, people after 1 min" in of_bob and "Change for this agent" not in of_bob
+    wrong = web.post(f"/agents/{agent.pk}/review/", {"people_after_minutes": "-1"})
+    assert wrong.status_code == 400 and PolicyReview.objects.count() == 1
+    web.post(f"/agents/{agent.pk}/review/", {})
+    assert not PolicyReview.objects.exists()
 
 
 # Always allow this.
 
 
+def test_the_agents_own_always_stands_apart_and_says_that_it_is_no_rule(web: Client, run: Run) -> None:
+    approval = asked(run, TEST)
+    own = {"option_id": "ever", "name": "Always in this session", "kind": "allow_always"}
+    approval.request["options"].append(own)
+    approval.save(update_fields=["request"])
+    card = web.get("/approvals/").content.decode()
+    once, _, apart = card.partition("own: it remembers this itself")
+    assert 'value="ever"' in apart and 'value="ever"' not in once and "Always allow this (a rule)…" in once
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_the_agents_own_always_is_offered_only_where_it_would_be_taken(
+    web: Client, run: Run, bob: User, sign_in: Any, is_strict: bool
+) -> None:
+    approval = asked(run, TEST)
+    approval.request["options"].append({"option_id": "ever", "name": "Always", "kind": "allow_always"})
+    approval.request["is_strict"] = is_strict
+    approval.save(update_fields=["request"])
+    assert ('value="ever"' in web.get("/approvals/").content.decode()) is not is_strict
+    assert 'value="ever"' not in sign_in(bob).get("/approvals/").content.decode()
+
+
 def test_the_card_offers_it_to_those_who_may_change_the_policy(web: Client, run: Run, bob: User, sign_in: Any) -> None:
     asked(run, TEST)
-    assert "Always allow this…" in web.get("/approvals/").content.decode()
-    assert "Always allow this…" not in sign_in(bob).get("/approvals/").content.decode()
+    assert "Always allow this (a rule)…" in web.get("/approvals/").content.decode()
+    assert "Always allow this (a rule)…" not in sign_in(bob).get("/approvals/").content.decode()
 
 
 def test_it_is_not_offered_for_what_is_asked_each_time(web: Client, run: Run) -> None:
     asked(run, {**TEST, "is_opaque": True})
     page = web.get("/approvals/").content.decode()
-    assert "Always allow this…" not in page and "cannot be wholly understood" in page
+    assert "Always allow this (a rule)…" not in page and "cannot be wholly understood" in page
 
 
 def test_it_shows_what_it_would_have_answered_and_then_stores_it_with_the_answer(web: Client, run: Run) -> None:

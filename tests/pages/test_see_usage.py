@@ -9,7 +9,7 @@ from django.test import Client
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
-from agenthub_site.pages.usage import BudgetForm
+from agenthub_site.pages.budget_forms import BudgetForm
 from agents.models import Agent, Run
 from agents.usage.budgets import add_budget, judge
 from agents.usage.models import Budget, Price
@@ -101,3 +101,46 @@ def test_many_agents_take_no_more_queries(
     tell(run, input_tokens=5, output_tokens=5, total_tokens=10)
     with django_assert_max_num_queries(26):
         web.get(address)
+
+
+@pytest.mark.parametrize(("person", "scope"), [("", "everybody"), ("bob", "user bob")])
+def test_root_sets_budgets_of_everybody_and_of_people(
+    sign_in: SignIn, root: User, bob: User, person: str, scope: str
+) -> None:
+    web = sign_in(root)
+    given = {"amount": "5000", "currency": "", "period": "month", "person": person, "warn_percent": "80"}
+    assert web.post("/usage/budgets/", {**given, "on_exceeded": "refuse"})["Location"] == "/usage/"
+    budget = Budget.objects.get()
+    assert (budget.scope, budget.limit, budget.project) == (scope, "5,000 tokens", None)
+    assert f"a month for {person or 'everybody'}" in web.get("/usage/").content.decode()
+    web.post(f"/usage/budgets/{budget.pk}/", {"amount": "9000", "warn_percent": "50", "on_exceeded": "stop"})
+    budget.refresh_from_db()
+    assert (budget.limit, budget.on_exceeded, budget.scope) == ("9,000 tokens", "stop", scope)
+    web.post(f"/usage/budgets/{budget.pk}/remove/")
+    assert not Budget.objects.exists()
+
+
+def test_a_budget_of_nobody_there_is_refused_beside_the_name(sign_in: SignIn, root: User) -> None:
+    given = {"amount": "5", "currency": "", "period": "day", "person": "nobody-here", "warn_percent": "80"}
+    answer = sign_in(root).post("/usage/budgets/", {**given, "on_exceeded": "refuse"})
+    assert answer.status_code == 400 and "no active user named" in answer.content.decode()
+    assert not Budget.objects.exists()
+
+
+def test_people_see_their_own_budget_and_the_usage_of_their_projects_alone(
+    sign_in: SignIn, run: Run, alice: User, bob: User, charlie: User
+) -> None:
+    add_budget(by=SYSTEM, user=bob, unit="tokens", amount=1_000)
+    add_budget(by=SYSTEM, unit="tokens", amount=123_456)
+    tell(run, input_tokens=1_200, output_tokens=300, total_tokens=1_500)
+    of_bob, of_charlie = (sign_in(who).get("/usage/").content.decode() for who in (bob, charlie))
+    assert run.project.name in of_bob and "1,500" in of_bob and "1,000 tokens" in of_bob
+    assert run.project.name not in of_charlie and "1,500" not in of_charlie and "No budget" in of_charlie
+    for page in (of_bob, of_charlie):
+        assert "123,456" not in page and "Add a budget" not in page
+
+
+def test_root_sees_what_all_projects_used(sign_in: SignIn, root: User, run: Run) -> None:
+    tell(run, input_tokens=1_200, output_tokens=300, total_tokens=1_500)
+    page = sign_in(root).get("/usage/").content.decode()
+    assert "By project" in page and run.project.name in page and f"{run.project.slug}/{run.agent.name}" in page

@@ -217,9 +217,9 @@ def initials(name: str) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def here(context: template.Context, section: str) -> SafeString | str:
+def here(context: template.Context, *sections: str) -> SafeString | str:
     """Marks the navigation's entry of the present page."""
-    if not context["request"].path.startswith(f"/{section}/"):
+    if not context["request"].path.startswith(tuple(f"/{section}/" for section in sections)):
         return ""
     return format_html(' aria-current="{}"', "page")
 

@@ -24,7 +24,7 @@ const model = new RunModel();
 let state = find("run-head").dataset.state;
 
 const context = {
-  agent, newRun, policy,
+  agent, api, newRun, policy,
   reasons: JSON.parse(find("reasons").textContent),
   maySteer: maySteer === "true",
   isEnded: () => ENDED.includes(state) || model.ending !== null,

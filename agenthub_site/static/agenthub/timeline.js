@@ -113,7 +113,8 @@ export class Timeline {
     const end = document.documentElement.scrollHeight - innerHeight - scrollY;
     const isMovingUp = scrollY < this.lastY;
     this.lastY = scrollY;
-    this.following = end < 1 || (!isMovingUp && end < NEAR_END_PX);
+    if (end < 1 || (!isMovingUp && end < NEAR_END_PX)) this.following = true;
+    else if (isMovingUp) this.following = false; // what grew below meanwhile is no move of the reader's
     this.updateJump();
   }
 

@@ -176,7 +176,11 @@ const diff = {
 };
 
 const artifact = {
-  create: (item) => h("div.item.state", {}, icon("package"), h("span", {}, "Artifact ", h("code", {}, item.name), ` · ${item.media_type} · ${size(item.blob.size)}`), time(item)),
+  create(item, context) {
+    const address = `${context.api}artifacts/${encodeURIComponent(item.blob.digest)}/`;
+    const name = h("a", { href: address, download: "" }, h("code", {}, item.name));
+    return h("div.item.state", {}, icon("package"), h("span", {}, "Artifact ", name, ` · ${item.media_type} · ${size(item.blob.size)}`), time(item));
+  },
   update() {},
 };
 
