@@ -7,11 +7,12 @@ from uuid import UUID
 
 import structlog
 
+from agenthub_site import mcp_door
 from agenthub_site.errors import as_hub_error
-from agents.mail.acting import acting_in_run
+from agents.mail.acting import Acting, acting_in_run
 from agents.mail.actor_calls import call
 from agents.reading import in_thread
-from nodes.contract.errors import HubError, Invalid, Unavailable
+from nodes.contract.errors import HubError, Invalid, OutcomeUnknown, Unavailable
 from nodes.contract.limits import CHUNK_BYTES
 from nodes.link.errors import LinkError
 from nodes.link.link import HubEnd
@@ -19,9 +20,13 @@ from nodes.pb import link_pb2 as pb
 
 logger = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 64
+AT_ONCE: Final = 256
 """Calls of one node under way at most."""
+RUN_CALLS: Final = 32
+"""And of one run: more than its node lets through, with what that has given up waiting for."""
 CALL_SECONDS: Final = 60.0
+MCP: Final = "mcp"
+"""The verb of ``agenthub mcp``: a message of that protocol, whose tools are those of ``/mcp``."""
 
 
 class ActorCalls:
@@ -30,16 +35,18 @@ class ActorCalls:
     def __init__(self, link: HubEnd, node_id: UUID) -> None:
         self._link = link
         self._node_id = node_id
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: dict[asyncio.Task[None], str] = {}
+        """Each with its run."""
 
     def take(self, asked: pb.ActorCall) -> None:
         """Begin to answer; the link goes on being read meanwhile. What is too much is refused and not kept."""
-        if len(self._answering) >= AT_ONCE:
+        of_run = sum(run_id == asked.run_id for run_id in self._answering.values())
+        if len(self._answering) >= AT_ONCE or of_run >= RUN_CALLS:
             self._refuse(asked)
             return
         task = asyncio.create_task(self._answer(asked))
-        self._answering.add(task)
-        task.add_done_callback(self._answering.discard)
+        self._answering[task] = asked.run_id
+        task.add_done_callback(self._answering.pop)
 
     async def stop(self) -> None:
         for task in self._answering:
@@ -48,7 +55,7 @@ class ActorCalls:
 
     def _refuse(self, asked: pb.ActorCall) -> None:
         """At once or, where the link has no room for it, not at all: the node's own wait for an answer is bounded."""
-        refusal = Unavailable("This node's agents ask too much at once; try again.")
+        refusal = Unavailable("This node's agents, or this run, ask too much at once; try again.")
         answer = pb.ActorAnswer(id=asked.id, data=json.dumps(refusal.as_json()).encode())
         try:
             is_said = self._link.try_send(pb.HubFrame(actor_answer=answer))
@@ -56,13 +63,18 @@ class ActorCalls:
             is_said = False
         logger.info("actor.refused", verb=asked.verb[:64], is_said=is_said)
 
+    async def _ask(self, by: Acting, asked: pb.ActorCall) -> dict[str, Any]:
+        if asked.verb == MCP and by.run_id is not None:
+            return await mcp_door.door.answer_in_run(by, by.run_id, asked.body)
+        return await call(by, asked.verb, asked.body)
+
     async def _answer(self, asked: pb.ActorCall) -> None:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 acting = await in_thread(acting_in_run, self._node_id, _uuid(asked.run_id))
-                answer: dict[str, Any] = {"result": await call(acting, asked.verb, asked.body)}
+                answer: dict[str, Any] = {"result": await self._ask(acting, asked)}
         except TimeoutError:
-            answer = Unavailable("The hub took too long; try again.").as_json()
+            answer = OutcomeUnknown().as_json()
         except Exception as error:  # top of a call: whatever it is, the agent hears of it
             refusal = as_hub_error(error)
             if refusal is None:

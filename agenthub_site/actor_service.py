@@ -1,7 +1,7 @@
 """The actor service: ``agenthub actor`` from outside a run, over gRPC on a listener of its own.
 
 It is there with ``internal_grpc.enabled``. Who calls shows a token signed with the shared secret (in ``mtls``, a
-certificate of the CA), and may then speak for any actor: that is an operator.
+certificate of the CA that is no node's), and may then speak for any actor: that is an operator.
 """
 
 import json
@@ -16,8 +16,9 @@ from agenthub_site.errors import as_hub_error
 from agents.mail.acting import acting_as
 from agents.mail.actor_calls import CALL_BYTES, call
 from agents.reading import in_thread
+from nodes.certified import node_of_certificate
 from nodes.contract.config import Config
-from nodes.contract.errors import ConfigError, HubError, Unauthenticated
+from nodes.contract.errors import ConfigError, Forbidden, HubError, Unauthenticated
 from nodes.link.actors import ERROR, METHODS, SERVICE, verify_actor
 from nodes.link.certificates import AUTHORITY, SERVER, find_authority, find_pair, listed, stamp, stamp_of
 from nodes.link.credentials import Credentials, reloading
@@ -30,7 +31,20 @@ logger = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 256
 STOP_SECONDS: Final = 1.0
+ERROR_BYTES: Final = 4096
+"""Of a refusal in a call's metadata, of which gRPC takes 8 KiB."""
+ERROR_CHARS: Final = 500
+DETAIL_CHARS: Final = 200
+"""Of a status in words, which take the same room: up to 12 bytes a character."""
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+class IsNode(Forbidden):
+    code = "is_a_node"
+    message = (
+        "This is a node's certificate, which speaks for no actor. Show a client certificate of the CA with a name that "
+        "no node has."
+    )
 
 
 class ActorService:
@@ -79,7 +93,8 @@ class ActorService:
     def _handler(self, verb: str) -> "grpc.RpcMethodHandler[Any, Any]":
         async def answer(request: ActorRequest, context: Context) -> ActorReply:
             try:
-                await in_thread(self._admit, dict(context.invocation_metadata() or ()))
+                shown = dict(context.auth_context() or {}).get("x509_pem_cert", ())
+                await in_thread(self._admit, dict(context.invocation_metadata() or ()), next(iter(shown), b""))
                 acting = await in_thread(acting_as, request.actor_id)
                 result = await call(acting, verb, request.body)
                 return ActorReply(result=json.dumps(result, ensure_ascii=False).encode())
@@ -88,15 +103,18 @@ class ActorService:
                 if refusal is None:
                     logger.exception("actor.failed", verb=verb)
                 refusal = refusal or HubError()
-                said = json.dumps(refusal.as_json()).encode()[:4096]
-                await context.abort(grpc.StatusCode[refusal.grpc], refusal.text, ((ERROR, said),))
+                said = _as_metadata(refusal)
+                await context.abort(grpc.StatusCode[refusal.grpc], refusal.text[:DETAIL_CHARS], ((ERROR, said),))
                 raise AssertionError from error
 
         return grpc.unary_unary_rpc_method_handler(answer, ActorRequest.FromString, ActorReply.SerializeToString)
 
-    def _admit(self, headers: dict[str, str | bytes]) -> None:
-        """Raises ``Unauthenticated``. In ``mtls`` the handshake has asked for a certificate already."""
+    def _admit(self, headers: dict[str, str | bytes], certificate: bytes) -> None:
+        """Raises ``Unauthenticated``; in ``mtls``, where the handshake has verified the certificate, ``IsNode``."""
         if self._config.internal_grpc.security.mode == "mtls":
+            if node := node_of_certificate(certificate):
+                logger.warning("actor.refused", reason="a node's certificate", node=node)
+                raise IsNode(node=node)
             return
         scheme, _, token = str(headers.get(TOKEN, "")).partition(" ")
         secrets = find_auth_secrets(self._config)
@@ -129,6 +147,15 @@ class ActorService:
 
         own = [pki_dir / name for name in ("hub-server.pem", "hub-server.key")]
         return reloading(load, lambda: [stamp_of(cert_dir), *map(stamp, own)], is_mutual=mode == "mtls")
+
+
+def _as_metadata(refusal: HubError) -> bytes:
+    """The whole refusal; or, where a call's metadata has no room for it, its code and the beginning of its message."""
+    said = json.dumps(refusal.as_json()).encode()
+    if len(said) <= ERROR_BYTES:
+        return said
+    short = {"code": refusal.code, "message": f"{refusal.text[:ERROR_CHARS]} …", "data": {}}
+    return json.dumps({"error": short}).encode()
 
 
 def actor_address_file(home: Path) -> Path:

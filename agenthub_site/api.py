@@ -25,6 +25,7 @@ from agents.review_api import ReviewViewSet
 from agents.triggers.api import TriggerViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
 from agents.usage.prices_api import PriceViewSet
+from agents.webhooks.api import WebhookViewSet
 from nodes.api import NodeViewSet
 from nodes.authority_api import AuthorityView, RetireAuthorityView, RotateAuthorityView
 from nodes.join_api import EnrollView, JoinTokensView, RenewView, RevokeNodeView
@@ -51,6 +52,7 @@ router.register("secrets", SecretViewSet, "secret")
 router.register("tokens", TokenViewSet, "token")
 router.register("triggers", TriggerViewSet, "trigger")
 router.register("users", UserViewSet, "user")
+router.register("webhooks", WebhookViewSet, "webhook")
 urlpatterns = [
     path("invitations/accept/", AcceptView.as_view(), name="accept-invitation"),
     path("projects/<str:project>/invitations/", InvitationsView.as_view(), name="invitations"),

@@ -9,6 +9,7 @@ from django.db.models.functions import Cast
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import request_actor
+from agenthub_site.accounts.errors import OutOfScope
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, may, require
 from audit.models import AuditEvent
@@ -21,6 +22,8 @@ _ACTORS: Final = ("user", "agent", "node", "integration", "system", "anonymous")
 def visible_events(actor: Actor) -> QuerySet[AuditEvent]:
     """What root sees is everything; others, the trails of projects in which they may read it."""
     events: QuerySet[AuditEvent] = AuditEvent.objects.order_by("-id")
+    if not actor.is_within_scope(Can.VIEW_AUDIT):
+        return events.none()
     if actor.sees_all:
         return events
     return events.filter(stream__in=[stream_of(one) for one in actor.project_ids if may(actor, Can.VIEW_AUDIT, one)])
@@ -31,6 +34,8 @@ def find_stream(actor: Actor, project: str) -> str:
     if project == INSTANCE:
         if not actor.sees_all:
             raise Forbidden("Only a root operator may read the hub's own trail.")
+        if not actor.is_within_scope(Can.VIEW_AUDIT):
+            raise OutOfScope(capability=Can.VIEW_AUDIT.value)
         return INSTANCE
     try:
         found = Project.objects.visible_to(actor).filter(pk=UUID(project)).first()

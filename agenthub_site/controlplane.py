@@ -16,7 +16,8 @@ from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from agents import reconciler, scheduler
-from agents.coordination.services import assignments
+from agents.coordination.services import assignments, locks
+from agents.event_table import end_frozen_copies
 from agents.ingest import Ingest
 from agents.mail.reach import Reach
 from agents.mail.reviews import tell_reviewers
@@ -25,6 +26,7 @@ from agents.services.policies import end_grants
 from agents.states import ON_NODE
 from agents.triggers import ticking
 from agents.usage import stopping
+from agents.webhooks import delivering
 from audit.sealer import Sealer
 from mailboxes import services as mailbox
 from nodes.contract.config import Config
@@ -56,6 +58,7 @@ _GRANTS_SECONDS: Final = 5.0
 _MAIL_SECONDS: Final = 1.0
 _REACH_SECONDS: Final = 0.25
 _ASSIGNMENTS_SECONDS: Final = 5.0
+_LOCKS_SECONDS: Final = 60.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -96,13 +99,16 @@ class Controlplane:
             asyncio.create_task(self._loop("scheduler", scheduler.tick, _SCHEDULER_SECONDS)),
             asyncio.create_task(self._loop("budgets", stopping.tick, _RECONCILER_SECONDS)),
             asyncio.create_task(self._loop("reconciler", Reconciling(timezone.now()), _RECONCILER_SECONDS)),
+            asyncio.create_task(self._loop("frozen", end_frozen_copies, _RECONCILER_SECONDS, self._upkeep)),
             asyncio.create_task(self._loop("sealer", self._sealer.tick, _SEALER_SECONDS)),
             asyncio.create_task(self._loop("grants", end_grants, _GRANTS_SECONDS)),
             asyncio.create_task(self._loop("mail", mailbox.sweep, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("reviews", tell_reviewers, _REACH_SECONDS)),
             asyncio.create_task(self._loop("mail_reach", Reach().tick, _REACH_SECONDS)),
             asyncio.create_task(self._loop("triggers", ticking.tick, _MAIL_SECONDS)),
+            asyncio.create_task(self._loop("webhooks", delivering.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
+            asyncio.create_task(self._loop("locks", locks.remove_free, _LOCKS_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
 
@@ -127,10 +133,12 @@ class Controlplane:
             "links": len(self._keepers) + self._tunnels.count,
         }
 
-    async def _loop(self, name: str, tick: Callable[[datetime], int], seconds: float) -> None:
+    async def _loop(
+        self, name: str, tick: Callable[[datetime], int], seconds: float, threads: DatabaseThreads | None = None
+    ) -> None:
         while True:
             try:
-                await self._database.run(tick, timezone.now())
+                await (threads or self._database).run(tick, timezone.now())
             except DatabaseError as error:
                 logger.warning("loop.database_unavailable", loop=name, error=str(error))
             except Exception:  # top of the loop: said aloud, and tried again

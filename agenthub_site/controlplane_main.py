@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _run(config: "Config") -> None:
+    from agenthub_site import mcp_door
     from agenthub_site.controlplane import Controlplane
     from agents.reading import counters
     from audit.bell import bell
@@ -47,4 +48,5 @@ async def _run(config: "Config") -> None:
     finally:
         async with asyncio.timeout(STOP_SECONDS):
             await plane.stop()
+            await mcp_door.door.stop()
             await bell.stop()

@@ -10,7 +10,7 @@ import structlog
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.decorators import sync_and_async_middleware
@@ -92,6 +92,9 @@ def as_hub_error(error: Exception) -> HubError | None:
             return Forbidden()
         case exceptions.Throttled():
             return Throttled(retry_after_seconds=getattr(error, "wait", None))
+        case DataError():  # U+0000 in a text, a number that no column holds: what only the database looks at
+            logger.warning("database.refused_a_value", error=str(error))
+            return Invalid("A value in the request cannot be stored.")
         case OperationalError() | InterfaceError():
             logger.warning("database.unavailable", error=str(error))
             return Unavailable("The database is not available at present; try again.")

@@ -13,6 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from audit.many import execute_many
 from nodes.leases import HeldLease
 from nodes.models import LinkLease, Node
 
@@ -95,7 +96,7 @@ def store_news(news: list[News]) -> None:
                 rows[tuple(columns)].append([*(_as_stored(*each) for each in columns.items()), _key(one.lease.node_id)])
         with connection.cursor() as cursor:
             for names, values in rows.items():
-                cursor.executemany(_update_statement(names), values)
+                execute_many(cursor, _update_statement(names), values)
 
 
 @cache

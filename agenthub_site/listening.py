@@ -8,6 +8,7 @@ from nodes.contract.errors import ConfigError
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
+REMEDY = "Set another with [server] listen in config.toml, or AGENTHUB_SERVER__LISTEN=127.0.0.1:0 for any free one."
 
 
 class BadListen(ConfigError):
@@ -16,8 +17,8 @@ class BadListen(ConfigError):
     code = "cannot_listen"
 
 
-def choose_address(where: Where) -> str:
-    """``host:port`` with a real port, tested to be free. Raises ``BadListen``."""
+def choose_address(where: Where, remedy: str = REMEDY) -> str:
+    """``host:port`` with a real port, tested to be free. Raises ``BadListen``, which ends with the ``remedy``."""
     listen = where.server("listen", DEFAULT_LISTEN)
     host, _, port = listen.rpartition(":")
     if not (host and port.isdecimal() and int(port) <= 65535):
@@ -31,16 +32,15 @@ def choose_address(where: Where) -> str:
             probe.listen()  # two may bind with SO_REUSEADDR; only one may listen
             return f"{host}:{probe.getsockname()[1]}"
     except OSError as error:
-        raise BadListen(_explain(error, listen, port)) from error
+        raise BadListen(f"{_explain(error, listen, port)} {remedy}") from error
 
 
 def _explain(error: OSError, listen: str, port: str) -> str:
-    remedy = "Set another with [server] listen in config.toml, or AGENTHUB_SERVER__LISTEN=127.0.0.1:0 for any free one."
     if error.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken: another program listens on {listen}. {remedy}"
+        return f"Port {port} is taken: another program listens on {listen}."
     if error.errno == errno.EACCES:
-        return f"This account may not listen on {listen}. {remedy}"
-    return f"Cannot listen on {listen}: {error.strerror}. {remedy}"
+        return f"This account may not listen on {listen}."
+    return f"Cannot listen on {listen}: {error.strerror}."
 
 
 def url_of(where: Where, address: str) -> str:

@@ -38,6 +38,7 @@ work:
 
 between agents:
   actor          mail, reviews and triggers, as an agent: within its run, or from outside
+  mcp            the hub's tools, for an MCP client within a run to start
   hubctl         approve and reject plans, close tasks, see how far they are; also a command of its own
 
 access:
@@ -46,6 +47,7 @@ access:
   user           create, list and deactivate accounts
   project        create projects; their members and invitations
   route          which nodes a project's runs may use
+  webhook        addresses outside, to which a project's messages are posted
   secret         set, list and forget the hub's own secrets (agents': node secret)
   policy         try out what a policy says to a command, a path or a host
   audit          read, export and verify the audit trail
@@ -80,6 +82,7 @@ examples:
 CLIENT = (
     "run", "runs", "logs", "input", "approve", "approvals", "cancel", "resume", "diff", "agents", "nodes", "token",
     "secret", "route", "usage", "budget", "user", "project",
+    "webhook",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""
@@ -143,6 +146,12 @@ def _actor(arguments: list[str], where: Where) -> int:
     return main(arguments, where)
 
 
+def _mcp(arguments: list[str], where: Where) -> int:
+    from integrations.cli.mcp import main
+
+    return main(arguments, where)
+
+
 def _policy(arguments: list[str], where: Where) -> int:
     from integrations.cli.policy import main
 
@@ -176,6 +185,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
     "worker": _worker,
     "node": _node,
     "actor": _actor,
+    "mcp": _mcp,
     "audit": _audit,
     "policy": _policy,
     "hubctl": _hubctl,

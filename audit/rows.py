@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from .many import execute_many
 from .models import AuditEvent
 
 
@@ -45,9 +46,9 @@ def insert_rows(rows: Sequence[Row]) -> None:
     """Within the transaction of what they are about."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.executemany(_INSERT, rows)
+            execute_many(cursor, _INSERT, rows)
         else:
-            cursor.executemany(_INSERT.replace("::jsonb", ""), list(_as_sqlite(rows)))
+            execute_many(cursor, _INSERT.replace("::jsonb", ""), list(_as_sqlite(rows)))
 
 
 def _as_sqlite(rows: Sequence[Row]) -> Iterator[list[Any]]:

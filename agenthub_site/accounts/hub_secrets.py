@@ -6,6 +6,7 @@ written with a key that is being dropped.
 
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -91,6 +92,36 @@ def delete_secret(name: str, by: Actor) -> None:
         if not HubSecret.objects.filter(name=name).delete()[0]:
             raise NotFound(f"There is no secret named {name}.")
         record(None, "secret.deleted", by=by, of=("secret", name))
+
+
+def keep_secret(name: str, value: str, by: Actor) -> None:
+    """Keep what the hub made for something else, in place of what it was; its owner asks who may, and records it.
+
+    Within a transaction.
+    """
+    _check_name(name)
+    _lock()
+    key = ensure_keys(settings.CONFIG).current
+    stored = {"ciphertext": key.encrypt(name, value), "key_id": key.id}
+    set_by = by.label[:150] or by.kind.value
+    HubSecret.objects.update_or_create(name=name, defaults={**stored, "set_at": timezone.now(), "set_by": set_by})
+
+
+def move_secret(name: str, to: str, by: Actor) -> None:
+    """As ``keep_secret``, with what is kept under another name; nothing, if that is nothing or cannot be read."""
+    _lock()
+    secret = HubSecret.objects.filter(name=name).first()
+    key = _find(secret.key_id) if secret else None
+    value = key.decrypt(name, bytes(secret.ciphertext)) if secret and key else None
+    forget_secrets([name])
+    if value is not None:
+        keep_secret(to, value, by)
+
+
+def forget_secrets(names: Sequence[str]) -> None:
+    """As ``keep_secret``: whoever calls asks who may."""
+    _lock()
+    HubSecret.objects.filter(name__in=names).delete()
 
 
 def rotate_key(by: Actor) -> Rotated:

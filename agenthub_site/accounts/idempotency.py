@@ -2,6 +2,7 @@
 
 The key is unique per actor and route. Claim, work and answer are one transaction, so
 that there is an answer exactly where the work was done: a refusal keeps none, and may be tried again.
+Doors that are no REST have keys of their own, and keep answers the same way.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import wraps
+from http import HTTPStatus
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from django.db import transaction
@@ -20,6 +22,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from nodes.contract.errors import Invalid
 
+from .actors import Actor
 from .authentication import request_actor
 from .errors import IdempotencyConflict
 from .models import IdempotentAnswer
@@ -60,16 +63,23 @@ def idempotent(*, untold: tuple[str, ...] = ()) -> Callable[[Handler[View, P]], 
 
 
 def _claim(request: Request, key: str) -> tuple[IdempotentAnswer, bool]:
-    """The key's row, and whether this request is the first. A second one waits here for the first to end."""
+    return claim_key(request_actor(request), f"{request.method} {request.path}", key, request.data)
+
+
+def claim_key(actor: Actor, route: str, key: str, said: Any) -> tuple[IdempotentAnswer, bool]:
+    """The key's row, and whether this request is the first. A second one waits here for the first to end.
+
+    Within the transaction in which the work is done. ``Invalid`` for what is no key, ``IdempotencyConflict`` for one
+    under which something else was ``said``.
+    """
     if not _KEY.fullmatch(key):
         raise Invalid(f"{HEADER} has 1 to 200 visible ASCII characters.", header=HEADER)
     IdempotentAnswer.objects.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
-    actor = request_actor(request)
-    digest = _digest(request)
+    digest = _digest(said)
     kept, is_new = IdempotentAnswer.objects.get_or_create(
         actor_kind=actor.kind,
         actor_id=actor.id,
-        route=f"{request.method} {request.path}"[:200],
+        route=route[:200],
         key=key,
         defaults={"request_digest": digest, "status": 0, "body": {}},
     )
@@ -78,14 +88,19 @@ def _claim(request: Request, key: str) -> tuple[IdempotentAnswer, bool]:
     return kept, is_new
 
 
-def _digest(request: Request) -> str:
-    """Of what the body says, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
+def _digest(said: Any) -> str:
+    """Of what a body says, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _keep(kept: IdempotentAnswer, response: Response, untold: tuple[str, ...]) -> None:
     body: Any = json.loads(json.dumps(response.data, cls=JSONEncoder))
     for field in untold:
         body[field] = None
-    kept.status, kept.body = response.status_code, body
+    keep_answer(kept, body, response.status_code)
+
+
+def keep_answer(kept: IdempotentAnswer, body: Any, status: int = HTTPStatus.OK) -> None:
+    """What was claimed is done, in this transaction, and came to ``body``."""
+    kept.status, kept.body = status, body
     kept.save(update_fields=["status", "body"])

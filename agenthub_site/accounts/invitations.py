@@ -86,6 +86,8 @@ def accept_invitation(secret: str, user: User, by: Actor) -> Membership:
     require_self_or(by, Can.MANAGE_MEMBERS, user.pk)
     if by.user_id != user.pk or user.service_of_id:
         raise Forbidden("An invitation is accepted by the person it is for.")
+    if by.token and by.token.project_id:
+        raise Forbidden("This token is good in one project alone. Accept the invitation in the browser.")
     return _accept(find_invitation(secret), user, by)
 
 

@@ -33,6 +33,7 @@ class Can(StrEnum):
     MANAGE_SECRETS = "secret:manage"
     MANAGE_TOKENS = "token:manage"
     MANAGE_USERS = "user:manage"
+    MANAGE_WEBHOOKS = "webhook:manage"
     READ_MESSAGES = "message:read"
     SEND_INPUT = "run:input"
     SEND_MESSAGE = "message:send"
@@ -95,6 +96,9 @@ TABLE: Final[dict[Can, Grant]] = {
     Can.MANAGE_TOKENS: Grant("Make and revoke tokens that speak for an agent", _from(Role.MAINTAINER)),
     Can.MANAGE_MESSAGES: Grant(
         "See what became of the project's messages, and have dead ones delivered again", _from(Role.MAINTAINER)
+    ),
+    Can.MANAGE_WEBHOOKS: Grant(
+        "Set the addresses outside to which the project's messages may be posted", _from(Role.MAINTAINER)
     ),
     Can.EDIT_POLICY: Grant("Change the approval policy of the project and its agents", _from(Role.MAINTAINER)),
     Can.EDIT_LIMITS: Grant("Set the limits on agents' rounds, assignments and messages", _from(Role.MAINTAINER)),

@@ -147,7 +147,12 @@ def _words(held: Held) -> str:
 
 
 def revoke_token(token: Token, by: Actor) -> Token:
-    """Make the token, and all that was made with it, invalid from now on. Revoking it again changes nothing."""
+    """Make the token, and all that was made with it, invalid from now on. Revoking it again changes nothing.
+
+    With a token that is good in one project alone only those can be revoked that are, too.
+    """
+    if by.token and by.token.project_id not in (None, token.project_id):
+        raise NotFound()
     if token.user is None:
         require(by, Can.MANAGE_TOKENS, token.project_id)
     elif not _may_manage(by, token.user):
@@ -203,6 +208,8 @@ def visible_tokens(actor: Actor) -> QuerySet[Token]:
     if actor.sees_all:
         return tokens
     own = Q(user=actor.user_id) if actor.user_id else Q(agent_id=actor.id, user=None)
+    if actor.token and actor.token.project_id:
+        own &= Q(project=actor.token.project_id)
     owned = [pk for pk in actor.roles if may(actor, Can.MANAGE_MEMBERS, pk)]
     kept = [pk for pk in actor.roles if may(actor, Can.MANAGE_TOKENS, pk)]
     return tokens.filter(own | Q(user__service_of__in=owned) | Q(user=None, project__in=kept))

@@ -59,6 +59,8 @@ AGENT_FORM = {
     "workspace_mode": "create_worktree", "worktree_repo": "/srv/quay", "approval_seconds": "600",
     "lost_after_seconds": "300", "isolation": "none", "network": "shared",
 }  # fmt: skip
+BUDGET_FORM = {"amount": "1000", "currency": "", "period": "day", "warn_percent": "80", "on_exceeded": "refuse"}
+MESSAGE_FORM = {"project": "{slug}", "to": "demo", "text": "Hello", "key": "018f3a52-1c4e-7000-8000-000000000001"}
 """What a page's form sends."""
 
 REST = {
@@ -74,6 +76,7 @@ REST = {
     "POST /api/v1/agents/import/": Door(
         Can.CREATE_AGENT, {"project": "{slug}", "agents": [{"name": "new", "token": "{slug}-token-0123456789"}]}
     ),
+    "POST /api/v1/agents/revoke-unlisted/": Door(Can.MANAGE_TOKENS, {"project": "{slug}", "agents": []}),
     "GET /api/v1/approvals/": Door(SIGNED_IN),
     "GET /api/v1/approvals/{pk}/": Door(Can.VIEW),
     # What one may not answer is told for each, and refuses nothing as a whole.
@@ -95,7 +98,7 @@ REST = {
     "GET /api/v1/usage/": Door(Can.VIEW_USAGE, query="?project={slug}&by=run"),
     "POST /api/v1/invitations/accept/": Door(MACHINE, {"token": "nonsense"}, ok=(404,)),
     "GET /api/v1/me/": Door(SIGNED_IN),
-    "GET /api/v1/messages/{pk}/": Door(Can.MANAGE_MESSAGES, refused=(404,), scope=Can.VIEW),
+    "GET /api/v1/messages/{pk}/": Door(Can.MANAGE_MESSAGES, refused=(403, 404), scope=Can.READ_MESSAGES),
     "GET /api/v1/messages/dead/": Door(Can.MANAGE_MESSAGES, query="?project={slug}"),
     "POST /api/v1/messages/{pk}/requeue/": Door(Can.MANAGE_MESSAGES, refused=(403, 404), ok=(409,)),
     "GET /api/v1/nodes/": Door(SIGNED_IN),
@@ -142,6 +145,7 @@ REST = {
     ),
     "GET /api/v1/tasks/{pk}/": Door(Can.VIEW),
     "POST /api/v1/tasks/{pk}/close/": Door(Can.DECIDE_ROUND),
+    "POST /api/v1/tasks/{pk}/hand/": Door(Can.DECIDE_ROUND, {"dispatcher": "{agent}"}),
     "GET /api/v1/rounds/": Door(SIGNED_IN),
     "GET /api/v1/rounds/{pk}/": Door(Can.VIEW),
     "POST /api/v1/rounds/{pk}/approve/": Door(Can.DECIDE_ROUND, {"note": "Go."}),
@@ -171,6 +175,14 @@ REST = {
     "POST /api/v1/tokens/": Door(SIGNED_IN, {"name": "ci"}, scope=Can.MANAGE_TOKENS, never=AGENTS),
     "GET /api/v1/tokens/{pk}/": Door(OWN),
     "DELETE /api/v1/tokens/{pk}/": Door(OWN, scope=Can.MANAGE_TOKENS),
+    "GET /api/v1/webhooks/": Door(SIGNED_IN),
+    "POST /api/v1/webhooks/": Door(
+        Can.MANAGE_WEBHOOKS, {"project": "{slug}", "name": "new", "url": "https://hooks.example.com/"}
+    ),
+    "GET /api/v1/webhooks/{pk}/": Door(Can.MANAGE_WEBHOOKS, refused=(404,)),
+    "PATCH /api/v1/webhooks/{pk}/": Door(Can.MANAGE_WEBHOOKS, {"is_enabled": False}, refused=(404,)),
+    "DELETE /api/v1/webhooks/{pk}/": Door(Can.MANAGE_WEBHOOKS, refused=(404,)),
+    "POST /api/v1/webhooks/{pk}/rotate-secret/": Door(Can.MANAGE_WEBHOOKS, refused=(404,)),
     "GET /api/v1/triggers/": Door(SIGNED_IN),
     "POST /api/v1/triggers/": Door(
         Can.SEND_MESSAGE, {"project": "{slug}", "delay_seconds": 60, "to": ["agent:{agent}"], "payload": 1}
@@ -230,6 +242,7 @@ PAGES = {
     "GET /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT),
     "POST /agents/{agent_id}/edit/": Door(Can.EDIT_AGENT, AGENT_FORM),
     "POST /agents/{agent_id}/archive/": Door(Can.EDIT_AGENT),
+    "POST /agents/{agent_id}/review/": Door(Can.EDIT_POLICY, {"roles": "owner"}),
     "POST /agents/{agent_id}/tokens/": Door(Can.MANAGE_TOKENS, {"name": "page", "days": "30", "scope": "read"}),
     "POST /agents/{agent_id}/tokens/{agent_token_id}/revoke/": Door(Can.MANAGE_TOKENS),
     "GET /projects/": Door(SIGNED_IN),
@@ -238,15 +251,16 @@ PAGES = {
     "GET /projects/{slug}/": Door(Can.VIEW),
     "GET /projects/{slug}/audit/": Door(Can.VIEW_AUDIT),
     "GET /projects/{slug}/usage/": Door(Can.VIEW_USAGE),
-    "POST /projects/{slug}/usage/budgets/": Door(
-        Can.EDIT_BUDGET,
-        {"amount": "1000", "currency": "", "period": "day", "warn_percent": "80", "on_exceeded": "refuse"},
-    ),
+    "POST /projects/{slug}/usage/budgets/": Door(Can.EDIT_BUDGET, BUDGET_FORM),
     "GET /projects/{slug}/usage/budgets/{budget_id}/": Door(Can.EDIT_BUDGET),
-    "POST /projects/{slug}/usage/budgets/{budget_id}/": Door(
-        Can.EDIT_BUDGET, {"amount": "1000", "warn_percent": "80", "on_exceeded": "refuse"}
-    ),
+    "POST /projects/{slug}/usage/budgets/{budget_id}/": Door(Can.EDIT_BUDGET, BUDGET_FORM),
     "POST /projects/{slug}/usage/budgets/{budget_id}/remove/": Door(Can.EDIT_BUDGET),
+    "GET /usage/": Door(SIGNED_IN),
+    # What is set for the whole hub is root's, as prices are.
+    "POST /usage/budgets/": Door(Can.SET_PRICES, BUDGET_FORM),
+    "GET /usage/budgets/{budget_id}/": Door(Can.SET_PRICES),
+    "POST /usage/budgets/{budget_id}/": Door(Can.SET_PRICES, BUDGET_FORM),
+    "POST /usage/budgets/{budget_id}/remove/": Door(Can.SET_PRICES),
     "GET /projects/{slug}/policy/": Door(Can.VIEW),
     "POST /projects/{slug}/policy/rules/": Door(Can.EDIT_POLICY, {"verdict": "deny", "kind": "publish"}),
     "POST /projects/{slug}/policy/review/": Door(Can.EDIT_POLICY, {"roles": "owner"}),
@@ -276,9 +290,18 @@ PAGES = {
     "GET /nodes/{slug}/": Door(SIGNED_IN),
     "POST /rounds/{round_id}/approve/": Door(Can.DECIDE_ROUND),
     "POST /rounds/{round_id}/reject/": Door(Can.DECIDE_ROUND),
+    "GET /messages/": Door(SIGNED_IN),
+    "GET /messages/badge/": Door(SIGNED_IN),
+    "GET /messages/new/": Door(SIGNED_IN),
+    "POST /messages/new/": Door(Can.SEND_MESSAGE, MESSAGE_FORM, refused=(400,)),
+    "GET /messages/{message_id}/": Door(Can.MANAGE_MESSAGES, refused=(404,)),
+    "POST /messages/{message_id}/answer/": Door(OWN, {"text": "Yes.", "key": MESSAGE_FORM["key"]}, root=False),
+    "POST /messages/{message_id}/done/": Door(OWN, root=False),
+    "POST /messages/{message_id}/requeue/": Door(Can.MANAGE_MESSAGES, refused=(403, 404)),
     "GET /tasks/": Door(SIGNED_IN),
     "GET /tasks/{task_id}/": Door(Can.VIEW),
     "POST /tasks/{task_id}/close/": Door(Can.DECIDE_ROUND),
+    "POST /tasks/{task_id}/hand/": Door(Can.DECIDE_ROUND, {"dispatcher": "{agent}"}),
     "GET /tokens/": Door(SIGNED_IN),
     "POST /tokens/": Door(SIGNED_IN, {"name": "ci", "days": "30", "scope": "run"}),
     "POST /tokens/{token_id}/revoke/": Door(OWN, root=False),
@@ -288,14 +311,14 @@ LIVE = {
     "GET /api/v1/runs/{id}/events/stream": Door(Can.VIEW),
     "GET /api/v1/approvals/stream": Door(SIGNED_IN),
     "POST /api/v1/messages": Door(Can.SEND_MESSAGE, {"project": "{slug}", "to": ["agent:{agent}"], "payload": {}}),
-    "GET /api/v1/inbox": Door(SIGNED_IN),
+    "GET /api/v1/inbox": Door(SIGNED_IN, scope=Can.READ_MESSAGES),
     "POST /api/v1/inbox/receive": Door(SIGNED_IN, {}, scope=Can.READ_MESSAGES),
     "POST /api/v1/inbox/ack": Door(SIGNED_IN, {"message_ids": [1]}, scope=Can.READ_MESSAGES),
-    "GET /api/v1/inbox/stream": Door(SIGNED_IN),
+    "GET /api/v1/inbox/stream": Door(SIGNED_IN, scope=Can.READ_MESSAGES),
     # Whoever is somebody may speak the protocol; what they may do is asked by each tool: tests/mcp/.
     "POST /mcp": Door(SIGNED_IN, ok=(400,)),
     "WS /ws/approvals/": Door(SIGNED_IN),
-    "WS /ws/inbox/": Door(SIGNED_IN),
+    "WS /ws/inbox/": Door(SIGNED_IN, scope=Can.READ_MESSAGES),
     "WS /ws/runs/{id}/": Door(Can.VIEW),
     "WS /ws/projects/{id}/": Door(Can.VIEW),
 }

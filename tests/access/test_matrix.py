@@ -290,7 +290,7 @@ async def _live(scope: dict[str, Any], is_socket: bool, body: bytes) -> tuple[in
 
     serving = asyncio.create_task(asgi.dispatch(scope, receive, send))
     hearing = asyncio.create_task(heard.wait())
-    await asyncio.wait([serving, hearing], timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([serving, hearing], timeout=30, return_when=asyncio.FIRST_COMPLETED)
     for task in (serving, hearing):
         task.cancel()
     await asyncio.gather(serving, hearing, return_exceptions=True)

@@ -19,6 +19,7 @@ from agents.rules import PolicyGrant, PolicyReview, PolicyRule
 from agents.states import State
 from agents.triggers.models import Trigger
 from agents.usage.models import Budget, Price, RunUsage
+from agents.webhooks.models import Webhook
 from audit.models import AuditEvent
 from audit.services import record
 from mailboxes.services import Address, send
@@ -51,12 +52,12 @@ class World:
     people: dict[str, User]
 
     def fill(self, path: str) -> str:
-        """The address of this world's thing. Names are looked up as ``noun/name``, then ``name``, then the noun."""
+        """The address of this world's thing, looked up by its whole path, as ``noun/name``, ``name``, the noun."""
         parts = path.split("/")
         for at, part in enumerate(parts):
             if part.startswith("{"):
                 noun, name = parts[at - 1], part.strip("{}")
-                keys = (f"{noun}/{name}", name, noun)
+                keys = ("/".join(parts[: at + 1]), f"{noun}/{name}", name, noun)
                 found = next((self.things[key] for key in keys if key in self.things), None)
                 assert found is not None, f"What is {part} in {path}? Add one of {keys} to tests/access/world.py."
                 parts[at] = str(found)
@@ -123,6 +124,7 @@ def make_world(slug: str, canary: str) -> World:
     Assignment.objects.create(project=project, task=task, round=round_, agent=agent, goal=canary)
     Lock.objects.create(project=project, key=canary, resource_id=canary)
     budget = Budget.objects.create(project=project, unit="tokens", amount=10**12, created_by=canary)
+    over_all, _ = Budget.objects.get_or_create(project=None, unit="tokens", defaults={"amount": 10**12})
     price, _ = Price.objects.get_or_create(pattern="gpt-5*", defaults={"input_micros": 1, "output_micros": 1})
     RunUsage.objects.create(run=run, project_id=project.pk, total_tokens=7, model=canary, updated_at=timezone.now())
     now = now_us()
@@ -143,14 +145,18 @@ def make_world(slug: str, canary: str) -> World:
         project.pk, Address.of("user", people[Role.OWNER].pk), [Address.of("user", people["mate"].pk)], {"x": canary},
         subject=canary,
     )  # fmt: skip
+    letter = send(
+        project.pk, Address.of("user", people["mate"].pk), [Address.of("user", people[Role.OWNER].pk)], {"text": canary}
+    )
     trigger = Trigger.objects.create(
         project=project, name=canary[:64], owner_kind="user", owner_id=str(people["mate"].pk), owner_label=canary,
         to=[canary], subject=canary, cron="0 9 * * *", next_at=timezone.now() + timedelta(days=1), last_error=canary,
         state="paused",
     )  # fmt: skip
+    webhook = Webhook.objects.create(project=project, name="quay", url=f"https://hooks.example.com/{canary}")
     things = {
-        "triggers": trigger.pk,
-        "messages": message.message_id,
+        "webhooks": webhook.pk, "triggers": trigger.pk,
+        "messages": message.message_id, "message_id": letter.message_id,
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,
         "members/user": people["mate"].pk, "membership_id": members["mate"].pk, "artifacts": DIGEST,
@@ -159,7 +165,8 @@ def make_world(slug: str, canary: str) -> World:
         "service": account.username, "outsider": "zoe", "node": agent.node_id, "nodes": agent.node_id,
         "nodes/slug": "oslo", "routes": route.pk, "rules": rule.pk, "grants": grant.pk, "budgets": budget.pk,
         "rule_id": rule.pk, "grant_id": grant.pk, "user_id": account.pk, "program_token_id": program.pk,
-        "agent_token_id": spoken.pk, "budget_id": budget.pk, "prices/pk": price.pk, "price": price.pk,
+        "agent_token_id": spoken.pk, "budget_id": budget.pk, "/usage/budgets/{budget_id}": over_all.pk,
+        "prices/pk": price.pk, "price": price.pk,
         "policyreview": review.pk,
         "audit/pk": event.pk, "tasks": task.pk, "rounds": round_.pk,
         "passkeys/pk": 1, "session_id": 1,

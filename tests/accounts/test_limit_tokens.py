@@ -9,12 +9,16 @@ from django.utils import timezone
 from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.authentication import actor_of, actor_of_token
 from agenthub_site.accounts.errors import OutOfScope
+from agenthub_site.accounts.invitations import accept_invitation
 from agenthub_site.accounts.models import Project, Role, Token, User
 from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.scopes import SCOPES, capabilities_of, clean_scope
 from agenthub_site.accounts.services import create_project, edit_user, remove_member, set_password
 from agenthub_site.accounts.tokens import create_token, find_token, revoke_token, visible_tokens
+from agents.usage.models import Budget
+from mailboxes.services import Address, send
 from nodes.contract.errors import Forbidden, Invalid, InvalidToken, NotFound
+from tests.api.clients import Api, refusal
 from tests.factories import PASSWORD, make_project, make_root, make_token
 
 pytestmark = pytest.mark.django_db
@@ -145,3 +149,25 @@ def test_an_owner_sees_the_tokens_of_service_accounts_and_others_do_not(project:
     assert visible_tokens(actor_of(alice)).count() == 1
     member = make_project(owner=alice, mia=Role.MAINTAINER).members.get(username="mia")
     assert not visible_tokens(actor_of(member)).exists()
+
+
+def test_roots_narrow_token_reads_neither_the_trail_nor_budgets_nor_mail(project: Project) -> None:
+    api = Api()
+    api.credentials(HTTP_AUTHORIZATION=f"Bearer {make_token(make_root(), scope='run:start')}")
+    Budget.objects.create(project=project, unit="tokens", amount=1, created_by="root")
+    assert api.get("/api/v1/audit/").json()["results"] == []
+    assert refusal(api.get("/api/v1/audit/export?project=instance")) == (403, "out_of_scope")
+    assert api.get("/api/v1/budgets/").json()["results"] == []
+    message = send(project.pk, Address("system", "system"), [Address("system", "other")], "secret").message_id
+    assert refusal(api.get(f"/api/v1/messages/{message}/")) == (403, "out_of_scope")
+
+
+def test_a_token_of_one_project_manages_no_other_tokens_and_accepts_no_invitation(alice: User) -> None:
+    pier = make_project("pier", owner=alice)
+    wide, _ = create_token(alice, "wide", actor_of(alice))
+    actor = holding(alice, project=pier)
+    assert wide not in visible_tokens(actor)
+    with pytest.raises(NotFound):
+        revoke_token(wide, actor)
+    with pytest.raises(Forbidden, match="in the browser"):
+        accept_invitation("x", alice, actor)

@@ -7,6 +7,7 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from agenthub_site.accounts.oidc.signing_out import RATES
 from audit.models import AuditEvent
 from tests.fakes.provider import FakeProvider
 
@@ -80,3 +81,23 @@ def test_a_token_is_taken_once(op: FakeProvider, anna: Client) -> None:
 
 def test_without_a_provider_nobody_is_told_anything() -> None:
     assert tell("x").status_code == 404
+
+
+def test_many_who_leave_at_once_all_leave_and_who_guesses_is_stopped(
+    op: FakeProvider, anna: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RATES, "backchannel", "3/m/key")
+    assert {tell(logout_token(op, sub=f"somebody-{number}")).status_code for number in range(5)} == {200}
+    assert [tell("x").status_code for _ in range(4)] == [400, 400, 400, 429]
+
+
+def test_a_logout_that_failed_here_is_taken_when_it_is_told_again(
+    op: FakeProvider, anna: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = logout_token(op)
+    with monkeypatch.context() as patch:
+        patch.setattr("agenthub_site.accounts.oidc.signing_out.end_of_provider", None)  # as if the database were away
+        with pytest.raises(TypeError):
+            tell(token)
+    assert is_in(anna)
+    assert tell(token).status_code == 200 and not is_in(anna)

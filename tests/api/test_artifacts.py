@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from agents.models import Blob, Run
+from agents.services.blobs import store_blob
 from nodes.contract.events import ArtifactReady, BlobRef
 from tests.agents.records import commit
 from tests.api.clients import Api, refusal
@@ -35,6 +36,15 @@ def test_a_run_lists_what_it_left(as_bob: Api, run: Run) -> None:
         "name": "report.html", "media_type": "text/html", "digest": DIGEST, "size": len(PAGE), "state": "ready",
     }  # fmt: skip
     assert (log["name"], log["state"]) == ("log.txt", "pending")
+
+
+def test_what_a_node_sends_to_be_kept_is_in_the_trail_under_its_digest(as_alice: Api, run: Run) -> None:
+    assert run.node_id
+    for _ in range(2):
+        store_blob(run.pk, run.node_id, DIGEST, PAGE)
+    (entry,) = as_alice.get(f"/api/v1/audit/?artifact={DIGEST}").json()["results"]
+    assert (entry["name"], entry["artifact"], entry["run"]) == ("artifact.stored", DIGEST, str(run.pk))
+    assert (entry["node"], entry["object_kind"]) == (str(run.node_id), "artifact")
 
 
 def test_a_name_that_was_used_again_is_its_last_content(as_bob: Api, run: Run) -> None:

@@ -10,7 +10,7 @@ from django.db import transaction
 from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.models import Token, User
 from agenthub_site.accounts.services import edit_user
-from agents.models import Run
+from agents.models import Run, RunEvent
 from agents.services.approval_bell import ring_for_approvals
 from agents.services.events import append_event
 from agents.states import State
@@ -44,6 +44,15 @@ def note(project: str, name: str) -> int:
 
 def audit_names() -> list[str]:
     return list(AuditEvent.objects.order_by("at").values_list("name", flat=True))
+
+
+def stored(run: str) -> list[tuple[int, str, str]]:
+    """The events of the run as the database has them."""
+    return list(RunEvent.objects.filter(run=UUID(run)).order_by("seq").values_list("seq", "type", "payload"))
+
+
+def delete_events(run: str, seqs: list[int]) -> None:
+    RunEvent.objects.filter(run=UUID(run), seq__in=seqs).delete()
 
 
 def watched() -> int:

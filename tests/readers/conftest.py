@@ -16,9 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.prepared import give_database
+from tests.prepared import POSTGRES, own_database
 
-ENGINES = ("daphne", "uvicorn")
+ENGINES = ("uvicorn",) if POSTGRES else ("daphne", "uvicorn")
+"""On PostgreSQL the one that hubs on it have; the server makes no difference to the database."""
 
 
 class HubProcess:
@@ -26,13 +27,12 @@ class HubProcess:
 
     def __init__(self, home: Path, *options: str, **environ: str) -> None:
         self.home = home
-        give_database(home)
         ready, told = os.pipe()
         self._log = (home / "log").open("wb")
         env = {key: value for key, value in os.environ.items() if not key.startswith("AGENTHUB_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.readers.hub_process", "--ready-fd", str(told), *options],
-            env={**env, "AGENTHUB_HOME": str(home), **environ},
+            env={**env, "AGENTHUB_HOME": str(home), **own_database(home), **environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -40,6 +40,7 @@ class HubProcess:
         )
         os.close(told)
         self._ready = ready
+        self._unread: dict[int, bytes] = {}
         self.known: dict[str, str] = self._answer(60)
         self.url = self._read_line(ready, 60)
         self.address = self.url.partition("://")[2]
@@ -94,14 +95,15 @@ class HubProcess:
         return json.loads(self._read_line(self.process.stdout.fileno(), timeout))
 
     def _read_line(self, descriptor: int, timeout: float) -> str:
-        end, line = time.monotonic() + timeout, b""
-        while not line.endswith(b"\n"):
+        end, data = time.monotonic() + timeout, self._unread.pop(descriptor, b"")
+        while b"\n" not in data:
             readable, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
-            byte = os.read(descriptor, 1) if readable else b""
-            if not byte:
+            more = os.read(descriptor, 1 << 20) if readable else b""
+            if not more:
                 self.kill()
                 raise AssertionError(f"The hub said nothing more. Its log:\n{self.log[-4000:]}")
-            line += byte
+            data += more
+        line, _, self._unread[descriptor] = data.partition(b"\n")
         return line.decode().strip()
 
 
@@ -137,9 +139,9 @@ def hub(engine: str, shared: Callable[[str], HubProcess]) -> HubProcess:
 
 
 @pytest.fixture
-def daphne_hub(shared: Callable[[str], HubProcess]) -> HubProcess:
-    """The one under the embedded default, where the server makes no difference."""
-    return shared("daphne").with_new_run()
+def any_hub(shared: Callable[[str], HubProcess]) -> HubProcess:
+    """One of them, where the server makes no difference."""
+    return shared(ENGINES[0]).with_new_run()
 
 
 @pytest.fixture
@@ -151,8 +153,8 @@ def own_hub(engine: str, home: Path) -> Iterator[HubProcess]:
 
 
 @pytest.fixture
-def own_daphne_hub(home: Path) -> Iterator[HubProcess]:
-    process = HubProcess(home)
+def own_any_hub(home: Path) -> Iterator[HubProcess]:
+    process = HubProcess(home, "--engine", ENGINES[0])
     yield process
     process.kill()
 

@@ -21,18 +21,18 @@ def code_of(answer: httpx.Response) -> tuple[int, str]:
 
 @pytest.mark.parametrize("door", ["events", "events/stream"])
 async def test_a_reader_without_right_gets_an_error_of_the_one_shape(
-    daphne_hub: HubProcess, http: httpx.AsyncClient, door: str
+    any_hub: HubProcess, http: httpx.AsyncClient, door: str
 ) -> None:
-    url = f"/api/v1/runs/{daphne_hub.run}/{door}"
+    url = f"/api/v1/runs/{any_hub.run}/{door}"
     assert code_of(await http.get(url)) == (401, "unauthenticated")
     assert code_of(await http.get(url, headers=bearer("aht_wrong"))) == (401, "invalid_token")
-    assert code_of(await http.get(url, headers=bearer(daphne_hub.known["charlie"]))) == (404, "not_found")
+    assert code_of(await http.get(url, headers=bearer(any_hub.known["charlie"]))) == (404, "not_found")
     missing = f"/api/v1/runs/{NOWHERE}/{door}"
-    assert code_of(await http.get(missing, headers=bearer(daphne_hub.alice))) == (404, "not_found")
+    assert code_of(await http.get(missing, headers=bearer(any_hub.alice))) == (404, "not_found")
 
 
-async def test_bad_input_is_named(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    url, alice = f"/api/v1/runs/{daphne_hub.run}/events", bearer(daphne_hub.alice)
+async def test_bad_input_is_named(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    url, alice = f"/api/v1/runs/{any_hub.run}/events", bearer(any_hub.alice)
     for query in ({"after": "-1"}, {"after": "x"}, {"limit": "5001"}, {"after": "9" * 30}, {"after": "x" * 5000}):
         assert code_of(await http.get(url, params=query, headers=alice)) == (400, "invalid")
     wrong = {**alice, "Last-Event-ID": "seven"}
@@ -43,15 +43,15 @@ async def test_bad_input_is_named(daphne_hub: HubProcess, http: httpx.AsyncClien
     assert code_of(await http.request("GET", url, content=b"x" * 3000, headers=large)) == (413, "too_large")
 
 
-async def test_answers_carry_the_request_id(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    headers = {**bearer(daphne_hub.alice), "X-Request-ID": "given-by-a-proxy"}
-    answer = await http.get(f"/api/v1/runs/{daphne_hub.run}/events", headers=headers)
+async def test_answers_carry_the_request_id(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    headers = {**bearer(any_hub.alice), "X-Request-ID": "given-by-a-proxy"}
+    answer = await http.get(f"/api/v1/runs/{any_hub.run}/events", headers=headers)
     assert answer.headers["x-request-id"] == "given-by-a-proxy"
 
 
-async def test_another_host_name_is_refused(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    headers = {**bearer(daphne_hub.alice), "Host": "evil.example"}
-    assert code_of(await http.get(f"/api/v1/runs/{daphne_hub.run}/events", headers=headers)) == (400, "wrong_host")
+async def test_another_host_name_is_refused(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    headers = {**bearer(any_hub.alice), "Host": "evil.example"}
+    assert code_of(await http.get(f"/api/v1/runs/{any_hub.run}/events", headers=headers)) == (400, "wrong_host")
 
 
 @pytest.mark.parametrize("path", ["/ws/runs/{run}/", "/ws/projects/{project}/"])
@@ -69,9 +69,9 @@ async def test_a_socket_without_right_is_told_and_closed(
 
 
 @pytest.mark.parametrize("path", [f"/ws/runs/{NOWHERE}/", f"/ws/projects/{NOWHERE}/"])
-async def test_a_socket_of_something_that_is_not_there_is_told_so(daphne_hub: HubProcess, path: str) -> None:
+async def test_a_socket_of_something_that_is_not_there_is_told_so(any_hub: HubProcess, path: str) -> None:
     for who in ("alice", "root"):
-        async with ws(daphne_hub.address, path, daphne_hub.known[who]) as socket:
+        async with ws(any_hub.address, path, any_hub.known[who]) as socket:
             assert (await ws_frame(socket))[1]["code"] == "not_found"
 
 
@@ -104,33 +104,33 @@ async def test_a_session_reads_from_our_own_pages_only(hub: HubProcess, http: ht
     assert code_of(await http.get(url, headers=embedded)) == (403, "wrong_origin")
 
 
-async def test_nothing_sent_over_tcp_makes_an_operator(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
+async def test_nothing_sent_over_tcp_makes_an_operator(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
     forged = {"agenthub.operator": "1", "X-Agenthub-Operator": "0", "Extensions": "agenthub.operator"}
-    answer = await http.get(f"/api/v1/runs/{daphne_hub.run}/events", headers=forged)
+    answer = await http.get(f"/api/v1/runs/{any_hub.run}/events", headers=forged)
     assert code_of(answer) == (401, "unauthenticated")
 
 
 async def test_open_readers_end_when_the_person_is_deactivated(
-    own_daphne_hub: HubProcess, http: httpx.AsyncClient
+    own_any_hub: HubProcess, http: httpx.AsyncClient
 ) -> None:
     """Those by a token, and those of a page; and neither credential is any good after it."""
-    path = f"/ws/projects/{own_daphne_hub.known['project']}/"
-    cookie = f"agenthub_session={own_daphne_hub.ask('open_session', username='alice')}"
-    own: dict[str, Any] = {"Cookie": cookie, "Origin": own_daphne_hub.url}
+    path = f"/ws/projects/{own_any_hub.known['project']}/"
+    cookie = f"agenthub_session={own_any_hub.ask('open_session', username='alice')}"
+    own: dict[str, Any] = {"Cookie": cookie, "Origin": own_any_hub.url}
     async with (
-        sse(http, own_daphne_hub.run, own_daphne_hub.alice) as frames,
-        ws(own_daphne_hub.address, path, own_daphne_hub.alice) as socket,
-        ws(own_daphne_hub.address, path, None, headers=own) as page,
+        sse(http, own_any_hub.run, own_any_hub.alice) as frames,
+        ws(own_any_hub.address, path, own_any_hub.alice) as socket,
+        ws(own_any_hub.address, path, None, headers=own) as page,
         asyncio.timeout(15),
     ):
         assert (await anext(frames))[0] == "state"
         for one in (socket, page):
             assert (await ws_frame(one))[0] == "heartbeat"
-        own_daphne_hub.ask("deactivate", username="alice")
+        own_any_hub.ask("deactivate", username="alice")
         assert await anext(frames) == ("refused", await error_frame(socket))
         assert (await error_frame(page))["error"]["code"] == "unauthenticated"
-    url = f"/api/v1/runs/{own_daphne_hub.run}/events"
-    assert code_of(await http.get(url, headers=bearer(own_daphne_hub.alice))) == (401, "invalid_token")
+    url = f"/api/v1/runs/{own_any_hub.run}/events"
+    assert code_of(await http.get(url, headers=bearer(own_any_hub.alice))) == (401, "invalid_token")
     assert code_of(await http.get(url, headers={"Cookie": cookie})) == (401, "unauthenticated")
 
 
@@ -139,8 +139,8 @@ async def error_frame(socket: Any) -> dict[str, Any]:
     return {name: error}
 
 
-async def test_an_address_that_keeps_failing_is_not_heard(own_daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    url = f"/api/v1/runs/{own_daphne_hub.run}/events"
+async def test_an_address_that_keeps_failing_is_not_heard(own_any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    url = f"/api/v1/runs/{own_any_hub.run}/events"
     codes: set[tuple[int, str]] = set()
     for _ in range(40):  # many at once, so that failures are faster than they are forgiven on a busy machine too
         answers = await asyncio.gather(*[http.get(url, headers=bearer("aht_wrong")) for _ in range(25)])

@@ -51,26 +51,26 @@ async def test_a_stream_ends_after_the_runs_ending(hub: HubProcess, http: httpx.
 
 
 async def test_a_stream_of_an_ended_run_is_read_to_its_end_at_once(
-    daphne_hub: HubProcess, http: httpx.AsyncClient
+    any_hub: HubProcess, http: httpx.AsyncClient
 ) -> None:
-    daphne_hub.append(3, end=True)
-    async with sse(http, daphne_hub.run, daphne_hub.alice, last_event_id=1) as frames:
+    any_hub.append(3, end=True)
+    async with sse(http, any_hub.run, any_hub.alice, last_event_id=1) as frames:
         names = [name async for name, _ in frames]
     assert names == ["state", "event", "event", "end"]
 
 
-async def test_a_change_of_state_is_told(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    async with sse(http, daphne_hub.run, daphne_hub.alice) as frames:
+async def test_a_change_of_state_is_told(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    async with sse(http, any_hub.run, any_hub.alice) as frames:
         assert (await anext(frames))[1]["state"] == "running"
-        daphne_hub.ask("change_state", run=daphne_hub.run, state="waiting", reason="approval")
+        any_hub.ask("change_state", run=any_hub.run, state="waiting", reason="approval")
         (_, event), (name, state) = await anext(frames), await anext(frames)
     assert event["type"] == "run.state.changed"
     assert (name, state["state"], state["reason"]) == ("state", "waiting", "approval")
 
 
-async def test_last_event_id_wins_over_after(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    daphne_hub.append(5)
-    async with sse(http, daphne_hub.run, daphne_hub.alice, after=1, last_event_id=4) as frames:
+async def test_last_event_id_wins_over_after(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    any_hub.append(5)
+    async with sse(http, any_hub.run, any_hub.alice, after=1, last_event_id=4) as frames:
         seen = [await anext(frames), await anext(frames)]
     assert seen[1][1]["seq"] == 5
 
@@ -85,13 +85,13 @@ async def test_a_page_says_where_the_next_begins(hub: HubProcess, http: httpx.As
     assert rest["next"] == rest["last_seq"] == 700
 
 
-async def test_a_page_of_large_events_is_cut_short_and_goes_on(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    daphne_hub.append(600, size=30_000)
+async def test_a_page_of_large_events_is_cut_short_and_goes_on(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    any_hub.append(600, size=30_000)
     seen: list[int] = []
     while len(seen) < 600:
         after = seen[-1] if seen else 0
-        url = f"/api/v1/runs/{daphne_hub.run}/events"
-        page = await http.get(url, params={"after": after, "limit": 5000}, headers=bearer(daphne_hub.alice))
+        url = f"/api/v1/runs/{any_hub.run}/events"
+        page = await http.get(url, params={"after": after, "limit": 5000}, headers=bearer(any_hub.alice))
         assert len(page.content) < 20_000_000
         seen += numbers(page.json()["results"])
     assert seen == list(range(1, 601))

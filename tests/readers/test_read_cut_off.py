@@ -3,10 +3,8 @@
 import asyncio
 import json
 import random
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import UUID
 
 import httpx
 
@@ -67,21 +65,16 @@ async def read_to_the_end(read: Read, hub: HubProcess, http: httpx.AsyncClient) 
     return seen
 
 
-def stored(hub: HubProcess) -> list[tuple[int, str, str]]:
-    with sqlite3.connect(hub.home / "db.sqlite3") as database:
-        query = "SELECT seq, type, payload FROM agents_runevent WHERE run_id = ? ORDER BY seq"
-        rows = database.execute(query, [UUID(hub.run).hex]).fetchall()
-    database.close()
-    return rows
-
-
-async def test_readers_cut_off_two_hundred_times_equal_the_database(hub: HubProcess, http: httpx.AsyncClient) -> None:
+async def test_readers_cut_off_two_hundred_times_equal_the_database(
+    any_hub: HubProcess, http: httpx.AsyncClient
+) -> None:
+    hub = any_hub
     hub.tell("append", run=hub.run, count=EVENTS, batch=37, end=True, pause=0.02)
     readers = [read_to_the_end(read, hub, http) for read in (read_rest, read_sse, read_ws)]
     async with asyncio.timeout(100):
         lists = await asyncio.gather(*readers)
     assert hub.answer() == EVENTS
-    rows = stored(hub)
+    rows = hub.ask("stored", run=hub.run)
     assert [seq for seq, _, _ in rows] == list(range(1, EVENTS + 1))
     for seen in lists:
         assert [(event["seq"], event["type"]) for event in seen] == [(seq, type_) for seq, type_, _ in rows]
@@ -89,31 +82,27 @@ async def test_readers_cut_off_two_hundred_times_equal_the_database(hub: HubProc
     await eventually_async(lambda: hub.ask("watched") == 0)
 
 
-async def test_a_reader_from_the_future_is_told_of_the_gap(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    daphne_hub.append(3)
-    async with sse(http, daphne_hub.run, daphne_hub.alice, after=10) as frames:
+async def test_a_reader_from_the_future_is_told_of_the_gap(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    any_hub.append(3)
+    async with sse(http, any_hub.run, any_hub.alice, after=10) as frames:
         names = [await anext(frames), await anext(frames)]
     assert names[1] == ("stream.gap", {"after": 10, "next": 4})
 
 
-async def test_missing_rows_are_told_as_a_gap_and_skipped(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    daphne_hub.append(10)
-    with sqlite3.connect(daphne_hub.home / "db.sqlite3") as database:
-        database.execute(
-            "DELETE FROM agents_runevent WHERE run_id = ? AND seq IN (4, 5, 6)", [UUID(daphne_hub.run).hex]
-        )
-    database.close()
-    async with ws(daphne_hub.address, f"/ws/runs/{daphne_hub.run}/", daphne_hub.alice) as socket:
+async def test_missing_rows_are_told_as_a_gap_and_skipped(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    any_hub.append(10)
+    any_hub.ask("delete_events", run=any_hub.run, seqs=[4, 5, 6])
+    async with ws(any_hub.address, f"/ws/runs/{any_hub.run}/", any_hub.alice) as socket:
         frames = [await ws_frame(socket) for _ in range(4)]
     assert [event["seq"] for event in frames[1][1]] == [1, 2, 3]
     assert frames[2] == ("stream.gap", {"after": 3, "next": 7})
     assert [event["seq"] for event in frames[3][1]] == [7, 8, 9, 10]
 
 
-async def test_reading_goes_on_while_the_bell_is_silent(daphne_hub: HubProcess, http: httpx.AsyncClient) -> None:
-    async with sse(http, daphne_hub.run, daphne_hub.alice) as frames:
+async def test_reading_goes_on_while_the_bell_is_silent(any_hub: HubProcess, http: httpx.AsyncClient) -> None:
+    async with sse(http, any_hub.run, any_hub.alice) as frames:
         assert (await anext(frames))[0] == "state"
-        await asyncio.to_thread(daphne_hub.append, 5, feed=False, ring=False)
+        await asyncio.to_thread(any_hub.append, 5, feed=False, ring=False)
         async with asyncio.timeout(10):
             seen = [await anext(frames) for _ in range(5)]
     assert [data["seq"] for _, data in seen] == [1, 2, 3, 4, 5]

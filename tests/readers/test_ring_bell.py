@@ -55,7 +55,7 @@ async def make_bell() -> AsyncIterator[MakeBell]:
 
 
 async def hear(bell: Bell, after: int = 0) -> int:
-    return await bell.wait(STREAM, after, timeout=10)
+    return await bell.wait(STREAM, after, timeout=60)
 
 
 def ring_outside(home: Path, number: int, **environ: str) -> None:

@@ -1,6 +1,7 @@
 """Signing out at the provider too, and being signed out by it."""
 
 import hashlib
+from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ logger = structlog.get_logger(__name__)
 REPLAY_SECONDS: Final = MAX_AGE_SECONDS + 4 * SKEW_SECONDS
 """Longer than a token is taken for: one that was seen is refused for as long as it is any good."""
 RATES: Final = {"backchannel": "60/m/key"}
+"""Of refused tokens. All that are good come from one address, and many at once when many leave at once."""
 
 
 def way_out(request: HttpRequest) -> str:
@@ -59,26 +61,30 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
         ActorKind.INTEGRATION, PROVIDER, "identity provider", address=request_address(request),
         user_agent=request.headers.get("User-Agent", ""),
     )  # fmt: skip
-    address = by.address or "local"
-    if ratelimit.consume(request, app="agenthub.oidc", action="backchannel", config=RATES, key=address) is None:
-        return _refused("Too many requests.", 429)
+    count_refused = partial(
+        ratelimit.consume, request, app="agenthub.oidc", action="backchannel", config=RATES, key=by.address or "local"
+    )
+    if count_refused(dry_run=True) is None:
+        return _refused("Too many requests that were refused.", 429)
     try:
         op = provider()
         logout = verify_logout_token(request.POST.get("logout_token"), op)
-        seen = hashlib.sha256(f"{op.issuer}\0{logout.jti}".encode()).hexdigest()
-        if not cache.add(f"oidc.jti:{seen}", 1, REPLAY_SECONDS):
+        seen = "oidc.jti:" + hashlib.sha256(f"{op.issuer}\0{logout.jti}".encode()).hexdigest()
+        if cache.get(seen):
             raise Refused("replayed")
     except NotFound as error:
         return _refused(error.text, 404)
     except (ProviderAway, Unavailable) as error:
         return _refused(error.text, 503)
     except HubError as refusal:
+        count_refused()
         reason = refusal.reason if isinstance(refusal, Refused) else refusal.code
         logger.warning("oidc.logout_refused", reason=reason)
         with transaction.atomic():
             record(None, "user.logout_refused", by=by, reason=reason)
         return _refused("The logout token is not to be believed.", 400)
     ended = end_of_provider(logout.subject, issuer=op.issuer, sid=logout.sid, by=by)
+    cache.set(seen, 1, REPLAY_SECONDS)  # not before: a provider whose request failed here asks again
     logger.info("oidc.logged_out", ended=ended)
     return HttpResponse(status=200)
 
