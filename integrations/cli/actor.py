@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from .actor_parser import parse
 from .actor_refused import Refused
+from .actor_socket import UNKNOWN, ask_node, is_in_run
 from .commands import Wrong, fail, shape
 from .exits import Exit
 from .render import clean, table
@@ -21,23 +22,23 @@ from .where import Where
 
 WRITES: Final = {"ack", "send", "time-trigger-set", "time-trigger-cancel", "permission-review-respond"}
 """What these answer is JSON always."""
+_KEYS: Final = {"send": ("dedupe_key", "--dedupe-key"), "time-trigger-set": ("key", "--key")}
 
 
 def main(arguments: Sequence[str], where: Where) -> int:
     options = parse(arguments)
     try:
         body = _body(options)
-        answer = _ask(options, where, body)
     except Wrong as error:
         return fail(options, shape("usage", str(error)), Exit.USAGE)
+    try:
+        answer = _ask(options, where, body)
     except Refused as error:
-        return fail(options, {"error": error.error}, error.exit)
+        return fail(options, {"error": _with_key(error.error, options, body)}, error.exit)
     return _tell(options, answer)
 
 
 def _ask(options: argparse.Namespace, where: Where, body: dict[str, Any]) -> dict[str, Any]:
-    from .actor_socket import ask_node, is_in_run
-
     if is_in_run(where.environ) and not options.address:
         return ask_node(where.environ, options.actor_id, options.word, body)
     from .actor_grpc import ask_hub
@@ -53,6 +54,7 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
             given |= {"limit": options.limit, "after": options.after, "include_delivered": options.include_delivered}
         case "receive":
             given |= {"limit": options.limit, "lease_seconds": options.lease_seconds, "wait": options.wait}
+            given["key"] = _new_key()  # asked twice, since the answer was lost, it is the same lease
         case "ack":
             ids = [*options.message_id, *options.ids]
             if not ids:
@@ -62,8 +64,7 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
             given |= {
                 "to": options.to, "payload": _payload(options), "subject": options.subject, "kind": options.kind,
                 "reply_to": options.reply_to, "hop_count": options.hop_count,
-                # A call that is asked twice, since its answer was lost, is one message.
-                "dedupe_key": options.dedupe_key or f"cli:{uuid.uuid4().hex}",
+                "dedupe_key": options.dedupe_key or _new_key(),  # asked twice, it is one message
             }  # fmt: skip
         case "permission-review-respond":
             given |= {
@@ -74,14 +75,26 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
             given |= {
                 "at": options.at, "delay_seconds": options.delay_seconds, "cron": options.cron,
                 "timezone": options.timezone, "message": options.message, "to": options.to, "name": options.name,
-                # As with "send": asked twice, it is one trigger.
-                "key": f"cli:{uuid.uuid4().hex}",
+                "key": options.key or _new_key(),  # asked twice, it is one trigger
             }  # fmt: skip
         case "time-trigger-list":
             given |= {"limit": options.limit, "all": options.all}
         case "time-trigger-cancel":
             given["trigger_ids"] = options.trigger_id
     return {name: value for name, value in given.items() if value not in (None, "")}
+
+
+def _new_key() -> str:
+    return f"cli:{uuid.uuid4().hex}"
+
+
+def _with_key(error: dict[str, Any], options: argparse.Namespace, body: dict[str, Any]) -> dict[str, Any]:
+    """Where nobody knows whether it was written: with the key under which asking again does it once."""
+    name, option = _KEYS.get(options.word, ("", ""))
+    if not name or error["code"] not in UNKNOWN:
+        return error
+    again = f"Nobody knows whether it was written. Ask again with {option} {body[name]}: that does it once."
+    return {**error, "message": f"{error['message']} {again}", "data": {**error["data"], name: body[name]}}
 
 
 def _message_id(text: str) -> int | str:

@@ -9,7 +9,7 @@ import grpc
 from nodes.contract.config import Config, load_config
 from nodes.contract.errors import HubError
 from nodes.link.actors import ERROR, METHODS, SERVICE, sign_actor
-from nodes.link.certificates import CLIENT, SERVER, find_authority, find_pair
+from nodes.link.certificates import CLIENT, SERVER, find_authority, find_pair, listed
 from nodes.link.secrets import AUTH_FILE, find_auth_secrets
 from nodes.pb.actor_pb2 import ActorReply, ActorRequest
 from nodes.pki import HUB_SERVER_NAME
@@ -100,6 +100,12 @@ def _channel(config: Config, address: str) -> grpc.Channel:
             f"Nothing here says whom to believe: bring the hub's CA certificate to {short(cert_dir)}/ca-cert.pem.",
         )
     client = find_pair(cert_dir, CLIENT) if mode == "mtls" else None
+    if mode == "mtls" and client is None:
+        raise _missing(
+            "no_client_certificate",
+            "internal_grpc.security.mode is mtls, which asks for a certificate of the hub's CA. Bring one, with its "
+            f"key, to {short(cert_dir)} ({listed(CLIENT)}).",
+        )
     shown = (client.key, client.certificate) if client else (None, None)
     return grpc.secure_channel(address, grpc.ssl_channel_credentials(authority, *shown), options=options)
 
@@ -110,6 +116,9 @@ def _refusal(error: grpc.RpcError) -> Refused:
     said = next((value for key, value in trailing if key == ERROR), None)
     if said:
         return Refused(json.loads(said)["error"])
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        message = f"This is longer than the hub takes: {error.details() or 'a call has 128 KiB at most'}."
+        return Refused({"code": "too_large", "message": message, "data": {}})
     status, details = error.code(), error.details() or ""
     is_away = status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     message = f"The hub's actor service does not answer ({details}). Is the hub running?" if is_away else details

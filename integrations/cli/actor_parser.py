@@ -87,6 +87,7 @@ def _add_triggers(words: "argparse._SubParsersAction[Parser]") -> None:
     setting.add_argument("--message", required=True, metavar="TEXT", help="what to be reminded of")
     setting.add_argument("--to", metavar="WHO", help="whom to write to (the actor itself)")
     setting.add_argument("--name", default="", help="what to call it")
+    setting.add_argument("--key", "--idempotency-key", metavar="KEY", help="the same key is the same trigger")
     listing = _add(words, "time-trigger-list", "the actor's triggers")
     listing.add_argument("--limit", type=int, default=50, help="at most so many (50)")
     listing.add_argument("--all", action="store_true", help="those that are over as well")

@@ -36,7 +36,7 @@ def read_own(path: Path, *, is_secret: bool = False) -> str:
     return text
 
 
-def read_agents_env(path: Path) -> dict[str, str]:
+def read_agents_env(path: Path, *, may_be_empty: bool = False) -> dict[str, str]:
     """Agent → token, of lines ``AGENT_ID=TOKEN``; ``#`` begins a comment, and quotes around a token are left out.
 
     Raises ``BadFile``.
@@ -54,6 +54,6 @@ def read_agents_env(path: Path) -> dict[str, str]:
         if name in tokens:
             raise BadFile(f"{path}, line {number}: {name} is there twice.")
         tokens[name] = token
-    if not tokens:
+    if not tokens and not may_be_empty:
         raise BadFile(f"{path} has no agents in it: write lines of AGENT_ID=TOKEN.")
     return tokens

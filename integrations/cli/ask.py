@@ -28,10 +28,9 @@ def show_question(request: Json) -> str:
     """The question, what it would do, and its options, a line each."""
     lines = [f"{one_line(request['title'])} ({one_line(request['kind'])})"]
     lines += [f"  {line}" for line in details_of(request)]
-    lines += [
-        f"  [{key}] {one_line(option['name'])}   (--option {one_line(option['option_id'])})"
-        for key, option in keys_of(request["options"]).items()
-    ]
+    for key, option in keys_of(request["options"]).items():
+        own = "; the agent's own: it remembers it, no rule here" if option["kind"].endswith("_always") else ""
+        lines.append(f"  [{key}] {one_line(option['name'])}   (--option {one_line(option['option_id'])}{own})")
     return "\n".join(lines)
 
 

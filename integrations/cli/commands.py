@@ -367,6 +367,12 @@ def manage_routes(client: Client, options: argparse.Namespace) -> Exit:
     return manage(client, options)
 
 
+def manage_webhooks(client: Client, options: argparse.Namespace) -> Exit:
+    from .webhook import manage_webhooks as manage  # it needs ours
+
+    return manage(client, options)
+
+
 def show_usage(client: Client, options: argparse.Namespace) -> Exit:
     from .usage import show_usage as show  # it needs ours
 
@@ -440,4 +446,5 @@ COMMANDS = {
     "budget": manage_budgets,
     "user": manage_users,
     "project": manage_projects,
+    "webhook": manage_webhooks,
 }

@@ -219,6 +219,14 @@ def _route() -> Parser:
     return parser
 
 
+def _webhook() -> Parser:
+    from .webhook import EXAMPLES, add_arguments
+
+    parser = _make("webhook", "Say to which addresses outside a project's messages may be posted.", EXAMPLES)
+    add_arguments(parser)
+    return parser
+
+
 def _usage() -> Parser:
     from .usage import add_usage_arguments
 
@@ -301,6 +309,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "budget": _budget,
     "user": _user,
     "project": _project,
+    "webhook": _webhook,
 }
 
 

@@ -126,6 +126,7 @@ class Story:
         self._ended_tools: dict[str, str] = {}
         self._options: dict[tuple[str, str], str] = {}
         """The names of the options of open questions, by approval and option."""
+        self._state_said = ""
 
     def tell(self, envelope: Json) -> None:
         payload = envelope["payload"]
@@ -246,8 +247,12 @@ class Story:
             return  # the question itself has been told
         if payload["state"] in ("running", "starting") and reason != "node_offline":
             self.sink.status(clean(payload["state"]))
+            self._state_said = ""
             return
-        self._say(_with_reason(payload["state"], reason, payload.get("message") or ""), "dim")
+        said = _with_reason(payload["state"], reason, payload.get("message") or "")
+        if said != self._state_said:  # the hub says that it asked, and the node that it obeys: in the same words
+            self._say(said, "dim")
+        self._state_said = said
 
     def _on_runtime_unavailable(self, payload: Json) -> None:
         self._say(payload["message"], "bad")

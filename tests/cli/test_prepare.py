@@ -77,6 +77,7 @@ def test_a_bad_setting_is_one_clear_line(home: Path) -> None:
 
 
 def test_a_newer_database_is_refused_and_an_older_one_copied(home: Path) -> None:
+    """B4 of agent-hub-mcp: its database had no versions."""
     give_database(home)
     prepared(home)
     with sqlite3.connect(home / "db.sqlite3") as database:

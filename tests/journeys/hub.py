@@ -1,14 +1,16 @@
 """A real `agenthub up` on a home of its own, driven as a user would drive it."""
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -17,7 +19,8 @@ from tests.prepared import give_database
 from tests.support import eventually
 
 AGENTHUB = (sys.executable, "-P", "-m", "agenthub_site.main")
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
+"""A first start on PostgreSQL is ten seconds of work, of a machine that may have other things to do."""
 STOP_SECONDS = 30.0
 Ended = subprocess.CompletedProcess[str]
 
@@ -25,7 +28,9 @@ Ended = subprocess.CompletedProcess[str]
 class Hub:
     """One home. ``up`` may be called again after a stop."""
 
-    def __init__(self, home: Path, agenthub: tuple[str, ...] = AGENTHUB) -> None:
+    def __init__(
+        self, home: Path, agenthub: tuple[str, ...] = AGENTHUB, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.home = home
         self.told: dict[str, Any] = {}
         """What `up --json` printed when it was ready."""
@@ -34,11 +39,12 @@ class Hub:
         self.agenthub = agenthub
         self._process: subprocess.Popen[str] | None = None
         self._listener: threading.Thread
-        self._environ = {
+        self.environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("AGENTHUB_", "DJANGO_"))},
             "AGENTHUB_HOME": str(home),
             "AGENTHUB_SERVER__LISTEN": "127.0.0.1:0",
             "AGENTHUB_INTERNAL_GRPC__LISTEN": "127.0.0.1:0",  # its default is one port, and several hubs are up
+            **environ,
         }
 
     def up(self, *arguments: str, **environ: str) -> dict[str, Any]:
@@ -57,7 +63,7 @@ class Hub:
     def start(self, *arguments: str, **environ: str) -> None:
         self._process = subprocess.Popen(
             [*self.agenthub, "up", "--json", *arguments],
-            env={**self._environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**self.environ, **environ}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._listener = threading.Thread(target=self._listen, args=(self._process,))
         self._listener.start()
@@ -94,14 +100,14 @@ class Hub:
     def cli(self, *arguments: str, timeout: float = 90, **environ: str) -> Ended:
         """A client command, run to its end."""
         return subprocess.run(
-            [*self.agenthub, *arguments], env={**self._environ, **environ},
+            [*self.agenthub, *arguments], env={**self.environ, **environ},
             capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     def give(self, text: str, *arguments: str) -> Ended:
         """The same, with ``text`` on its standard input."""
         return subprocess.run(
-            [*self.agenthub, *arguments], env=self._environ, input=text,
+            [*self.agenthub, *arguments], env=self.environ, input=text,
             capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
 
@@ -134,7 +140,7 @@ class Hub:
         return eventually(find)
 
     def follow(self, run: str, *options: str) -> "Follower":
-        return Follower([*self.agenthub, "logs", run, "--follow", "--json", *options], self._environ)
+        return Follower([*self.agenthub, "logs", run, "--follow", "--json", *options], self.environ)
 
     def logs(self) -> str:
         """The ends of all logs, for messages of failures."""
@@ -173,7 +179,8 @@ class Follower:
         self._process = subprocess.Popen(
             command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        self._threads = [threading.Thread(target=self._read), threading.Thread(target=self._listen)]
+        atexit.register(self._process.kill)  # a test that fails leaves it, and nobody waits for it
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._read, self._listen)]
         for thread in self._threads:
             thread.start()
 
@@ -212,11 +219,17 @@ class Follower:
 
 
 @contextmanager
-def new_hub(home: Path, agenthub: tuple[str, ...] = AGENTHUB, *, first_start: bool = False) -> Iterator[Hub]:
+def new_hub(
+    home: Path,
+    agenthub: tuple[str, ...] = AGENTHUB,
+    *,
+    first_start: bool = False,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Hub]:
     """``first_start``: it makes its database itself, as everybody's first hub does."""
     if agenthub == AGENTHUB and not first_start:
         give_database(home)
-    hub = Hub(home, agenthub)
+    hub = Hub(home, agenthub, environ)
     try:
         yield hub
     finally:

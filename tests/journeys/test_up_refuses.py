@@ -46,7 +46,7 @@ def test_a_root_of_worktrees_that_cannot_be_made(own_hub: Hub) -> None:
 
 def test_a_port_that_is_no_text(own_hub: Hub) -> None:
     (own_hub.home / "config.toml").write_text("[server]\nlisten = 8080\n")
-    del own_hub._environ["AGENTHUB_SERVER__LISTEN"]
+    del own_hub.environ["AGENTHUB_SERVER__LISTEN"]
     ended = own_hub.cli("up")
     assert ended.returncode == Exit.USAGE
     assert "server.listen" in ended.stderr and len(ended.stderr.splitlines()) == 1
