@@ -35,7 +35,7 @@ from pytest_django import DjangoDbBlocker  # noqa: E402
 from audit.protection import protect, unprotect  # noqa: E402
 from audit.refusals import Refusals, failures, refusals  # noqa: E402
 from tests.cast import *  # noqa: E402, F403
-from tests.prepared import forget, give_database  # noqa: E402
+from tests.prepared import forget, give_database, template_database  # noqa: E402
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
 
@@ -79,11 +79,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
-    """Begin with the database that all homes are given; this process's home is a fresh one."""
+    """Begin with the database that all hubs are given; this process's home is a fresh one."""
+    test = connection.settings_dict["TEST"]
     if connection.vendor == "sqlite":
         give_database(HOME)
-        Path(str(settings.DATABASES["default"]["TEST"]["NAME"])).write_bytes((HOME / "db.sqlite3").read_bytes())
-    return connection.vendor == "sqlite"
+        Path(str(test["NAME"])).write_bytes((HOME / "db.sqlite3").read_bytes())
+        return True
+    test["TEMPLATE"] = template_database()
+    return False
 
 
 @pytest.fixture(scope="session")

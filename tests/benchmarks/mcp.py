@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from tests.benchmarks.figures import Figure, percentiles, say
 from tests.benchmarks.hub import running_hub
+from tests.benchmarks.machine import wait_for
 
 CLIENTS = 8
 SECONDS = 2.0
@@ -231,21 +232,6 @@ def old_server() -> Iterator[Path | None]:
         finally:
             server.send_signal(signal.SIGKILL)
             server.wait()
-
-
-def wait_for(url: str) -> None:
-    import socket
-
-    parts = urlsplit(url)
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        try:
-            socket.create_connection((parts.hostname or "", parts.port or 80), 1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise SystemExit(f"{url} does not answer")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ turn plays the next one, and when none is left the model says "All done.":
 
     [[write notes.txt some text]]   the runtime's own tool for writing a file
     [[shell echo hello]]            the runtime's own tool for running a command
+    [[tool hub_status {}]]          a tool of an MCP server; "$name" in its arguments is what tools last told so named
     [[say some text]]               a text (ends the turn, as models do)
     [[slow 40]]                     a text of so many words, 20 a second
     [[hang]]                        the answer begins and never goes on
@@ -25,8 +26,10 @@ from typing import Any
 
 import h11
 
-DIRECTIVE = re.compile(r"\[\[(write|shell|say|slow|hang|error)\s*(.*?)\]\]", re.DOTALL)
+DIRECTIVE = re.compile(r"\[\[(write|shell|tool|say|slow|hang|error)\s*(.*?)\]\]", re.DOTALL)
 WORD_SECONDS = 0.05
+WAITING = "WaitForMcpServers"
+"""Claude Code's own tool, while servers of tools are on their way."""
 _NUMBERS = itertools.count(1)
 Json = dict[str, Any]
 
@@ -38,6 +41,7 @@ class Step:
     kind: str
     text: str = ""
     tool: str = ""
+    namespace: str = ""
     arguments: Json = field(default_factory=dict)
 
     def words(self) -> list[str]:
@@ -48,30 +52,48 @@ class Step:
 
 @dataclass
 class Ask:
-    """One model call, whatever its protocol: the prompt's directives, and how many tools have answered since."""
+    """One model call, whatever its protocol: the prompt's directives, and what tools have answered since."""
 
     prompt: str
-    answers: int
+    answers: list[str]
+    """What tools have told since."""
     tools: dict[str, Json]
 
     def step(self, cwd: str) -> Step:
         directives = DIRECTIVE.findall(self.prompt)
         if not self.tools:
             return Step("say", "Errand")
-        if self.answers >= len(directives):
+        if len(self.answers) >= len(directives):
             return Step("say", "All done.")
-        kind, argument = directives[self.answers]
+        kind, argument = directives[len(self.answers)]
         if kind == "write":
             path, _, text = argument.partition(" ")
             return self._tool(WRITERS, f"{cwd}/{path}", text + "\n")
         if kind == "shell":
             return self._tool(SHELLS, argument, "")
+        if kind == "tool":
+            name, _, arguments = argument.partition(" ")
+            given = re.sub(r'"\$(\w+)"', lambda found: json.dumps(self._told(found[1])), arguments)
+            mine = next((tool for tool in self.tools if tool.endswith(f"_{name}")), "")
+            if not mine and WAITING in self.tools:
+                return Step("tool", tool=WAITING)
+            space = self.tools[mine].get("namespace", "") if mine else ""
+            mine = self.tools[mine].get("name", mine) if space else mine
+            step = Step("tool", tool=mine, namespace=space, arguments=json.loads(given) if mine else {})
+            return step if mine else self._missing(name)
         return Step(kind, argument)
+
+    def _told(self, name: str) -> str:
+        found = re.findall(rf'\b{name}\\*": *\\*"([^"\\]*)', "\n".join(self.answers))
+        return str(found[-1]) if found else f"${name}"
+
+    def _missing(self, name: str) -> Step:
+        return Step("say", f"There is no tool {name} among {sorted(self.tools)}")
 
     def _tool(self, known: dict[str, Callable[[str, str], Json]], first: str, second: str) -> Step:
         name = next((name for name in known if name in self.tools), "")
         if not name:
-            return Step("say", f"There is no such tool among {sorted(self.tools)}")
+            return self._missing("for this")
         return Step("tool", tool=name, arguments=known[name](first, second))
 
 
@@ -257,12 +279,17 @@ class Messages:
     def ask(body: Json) -> Ask:
         tools = {tool["name"]: tool for tool in body.get("tools") or [] if "name" in tool}
         parts = []
+        waits: set[str] = set()
         for message in body["messages"]:
             content = message["content"]
             for block in content if isinstance(content, list) else [{"type": "text", "text": content}]:
-                parts.append(
-                    (block["type"] == "tool_result", block.get("text", "") if message["role"] == "user" else "")
-                )
+                said = block.get("text", "") if message["role"] == "user" else ""
+                if block.get("name") == WAITING:
+                    waits.add(block["id"])
+                if block.get("tool_use_id") in waits:
+                    continue  # no directive's tool
+                is_answer = block["type"] == "tool_result"
+                parts.append((is_answer, text_of(block.get("content")) if is_answer else said))
         return scan(parts, tools)
 
     @staticmethod
@@ -308,9 +335,13 @@ class Responses:
     @staticmethod
     def ask(body: Json) -> Ask:
         tools = {tool.get("name", tool["type"]): tool for tool in body.get("tools") or []}
+        for space in [tool for tool in tools.values() if tool["type"] == "namespace"]:
+            tools |= {f"{space['name']}_{each['name']}": each | {"namespace": space["name"]} for each in space["tools"]}
         items = body["input"] if isinstance(body["input"], list) else [{"role": "user", "content": body["input"]}]
-        outputs = {"function_call_output"}
-        return scan(((i.get("type") in outputs, text_of(i.get("content"))) for i in items), tools)
+        return scan(
+            ((i.get("type") == "function_call_output", text_of(i.get("content") or i.get("output"))) for i in items),
+            tools,
+        )
 
     @staticmethod
     def stream(step: Step) -> list[tuple[str, Json]]:
@@ -319,6 +350,7 @@ class Responses:
         if step.kind == "tool":
             arguments = json.dumps(step.arguments)
             item = {"type": "function_call", "call_id": call_id(), "name": step.tool, "arguments": arguments}
+            item |= {"namespace": step.namespace} if step.namespace else {}
         else:
             content = [{"type": "output_text", "text": "".join(step.words()), "annotations": []}]
             item = {"type": "message", "role": "assistant", "status": "completed", "content": content}
@@ -369,12 +401,13 @@ DIALECTS: dict[str, Any] = {
 
 def scan(parts: Any, tools: dict[str, Json]) -> Ask:
     """The last text that holds directives, and the tools' answers after it."""
-    prompt, answers = "", 0
+    prompt = ""
+    answers: list[str] = []
     for is_answer, text in parts:
         if is_answer:
-            answers += 1
+            answers.append(text)
         elif DIRECTIVE.search(text):
-            prompt, answers = text, 0
+            prompt, answers = text, []
     return Ask(prompt, answers, tools)
 
 

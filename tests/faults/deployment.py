@@ -7,14 +7,14 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tests.journeys.hub import AGENTHUB, Hub
+from tests.journeys.hub import AGENTHUB, Hub, new_hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online
 from tests.support import eventually
 
@@ -22,6 +22,18 @@ POSTGRES = os.environ.get("AGENTHUB_FAULTS_POSTGRES", "postgresql://postgres@127
 REDIS = os.environ.get("AGENTHUB_FAULTS_REDIS", "redis://127.0.0.1:6379/0")
 SECONDS = 90.0
 Row = tuple[Any, ...]
+
+
+_OWNERSHIP = {
+    "leases": "SELECT n.slug, n.direction, l.owner, l.epoch, l.instance, l.expires_at - now(), now() - n.last_heard_at "
+    "FROM nodes_linklease l JOIN nodes_node n ON n.id = l.node_id",
+    "connections": "SELECT application_name, pid, state, wait_event_type, wait_event, now() - xact_start, "
+    "now() - state_change, pg_blocking_pids(pid), left(query, 160) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() ORDER BY application_name, pid",
+    "locks": "SELECT pid, locktype, relation::regclass::text, mode, granted FROM pg_locks "
+    "WHERE pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()) "
+    "AND locktype <> 'virtualxid' AND mode <> 'AccessShareLock' ORDER BY pid, locktype",
+}
 
 
 class Plane:
@@ -126,8 +138,17 @@ class Deployment:
         )
 
     def until_owned(self, plane: Plane) -> None:
-        """Until every machine's link belongs to this control plane, and is up."""
-        eventually(lambda: {self.owner(name) for name in self.machines} == {plane.owner}, SECONDS)
+        """Until every machine's link belongs to this control plane, and is up; says who is in the way, if it fails."""
+        try:
+            eventually(lambda: {self.owner(name) for name in self.machines} == {plane.owner}, SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.ownership()}\n{self.log()}") from None
+
+    def ownership(self) -> str:
+        """Who holds which lease, what each connection to the database does, and who waits for whom there."""
+        planes = ", ".join(f"{plane.name} is {plane.owner}" for plane in self.planes)
+        lines = (f"--- {name}\n" + "\n".join(map(repr, self.rows(query))) for name, query in _OWNERSHIP.items())
+        return "\n".join([f"--- owners\n{planes}", *lines])
 
     def until_online(self) -> None:
         for name in self.machines:
@@ -177,8 +198,8 @@ class Deployment:
 
 
 @contextmanager
-def new_deployment() -> Iterator[Deployment]:
-    """Skips where there is no PostgreSQL or Redis, except in CI."""
+def new_database() -> Iterator[str]:
+    """The name of an empty one. Skips where there is no PostgreSQL or Redis, except in CI."""
     try:
         with psycopg.connect(POSTGRES, autocommit=True, connect_timeout=5):
             socket.create_connection(("127.0.0.1", 6379), 5).close()
@@ -187,18 +208,39 @@ def new_deployment() -> Iterator[Deployment]:
             raise
         pytest.skip(f"needs PostgreSQL at {POSTGRES} and Redis at {REDIS}: {error}")
     database = f"agenthub_{secrets.token_hex(6)}"
-    root = Path(tempfile.mkdtemp(prefix="ahd-", dir="/tmp"))
     with psycopg.connect(POSTGRES, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {database}")
-    deployment = Deployment(root, database)
     try:
-        deployment.start()
-        yield deployment
+        yield database
     finally:
-        deployment.close()
-        shutil.rmtree(root, ignore_errors=True)
         with psycopg.connect(POSTGRES, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)")
+
+
+@contextmanager
+def hub_on(database: str, home: Path) -> Iterator[Hub]:
+    """A hub with ``up``, its data in ``sqlite``, or in ``postgresql`` with Redis."""
+    with ExitStack() as stack:
+        environ = {}
+        if database == "postgresql":
+            url = POSTGRES.rpartition("/")[0] + f"/{stack.enter_context(new_database())}"
+            environ = {"AGENTHUB_DATABASE__URL": url, "AGENTHUB_REDIS__URL": REDIS}
+        hub = stack.enter_context(new_hub(home, environ=environ))
+        hub.up()
+        yield hub
+
+
+@contextmanager
+def new_deployment() -> Iterator[Deployment]:
+    with new_database() as database:
+        root = Path(tempfile.mkdtemp(prefix="ahd-", dir="/tmp"))
+        deployment = Deployment(root, database)
+        try:
+            deployment.start()
+            yield deployment
+        finally:
+            deployment.close()
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:

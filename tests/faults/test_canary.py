@@ -13,10 +13,15 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import httpx
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub
 from tests.readers.clients import bearer, ws
+from tests.support import eventually
+
+from .deployment import hub_on
 
 pytestmark = pytest.mark.timeout(300)
 CANARY = 'cAnAry-7Xq?+&%~="9\\vQz ü4t'
@@ -31,10 +36,12 @@ def traces() -> dict[str, bytes]:
         "plain": b"cAnAry-7Xq", "end": "Qz ü4t".encode(), "json": json.dumps(CANARY)[8:-1].encode(),
         "url": quote(CANARY, safe="").encode(), "form": quote_plus(CANARY).encode(),
         "hex": raw.hex().encode(), "HEX": raw.hex().upper().encode(), "reversed hex": raw.hex()[20:].encode(),
+        "line of hex": raw.hex()[18:36].encode(),
         "url's end": quote(CANARY, safe="")[-16:].encode(),
     }  # fmt: skip
     for before in range(3):
         within = base64.b64encode(b"x" * before + raw + b"x" * 3)
+        found |= {f"line of base64 at {before}, {part}": within[part : part + 12] for part in range(4, 28, 8)}
         found |= {f"base64 at {before}": within[4:-8], f"base64url at {before}": within[4:-8].translate(_URL)}
     return found
 
@@ -43,11 +50,15 @@ _URL = bytes.maketrans(b"+/", b"-_")
 TRACES = traces()
 
 
-@pytest.fixture
-def hub(home: Path) -> Iterator[Hub]:
-    with new_hub(home) as hub:
-        hub.up()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def hub(request: pytest.FixtureRequest, home: Path) -> Iterator[Hub]:
+    with hub_on(request.param, home) as hub:
         yield hub
+
+
+def all_here(artifacts: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Those of a run, once the node has sent them."""
+    return artifacts if all(artifact["state"] == "ready" for artifact in artifacts) else []
 
 
 def told_in(text: bytes) -> list[str]:
@@ -91,11 +102,18 @@ async def watch(hub: Hub, token: str, run: str, project: str) -> tuple[bytes, by
     return bytes(streamed), bytes(heard[0]), bytes(heard[1])
 
 
-def tables(database: Path) -> bytes:
+def tables(hub: Hub) -> bytes:
     """Every row, whole: a text that lies across pages of the file is in pieces there."""
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        rows = [row for name in names for row in connection.execute(f'SELECT * FROM "{name}"')]
+    if url := hub.environ.get("AGENTHUB_DATABASE__URL"):
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+            rows = [
+                row for (name,) in found for row in connection.execute(SQL("SELECT * FROM {}").format(Identifier(name)))
+            ]
+    else:
+        with sqlite3.connect(f"file:{hub.home / 'db.sqlite3'}?mode=ro", uri=True) as file:
+            names = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            rows = [row for name in names for row in file.execute(f'SELECT * FROM "{name}"')]
     return b"\n".join(v if isinstance(v, bytes) else str(v).encode() for row in rows for v in row)
 
 
@@ -136,16 +154,19 @@ def test_a_secret_told_in_every_way_is_in_nothing_that_leaves_its_agent(
     assert told["state"] == "failed", hub.logs()
     for name in ("plain", "base64", "hex", "HEX", "url", "form"):
         assert f"{name}: [secret]" in said, name  # it was told, and taken out
+    assert "patch: +[secret]" in said
     assert said.count("[secret]") > 50
     changed = http.get(f"/api/v1/runs/{run}/diff/")
     assert "[secret]" in changed.text and told["diff"]["files_changed"] >= 3, told
 
     seen = {
         "SSE": streamed, "the run's socket": of_run, "the project's socket": of_project, "events": listed.content,
-        "its diff": changed.content, "its row": json.dumps(told).encode(), "tables": tables(hub.home / "db.sqlite3"),
+        "its diff": changed.content, "its row": json.dumps(told).encode(), "tables": tables(hub),
         "what up said": hub.said.encode(),
     }  # fmt: skip
-    for artifact in http.get(f"/api/v1/runs/{run}/artifacts/").json()["results"]:
+    left_behind = eventually(lambda: all_here(http.get(f"/api/v1/runs/{run}/artifacts/").json()["results"]))
+    assert "report.txt" in [artifact["name"] for artifact in left_behind]
+    for artifact in left_behind:
         seen[artifact["name"]] = http.get(f"/api/v1/runs/{run}/artifacts/{artifact['digest']}/").content
     for path in (
         "/api/v1/approvals/", "/api/v1/audit/?project=demo", "/api/v1/usage/?project=demo&by=run", "/api/v1/agents/",

@@ -81,7 +81,7 @@ def test_a_copy_of_the_node_s_home_is_refused_while_the_node_is_there(
     before = epoch(hub)
     second = machines[1]
     for name in ("pki", "node"):
-        shutil.copytree(first.home / name, second.home / name, ignore=shutil.ignore_patterns("runs", "*.sock", "lock"))
+        shutil.copytree(first.home / name, second.home / name, ignore=shutil.ignore_patterns("runs", "*sock", "lock"))
     shutil.copy(first.home / "config.toml", second.home)
     second.serve("node", "run")
     eventually(lambda: "node_duplicate" in second.log.read_text(), SECONDS)

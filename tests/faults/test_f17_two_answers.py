@@ -13,19 +13,20 @@ from typing import Any
 import pytest
 
 from integrations.cli.client import Client, HubRefused
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub
 from tests.readers.clients import ws, ws_frame
 from tests.support import eventually
+
+from .deployment import hub_on
 
 ANSWERS = 100
 COMMANDS = 10
 """Of them by the command line, each a process; the rest by REST and sockets, half and half."""
 
 
-@pytest.fixture
-def hub(home: Path) -> Iterator[Hub]:
-    with new_hub(home) as hub:
-        hub.up()
+@pytest.fixture(params=["sqlite", "postgresql"])
+def hub(request: pytest.FixtureRequest, home: Path) -> Iterator[Hub]:
+    with hub_on(request.param, home) as hub:
         yield hub
 
 

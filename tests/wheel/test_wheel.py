@@ -35,6 +35,7 @@ def hub(installed: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 def test_an_installed_wheel_starts_serves_and_runs(hub: Hub) -> None:
+    """B1 of agent-hub-mcp: its wheel lacked what its tools needed."""
     told = hub.up()
     for path in ("/login/", "/static/agenthub/app.css", "/admin/login/", "/healthz"):
         with urllib.request.urlopen(told["address"] + path, timeout=10) as answer:
