@@ -6,21 +6,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip -qq --disable-pip-version-check --no-input
 ARGS ?=
-WORKERS ?= 3
+WORKERS ?= 5
 
 POSTGRES := postgresql://postgres@127.0.0.1:5432/postgres
 REDIS := redis://127.0.0.1:6379/0
 # What touches the database, and so runs on PostgreSQL and Redis as well.
-DATABASE_TESTS := $(wildcard $(addprefix tests/,access accounts admin agents api audit coordination mailboxes mcp nodes pages readers triggers usage))
+DATABASE_TESTS := tests/test_checks.py $(wildcard $(addprefix tests/,access accounts admin agents api audit coordination mailboxes mcp nodes pages readers triggers usage webhooks))
 
-.PHONY: permissions up test static test-sqlite test-postgres journeys access pages wheel faults peers bench protos events lint types clean help
+.PHONY: permissions up test static test-sqlite test-postgres journeys access access-postgres pages wheel faults peers bench protos events lint types clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make up       start AgentHub (ARGS=--json for scripts)"
 	@echo "make test     static checks, tests on SQLite, the database's part on PostgreSQL and Redis"
 	@echo "make journeys a real hub, nodes and agents, from the first start on"
-	@echo "make access   ask every door as everybody, in their own project and in a foreign one"
+	@echo "make access   ask every door as everybody, in their own project and in a foreign one (access-postgres: there)"
 	@echo "make pages    every page in headless Chromium: size, contrast, keyboard, content policy"
 	@echo "make wheel    build the wheel, install it into an empty environment, run it"
 	@echo "make faults   kill, cut, fill and corrupt things, and see that nothing is lost"
@@ -72,6 +72,10 @@ journeys: $(VENV)/.installed-dev
 
 access: $(VENV)/.installed-dev
 	$(BIN)/pytest -n $(WORKERS) -m matrix tests/access $(ARGS)
+
+access-postgres: $(VENV)/.installed-dev
+	AGENTHUB_DATABASE__URL=$(POSTGRES) AGENTHUB_REDIS__URL=$(REDIS) \
+		$(BIN)/pytest -n $(WORKERS) -m matrix tests/access $(ARGS)
 
 pages: $(VENV)/.installed-dev
 	tests/browser/provider/install.sh
