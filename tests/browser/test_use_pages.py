@@ -90,7 +90,7 @@ def test_a_change_is_judged_and_answered_by_keyboard_in_the_inbox(web: Page, hub
     web.keyboard.press("Enter")
     expect(web.locator(f'.row-item a[href^="/runs/{run}/"]')).to_be_visible()
     expect(card).to_have_count(0)
-    assert web.evaluate("document.activeElement.closest('#approval-cards') !== null"), "the keyboard kept its place"
+    expect(web.locator("#approval-cards:focus, #approval-cards :focus")).to_be_attached()  # the keyboard kept its place
 
 
 def test_always_allow_is_kept_with_the_answer_and_asked_no_more(web: Page, hub: Hub) -> None:
