@@ -89,11 +89,19 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="also write the figures to this file, as JSON")
     arguments = parser.parse_args()
     figures: list[Figure] = []
+    failed: list[str] = []
     for name in arguments.names or ALL:
         for setting in ALL[name]:
-            print(f"… {name} {' '.join(setting.values())}", file=sys.stderr, flush=True)
-            figures += run(name, setting)
+            label = " ".join((name, *setting.values()))
+            print(f"… {label}", file=sys.stderr, flush=True)
+            try:
+                figures += run(name, setting)
+            except subprocess.SubprocessError as error:
+                print(f"{label}: {error}", file=sys.stderr)
+                failed.append(label)
     print(table(figures))
+    if failed:
+        print(f"Failed, and not in the table: {', '.join(failed)}.")
     if arguments.record:
         record = {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -101,7 +109,7 @@ def main() -> int:
             "figures": [{"name": f.name, "value": f.value, "limit": f.limit, "aim": f.aim} for f in figures],
         }
         arguments.record.write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ MAIL = 300
 OLD = os.environ.get("BENCH_AGENT_HUB_MCP", "")
 OLD_URL = "http://127.0.0.1:8765/mcp"
 VERSION = "2026-07-28"
-TOKENS = {f"agent-{n}": f"token-of-agent-{n}-0123456789" for n in range(CLIENTS)}
+TOKENS = {f"agent-{n}": f"token-of-agent-{n}-0123456789" for n in range(CLIENTS * TURNS)}
+"""Each turn has agents of its own: one alone soon meets the hub's limit of calls a second."""
 META = {
     "io.modelcontextprotocol/protocolVersion": VERSION,
     "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
@@ -98,9 +99,12 @@ class Taken:
         return f"{self.rate:.0f}/s, p50 {middle:.1f} ms, p99 {slow:.1f} ms"
 
 
-async def one_turn(url: str, what: str, clients: int, taken: Taken) -> None:
-    names = list(TOKENS)
-    connections = [Connection(url, TOKENS[name]) for name in names[:clients]]
+def names_of(turn: int) -> list[str]:
+    return list(TOKENS)[turn * CLIENTS : (turn + 1) * CLIENTS]
+
+
+async def one_turn(url: str, what: str, names: list[str], taken: Taken) -> None:
+    connections = [Connection(url, TOKENS[name]) for name in names]
     until = time.perf_counter() + SECONDS
 
     async def work(number: int, connection: Connection) -> None:
@@ -128,9 +132,9 @@ async def one_turn(url: str, what: str, clients: int, taken: Taken) -> None:
         await connection.aclose()
 
 
-async def fill(url: str) -> None:
+async def fill(url: str, names: list[str]) -> None:
     """Mail for everybody, by broadcasts of two, who get the other's."""
-    two = [Connection(url, token) for token in list(TOKENS.values())[:2]]
+    two = [Connection(url, TOKENS[name]) for name in names[:2]]
     for connection in two:
         await send_many(connection)
         await connection.aclose()
@@ -159,11 +163,12 @@ async def measure(urls: dict[str, str], old_home: Path) -> None:
     for what, aim in (("hub_status", 1.0), ("message_send", 2.5), ("inbox_pull + message_ack", 2.5)):
         for clients in (1, CLIENTS):
             taken = {name: Taken() for name in urls}
-            for _ in range(TURNS):
+            for turn in range(TURNS):
+                names = names_of(turn)
                 for name, url in urls.items():
                     if what.startswith("inbox_pull"):
-                        await (fill_old(old_home) if name == "old" else fill(url))
-                    await one_turn(url, what, clients, taken[name])
+                        await (fill_old(old_home) if name == "old" else fill(url, names))
+                    await one_turn(url, what, names[:clients], taken[name])
             ours, old = taken["ours"], taken.get("old")
             wanted = f"{aim:g} times as many" if clients == CLIENTS else ""
             is_met = ours.rate >= aim * old.rate if old and wanted else None
