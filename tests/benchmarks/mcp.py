@@ -26,7 +26,7 @@ from tests.benchmarks.hub import running_hub
 from tests.benchmarks.machine import wait_for
 
 CLIENTS = 8
-SECONDS = 2.0
+SECONDS = 1.5
 TURNS = 3
 MAIL = 300
 """Messages that each client finds before a turn of reading."""
