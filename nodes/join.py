@@ -182,7 +182,10 @@ def enroll(
             raise JoinTokenUsed()
         if not key:  # anybody can prove that
             raise JoinTokenExpired()
-        if not is_same(proof, request_proof(key, token_id, name, csr, target)) or name not in ("", token.node.slug):
+        # A node of an older version proves all but ``holds``. That weakens no other: nobody without the secret can make
+        # such a proof of a request whose node proves more.
+        proofs = [request_proof(key, token_id, name, csr, target, holds=said) for said in {holds, None}]
+        if not any(is_same(proof, each) for each in proofs) or name not in ("", token.node.slug):
             raise JoinTokenInvalid()
         if token.expires_at <= timezone.now():
             raise JoinTokenExpired()

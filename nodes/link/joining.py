@@ -78,8 +78,12 @@ def derive_key(token_id: UUID, secret: bytes) -> bytes:
     return HKDF(hashes.SHA256(), 32, salt=token_id.bytes, info=b"agenthub join v1").derive(secret)
 
 
-def request_proof(key: bytes, token_id: UUID, name: str, csr: str, target: str = "") -> str:
-    return _proof(key, "enroll request", str(token_id), name, csr, *([target] if target else []))
+def request_proof(
+    key: bytes, token_id: UUID, name: str, csr: str, target: str = "", *, holds: UUID | None = None
+) -> str:
+    """Over all that the request says. What came later is left out where it is not said: older nodes know none of it."""
+    later = [target, str(holds)] if holds else [target] if target else []
+    return _proof(key, "enroll request", str(token_id), name, csr, *later)
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,11 +123,13 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
     key_pem, csr = pki.make_request()
     key = derive_key(text.id, text.secret)
     asked = csr.decode()
-    body = {"token": str(text.id), "csr": asked, "proof": request_proof(key, text.id, "", asked, target)}
+    holds = former if live else None
+    proof = request_proof(key, text.id, "", asked, target, holds=holds)
+    body = {"token": str(text.id), "csr": asked, "proof": proof}
     if target:
         body["target"] = target
-    if live:
-        body["holds"] = str(former)
+    if holds:
+        body["holds"] = str(holds)
     try:
         answer = _post(url, "/api/v1/nodes/enroll", body)
     except HubRefused as error:

@@ -63,16 +63,20 @@ class Machine:
     csr: str = ""
     answer: Any = None
 
-    def body(self, *, dialled_at: str = "", **changes: object) -> dict[str, object]:
+    def body(self, *, dialled_at: str = "", holding: UUID | None = None, **changes: object) -> dict[str, object]:
         key, csr = pki.make_request()
         self.key, self.csr = key, csr.decode()
-        proof = request_proof(derive_key(self.token.id, self.token.secret), self.token.id, "", self.csr, dialled_at)
+        proved = derive_key(self.token.id, self.token.secret)
+        proof = request_proof(proved, self.token.id, "", self.csr, dialled_at, holds=holding)
         if dialled_at:
             changes = {"target": dialled_at, **changes}
+        if holding:
+            changes = {"holds": str(holding), **changes}
         return {"token": str(self.token.id), "csr": self.csr, "proof": proof, **changes}
 
-    def enroll(self, *, dialled_at: str = "", **changes: object) -> Any:
-        self.answer = Api().post("/api/v1/nodes/enroll", self.body(dialled_at=dialled_at, **changes))
+    def enroll(self, *, dialled_at: str = "", holding: UUID | None = None, **changes: object) -> Any:
+        body = self.body(dialled_at=dialled_at, holding=holding, **changes)
+        self.answer = Api().post("/api/v1/nodes/enroll", body)
         return self.answer
 
     @property
@@ -223,16 +227,33 @@ def test_what_else_the_request_says_is_ignored(machine: Machine) -> None:
 
 
 def test_a_machine_with_live_runs_of_another_node_is_refused_and_may_use_the_token_elsewhere(machine: Machine) -> None:
-    assert refusal(machine.enroll(holds=str(uuid4()))) == (409, "home_holds_runs")
+    assert refusal(machine.enroll(holding=uuid4())) == (409, "home_holds_runs")
     assert machine.enroll().status_code == 201
 
 
-def test_a_machine_with_live_runs_of_its_own_joins_again(joined: Machine) -> None:
-    assert new_machine().enroll(holds=str(joined.identity.node_id)).status_code == 201
+@pytest.mark.parametrize("dialled_at", ["", "https://10.0.0.7:50051"])
+def test_a_machine_with_live_runs_of_its_own_joins_again(joined: Machine, dialled_at: str) -> None:
+    assert new_machine().enroll(holding=joined.identity.node_id, dialled_at=dialled_at).status_code == 201
+
+
+def test_a_machine_of_an_older_version_proves_nothing_of_its_runs(joined: Machine) -> None:
+    older = new_machine()
+    assert refusal(older.enroll(holds=str(uuid4()))) == (409, "home_holds_runs")
+    assert older.enroll(holds=str(joined.identity.node_id)).status_code == 201
 
 
 def test_whose_runs_a_machine_has_is_asked_after_its_proof(machine: Machine) -> None:
-    assert refusal(machine.enroll(holds=str(uuid4()), proof="0" * 64)) == (403, "join_token_invalid")
+    assert refusal(machine.enroll(holding=uuid4(), proof="0" * 64)) == (403, "join_token_invalid")
+
+
+@pytest.mark.parametrize("said", [None, "its node", "another"])
+def test_whose_runs_a_machine_has_cannot_be_changed_on_the_way(machine: Machine, said: str | None) -> None:
+    """Whoever did could have a machine join whose runs that would end, or use its token up."""
+    body = machine.body(holding=uuid4())
+    changed = {None: None, "its node": str(JoinToken.objects.get().node_id), "another": str(uuid4())}[said]
+    sent = {**body, "holds": changed} if changed else {name: body[name] for name in body.keys() - {"holds"}}
+    assert refusal(Api().post("/api/v1/nodes/enroll", sent)) == (403, "join_token_invalid")
+    assert JoinToken.objects.get().used_at is None
 
 
 def test_a_token_is_good_once(joined: Machine) -> None:

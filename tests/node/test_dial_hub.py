@@ -76,7 +76,9 @@ class FakeHub:
             if self.looks_at_runs and body.get("holds", str(self.node)) != str(self.node):
                 return 409, {"error": {"code": "home_holds_runs", "message": "Of another.", "data": {}}}
             key = derive_key(self.token.id, self.secret)
-            assert body["proof"] == request_proof(key, self.token.id, "", body["csr"], body.get("target", ""))
+            holds = UUID(body["holds"]) if "holds" in body else None
+            target = body.get("target", "")
+            assert body["proof"] == request_proof(key, self.token.id, "", body["csr"], target, holds=holds)
             self.target = body.get("target", "")
             assert self.token.encode() not in json.dumps(body)
             enrolled = Enrolled(
