@@ -74,6 +74,7 @@ RUN: Final[dict[str, Any]] = {
     "keep_open": False,
     "resumes": None,
     "isolation": "none",
+    "network": "shared",
     "workspace": "/home/agent/.agenthub/worktrees/demo/hello-demo-daeae767",
     "last_seq": 31,
     "diff": None,

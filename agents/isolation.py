@@ -6,7 +6,8 @@ from django.conf import settings
 from django.db import models
 
 from nodes.contract.errors import Conflict
-from nodes.contract.isolation import Isolation, strongest
+from nodes.contract.isolation import Isolation, narrowest, strongest
+from nodes.contract.isolation import Network as NetworkName
 from nodes.models import Node
 
 if TYPE_CHECKING:
@@ -32,9 +33,20 @@ class IsolationUnavailable(Conflict):
     code, grpc = "isolation_unavailable", "FAILED_PRECONDITION"
 
 
+def demanded_network(agent: "Agent") -> NetworkName:
+    """By the agent itself, its project, and the hub's settings: the least counts."""
+    return narrowest(agent.network, agent.project.required_network, settings.CONFIG.isolation.network)
+
+
 def demanded_of(agent: "Agent") -> Isolation:
-    """By the agent itself, its project, and the hub's settings: the most counts."""
-    return strongest(agent.isolation, agent.project.required_isolation, settings.CONFIG.isolation.minimum)
+    """By the agent itself, its project, and the hub's settings: the most counts. No network demands ``masked``."""
+    demands = agent.isolation, agent.project.required_isolation, settings.CONFIG.isolation.minimum
+    return strongest(*demands, _demanded_by(demanded_network(agent)))
+
+
+def _demanded_by(network: str) -> Isolation:
+    """Only what is masked can be kept from the network."""
+    return "none" if network == "shared" else "masked"
 
 
 def given_by(node: Node) -> frozenset[str]:
@@ -50,12 +62,15 @@ def require_isolation(agent: "Agent") -> None:
     node = agent.node
     if node is None or not node.facts:
         return
-    level = demanded_of(agent)
+    level, network = demanded_of(agent), demanded_network(agent)
     if level not in given_by(node):
-        why = " as its project or the hub demands" if level != agent.isolation else ""
+        what = f"isolation {level!r}{' and no network' if network == 'none' else ''}"
+        own = strongest(agent.isolation, _demanded_by(agent.network)), agent.network
+        why = "" if (level, network) == own else " as its project or the hub demands"
         raise IsolationUnavailable(
-            f"The node {node.slug} cannot run {agent.name} with isolation {level!r}{why}. Run `agenthub doctor` on it: "
+            f"The node {node.slug} cannot run {agent.name} with {what}{why}. Run `agenthub doctor` on it: "
             "it says what is missing; or choose another node.",
             isolation=level,
+            network=network,
             node=node.slug,
         )

@@ -26,7 +26,7 @@ from nodes.contract.limits import (
 from nodes.contract.reasons import Reason
 from nodes.models import Node
 
-from .isolation import Level, Network, demanded_of
+from .isolation import Level, Network, demanded_network, demanded_of
 from .placement import Demand
 from .states import ENDED, ON_NODE, State
 
@@ -138,6 +138,11 @@ class Agent(models.Model):
         return demanded_of(self)
 
     @property
+    def demanded_network(self) -> str:
+        """Whether its runs have the network. Asks for its project."""
+        return demanded_network(self)
+
+    @property
     def _place(self) -> Demand:
         if self.node_id is not None:
             return Demand(node=self.node_id)
@@ -183,6 +188,7 @@ class Run(models.Model):
         "self", null=True, blank=True, editable=False, on_delete=models.SET_NULL, related_name="resumed_by"
     )
     isolation = models.CharField(max_length=16, default="none")
+    network = models.CharField(max_length=16, default="shared", db_default="shared")
     workspace = models.CharField(max_length=1024, blank=True)
     diff = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -31,7 +31,8 @@ _REMEMBERED: Final = 1_000
 
 
 _ASKED_FOR: Final = (
-    "project__required_isolation", "node", "pool", "node_labels", "runtime", "preset", "command", "isolation",
+    "project__required_isolation", "project__required_network", "node", "pool", "node_labels", "runtime", "preset",
+    "command", "isolation", "network",
 )  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class AgentIn(In):
     isolation = serializers.ChoiceField(
         choices=Level.choices, required=False, help_text="At the least; its project or the hub may demand more."
     )
-    network = serializers.ChoiceField(choices=Network.choices, required=False, help_text="None needs isolation.")
+    network = serializers.ChoiceField(choices=Network.choices, required=False, help_text="None masks it as well.")
 
     def validate_environment(self, environment: dict[str, str]) -> dict[str, str]:
         if len(environment) > 100:
@@ -119,6 +119,12 @@ class AgentOut(serializers.ModelSerializer[Agent]):
     runs_on = serializers.CharField(help_text="In words: node:gpu-01, or any node of pool gpu with arch=arm64.")
     command = serializers.ListField(child=serializers.CharField())
     environment = serializers.SerializerMethodField()
+    demanded_isolation = serializers.CharField(
+        help_text="What its runs have at the least: none, masked or user, by itself, its project or the hub."
+    )
+    demanded_network = serializers.CharField(
+        help_text="What its runs have: shared or none, by itself, its project or the hub."
+    )
 
     class Meta:
         model = Agent
@@ -126,8 +132,8 @@ class AgentOut(serializers.ModelSerializer[Agent]):
             "id", "name", "description", "project", "project_slug", "node", "node_slug", "pool", "node_labels",
             "runs_on", "runtime", "preset", "command", "model", "environment", "workspace_mode", "workdir",
             "worktree_repo", "worktree_ref", "approval_seconds", "turn_seconds", "lost_after_seconds",
-            "stop_after_seconds", "resume", "wake_on_mail", "mcp", "isolation", "network", "created_at",
-            "updated_at", "archived_at",
+            "stop_after_seconds", "resume", "wake_on_mail", "mcp", "isolation", "network",
+            "demanded_isolation", "demanded_network", "created_at", "updated_at", "archived_at",
         )  # fmt: skip
 
     def get_environment(self, agent: Agent) -> dict[str, str]:
@@ -182,7 +188,8 @@ class RunRowOut(serializers.ModelSerializer[Run]):
         fields: tuple[str, ...] = (
             "id", "project", "project_slug", "agent", "agent_name", "node", "node_slug", "runs_on", "user", "state",
             "reason", "message", "waiting_for", "exit_code", "signal", "prompt_excerpt", "keep_open", "resumes",
-            "isolation", "workspace", "last_seq", "diff", "created_at", "placed_at", "started_at", "ended_at",
+            "isolation", "network", "workspace", "last_seq", "diff", "created_at", "placed_at", "started_at",
+            "ended_at",
         )  # fmt: skip
 
     def get_waiting_for(self, run: Run) -> str:

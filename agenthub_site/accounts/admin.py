@@ -143,6 +143,7 @@ class ProjectAdmin(HubAdmin):
             services.edit_project(stored, by=by, **{name: given[name] for name in form.changed_data})
             return
         made = services.create_project(given["slug"], given["name"], by, given.get("description", ""))
+        services.edit_project(made, by=by, **{name: given[name] for name in services.DEMANDS_OF_RUNS})
         obj.pk = made.pk
         obj.refresh_from_db()
 

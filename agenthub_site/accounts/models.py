@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final, Self, get_args
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
 
 from nodes.contract.ids import new_id
-from nodes.contract.isolation import LEVELS
+from nodes.contract.isolation import LEVELS, Network
 
 from .actors import Actor, ActorKind
 
@@ -53,6 +53,7 @@ class Role(models.TextChoices):
 
 
 ISOLATIONS: Final = [(level, level) for level in LEVELS]
+NETWORKS: Final = [(name, name) for name in get_args(Network)]
 
 
 class ProjectQuerySet(models.QuerySet["Project"]):
@@ -78,6 +79,10 @@ class Project(models.Model):
     required_isolation = models.CharField(
         max_length=16, choices=ISOLATIONS, default="none", help_text="No run in the project has less."
     )
+    required_network = models.CharField(
+        max_length=16, choices=NETWORKS, default="shared", db_default="shared",
+        help_text="None: no run in the project has the network, and each is masked at the least.",
+    )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
     members: models.ManyToManyField[User, Membership] = models.ManyToManyField(
         User, through="Membership", related_name="projects"

@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from .actors import Actor, Held
-from .models import ISOLATIONS, Membership, Project, Role, Token, User
+from .models import ISOLATIONS, NETWORKS, Membership, Project, Role, Token, User
 from .rest import In
 
 
@@ -22,6 +22,9 @@ class ProjectChangesIn(In):
     required_isolation = serializers.ChoiceField(
         choices=ISOLATIONS, required=False, help_text="No run in the project has less."
     )
+    required_network = serializers.ChoiceField(
+        choices=NETWORKS, required=False, help_text="None: no run in the project has it; each is masked at the least."
+    )
 
 
 class ProjectOut(serializers.ModelSerializer[Project]):
@@ -29,7 +32,7 @@ class ProjectOut(serializers.ModelSerializer[Project]):
 
     class Meta:
         model = Project
-        fields = ("id", "slug", "name", "description", "required_isolation", "role", "created_at")
+        fields = ("id", "slug", "name", "description", "required_isolation", "required_network", "role", "created_at")
 
     def get_role(self, project: Project) -> str | None:
         actor: Actor = self.context["view"].actor

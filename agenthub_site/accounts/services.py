@@ -16,7 +16,8 @@ from .sessions import end_sessions
 from .tokens import revoke_tokens_of
 
 EDITABLE_USER_FIELDS = frozenset({"username", "email", "is_active", "is_superuser"})
-EDITABLE_PROJECT_FIELDS = frozenset({"name", "description", "required_isolation"})
+DEMANDS_OF_RUNS = frozenset({"required_isolation", "required_network"})
+EDITABLE_PROJECT_FIELDS = DEMANDS_OF_RUNS | {"name", "description"}
 
 
 def create_user(
@@ -113,7 +114,7 @@ def create_project(slug: str, name: str, by: Actor, description: str = "") -> Pr
 def edit_project(project: Project, *, by: Actor, **changes: Any) -> Project:
     """Change name, description or what is demanded of runs; the slug stays, since paths on nodes are made of it."""
     require(by, Can.EDIT_PROJECT, project.pk)
-    if "required_isolation" in changes:
+    if changes.keys() & DEMANDS_OF_RUNS:
         require(by, Can.EDIT_POLICY, project.pk)
     unknown = changes.keys() - EDITABLE_PROJECT_FIELDS
     if unknown:
@@ -127,7 +128,8 @@ def edit_project(project: Project, *, by: Actor, **changes: Any) -> Project:
         project.clean_fields()
     with transaction.atomic():
         project.save(update_fields=changed)
-        record(project.pk, "project.edited", by=by, of=("project", project.pk), changed=sorted(changed))
+        demanded = {field: changes[field] for field in changed if field in DEMANDS_OF_RUNS}
+        record(project.pk, "project.edited", by=by, of=("project", project.pk), changed=sorted(changed), **demanded)
     return project
 
 

@@ -180,7 +180,7 @@ class AgentForm(StyledForm):
         choices=Level.choices, label="Isolation", help_text="At the least: its project or the hub may demand more."
     )
     network = forms.ChoiceField(
-        choices=Network.choices, label="Network", help_text="None needs isolation, and leaves no way to a model."
+        choices=Network.choices, label="Network", help_text="None masks it as well, and leaves no way to a model."
     )
     SETTINGS: ClassVar = (
         "name", "description", "node", "pool", "node_labels", "runtime", "preset", "command", "model", "workspace_mode",
@@ -225,8 +225,6 @@ class AgentForm(StyledForm):
         values = {name: self.cleaned_data[name] for name in self.SETTINGS}
         if values["node"]:
             values |= {"pool": "", "node_labels": {}}
-        if values["isolation"] == Level.NONE:  # the field is not shown then
-            values["network"] = Network.SHARED
         return {**values, "preset": ""} if values["runtime"] == Agent.Runtime.COMMAND else values
 
 

@@ -19,7 +19,7 @@ from nodes.labels import MOST_ASKED_FOR, wrong_with_labels, wrong_with_pool
 from nodes.peering import require_peer
 from nodes.runtimes.presets import PRESETS
 
-from ..isolation import Level, Network, require_isolation
+from ..isolation import require_isolation
 from ..models import Agent
 from .placing import follow_agent
 from .routing import require_route
@@ -84,7 +84,7 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
         raise Invalid(problem, fields={"runtime": [problem]})
     if agent.demand != ran_on:
         require_route(agent)
-    if changes.keys() & {"node", "isolation"}:
+    if changes.keys() & {"node", "isolation", "network"}:
         require_isolation(agent)
     if agent.node and "node" in changes:
         require_peer(settings.CONFIG, agent.node)
@@ -153,8 +153,6 @@ def _check(agent: Agent) -> None:
     if not _NAME.fullmatch(agent.name or ""):
         problems["name"] = ["Use letters, digits, '.', '_' and '-', starting with a letter or digit; 64 at most."]
     problems |= _place_problems(agent) | _runtime_problems(agent) | _workspace_problems(agent)
-    if agent.network == Network.NONE and agent.isolation == Level.NONE:
-        problems["network"] = ["An agent can be kept from the network only if it is isolated: choose masked."]
     if problems:
         raise Invalid(
             "The agent does not fit: " + "; ".join(f"{k}: {v[0]}" for k, v in problems.items()), fields=problems

@@ -26,7 +26,7 @@ from nodes.queries import registered_nodes
 from nodes.routes import tickets
 from nodes.routing import Ticket
 
-from ..isolation import demanded_of, given_by
+from ..isolation import demanded_network, demanded_of, given_by
 from ..models import Agent, Run
 from ..placement import NodeView, Wait, Waiting, fits, place
 from ..queries import live_runs_of_nodes
@@ -272,7 +272,7 @@ def _start_command(run: Run, terms: Terms) -> StartRun:
             }
         ),
         isolation=demanded_of(agent),
-        network=agent.network,
+        network=demanded_network(agent),
         prompt=run.prompt,
         input_id=str(run.pk),
         keep_open=run.keep_open,

@@ -71,6 +71,7 @@ def _started(run: Run, started: RunStarted) -> None:
         "started_at": timezone.now(),
         "workspace": started.workspace[:1024],
         "isolation": started.isolation,
+        "network": started.network,
     }
     if run.state in sources(State.RUNNING):
         move_run(run, State.RUNNING, by=SYSTEM, reason=Reason.NONE, **facts)

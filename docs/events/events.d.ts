@@ -196,6 +196,7 @@ export interface RunStarted {
   base_commit?: string;
   branch?: string;
   isolation?: "none" | "masked" | "user";
+  network?: "shared" | "none";
   secrets?: Array<string>;
   session_id?: string;
   has_resumed?: boolean;

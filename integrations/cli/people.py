@@ -25,6 +25,7 @@ USER_EXAMPLES: Final = """\
 PROJECT_EXAMPLES: Final = """\
   agenthub project create web --name "The web shop"
   agenthub project add web bob --role developer
+  agenthub project edit web --isolation masked --network none
   agenthub project invite web --role reviewer --days 3
   agenthub project members web --json"""
 
@@ -105,12 +106,17 @@ def _password(options: argparse.Namespace) -> str | None:
 
 
 def add_project_arguments(parser: argparse.ArgumentParser) -> None:
-    choices = "create|list|members|add|remove|invite|invitations|uninvite"
+    choices = "create|edit|list|members|add|remove|invite|invitations|uninvite"
     actions = parser.add_subparsers(dest="action", required=True, metavar=choices)
     create = actions.add_parser("create", help="make one")
     create.add_argument("slug", help="short, part of addresses; it stays")
     create.add_argument("--name", help="what people call it (the same, if left out)")
     create.add_argument("--description", default="", help="what it is for")
+    edit = actions.add_parser("edit", help="change what it is called, and what is demanded of its runs")
+    edit.add_argument("--name", help="what people call it")
+    edit.add_argument("--description", help="what it is for")
+    edit.add_argument("--isolation", choices=("none", "masked", "user"), help="no run in it has less")
+    edit.add_argument("--network", choices=("shared", "none"), help="none: no run in it has the network")
     listing = actions.add_parser("list", help="list those that you may see")
     members = actions.add_parser("members", help="who belongs to it")
     add = actions.add_parser("add", help="add somebody, or change a member's role")
@@ -118,7 +124,7 @@ def add_project_arguments(parser: argparse.ArgumentParser) -> None:
     invite = actions.add_parser("invite", help="make a link that lets somebody in, once; it is printed once")
     invitations = actions.add_parser("invitations", help="who was invited")
     uninvite = actions.add_parser("uninvite", help="withdraw an invitation")
-    for each in (members, add, remove, invite, invitations, uninvite):
+    for each in (edit, members, add, remove, invite, invitations, uninvite):
         each.add_argument("project", help="its slug or id")
     for each in (add, remove):
         each.add_argument("user", help="the user name")
@@ -127,7 +133,7 @@ def add_project_arguments(parser: argparse.ArgumentParser) -> None:
     invite.add_argument("--email", default="", help="for the account of this address alone; nothing is sent")
     invite.add_argument("--days", type=int, default=7, help="good for so many days (7)")
     uninvite.add_argument("invitation", help="its id, its beginning or end")
-    for each in (create, listing, members, add, remove, invite, invitations, uninvite):
+    for each in (create, edit, listing, members, add, remove, invite, invitations, uninvite):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
 
 
@@ -142,8 +148,22 @@ def manage_projects(client: Client, options: argparse.Namespace) -> Exit:
         _list(options, found, rows, ("PROJECT", "YOUR ROLE", "NAME"))
         return Exit.OK
     project = _find_project(client, options.project)
-    return {"members": _members, "add": _add, "remove": _remove, "invite": _invite, "invitations": _invitations,
-            "uninvite": _uninvite}[options.action](client, project, options)  # fmt: skip
+    return {"edit": _edit, "members": _members, "add": _add, "remove": _remove, "invite": _invite,
+            "invitations": _invitations, "uninvite": _uninvite}[options.action](client, project, options)  # fmt: skip
+
+
+def _edit(client: Client, project: str, options: argparse.Namespace) -> Exit:
+    given = {
+        "name": options.name, "description": options.description, "required_isolation": options.isolation,
+        "required_network": options.network,
+    }  # fmt: skip
+    changes = {field: value for field, value in given.items() if value is not None}
+    if not changes:
+        raise Wrong("Say what to change: --name, --description, --isolation or --network.")
+    told = client.patch(f"{PROJECTS}{project}/", changes)
+    demanded = f"isolation {told['required_isolation']}, network {told['required_network']}"
+    _say(options, told, f"{clean(told['slug'])} is changed. Its runs have at the least: {demanded}.")
+    return Exit.OK
 
 
 def _members(client: Client, project: str, options: argparse.Namespace) -> Exit:

@@ -31,7 +31,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import ConfigError
-from .isolation import Isolation
+from .isolation import Isolation, Network
 
 ENV_PREFIX = "AGENTHUB_"
 DEFAULT_HOME = "~/.agenthub"
@@ -269,6 +269,8 @@ class IsolationConfig(Section):
 
     minimum: Isolation = "none"
     """The hub's: no run of any agent has less."""
+    network: Network = "shared"
+    """The hub's: with ``none`` no run of any agent has the network, and each is masked at the least."""
     hidden: Directories = []
     readable: Directories = []
     writable: Directories = []

@@ -68,6 +68,7 @@ class RunStarted(Payload):
     base_commit: str = ""
     branch: str = ""
     isolation: Literal["none", "masked", "user"] = "none"
+    network: Literal["shared", "none"] = "shared"
     secrets: list[str] = []
     session_id: str = ""
     has_resumed: bool = False

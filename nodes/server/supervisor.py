@@ -258,6 +258,7 @@ class Supervisor:
                 base_commit=prepared.base_commit,
                 branch=prepared.branch,
                 isolation=self._spec.isolation,
+                network=self._spec.network,
                 secrets=sorted(self._secrets),
                 session_id=info.session_id,
                 has_resumed=info.has_resumed,
@@ -270,7 +271,11 @@ class Supervisor:
 
     def _isolate(self, command: Sequence[str], environment: Mapping[str, str]) -> Sandbox | None:
         """What the agent is kept within; None if within nothing. ``RuntimeFailed`` if this node has no such thing."""
-        if self._prepared is None or self._spec.isolation == "none":
+        if self._prepared is None:
+            return None
+        if self._spec.isolation == "none":
+            if self._spec.network == "none":
+                raise RuntimeFailed(Reason.ISOLATION_UNAVAILABLE, "The network is kept from masked agents only.")
             return None
         own = (self._dir.path.parent.parent, *self._safe.fence.hidden)
         sandbox = mask(

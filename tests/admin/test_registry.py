@@ -169,22 +169,24 @@ def test_a_project_is_made_with_its_members_and_changed(registry: Client, alice:
         "slug": "pier",
         "name": "Pier",
         "description": "",
-        "required_isolation": "none",
+        "required_isolation": "masked",
+        "required_network": "none",
         **members(("", str(alice.pk), "owner")),
     }
     assert saved(registry.post(url("accounts_project", "add"), form))
     project = Project.objects.get(slug="pier")
+    assert (project.required_isolation, project.required_network) == ("masked", "none")
     assert project.memberships.get(user=alice).role == Role.OWNER
     held = project.memberships.get(user=alice)
     mine = project.memberships.exclude(user=alice).get()
     rows = [(str(held.pk), str(bob.pk), "maintainer"), (str(mine.pk), str(mine.user_id), "owner")]
-    form = {"name": "East Pier", "description": "", "required_isolation": "none",
+    form = {"name": "East Pier", "description": "", "required_isolation": "none", "required_network": "shared",
             "memberships-0-project": str(project.pk), "memberships-1-project": str(project.pk),
             **members(*rows, initial=2)}  # fmt: skip
     assert saved(registry.post(url("accounts_project", "change", project.pk), form))
     assert dict(project.memberships.values_list("user__username", "role")) == {"bob": "maintainer", "root": "owner"}
     assert names() == [
-        "project.created", "member.added", "project.edited", "member.added", "member.removed",
+        "project.created", "project.edited", "member.added", "project.edited", "member.added", "member.removed",
     ]  # fmt: skip
 
 
@@ -194,6 +196,7 @@ def test_the_last_owner_of_a_project_stays_and_is_told_why(registry: Client, pro
         "name": project.name,
         "description": "",
         "required_isolation": "none",
+        "required_network": "shared",
         "memberships-0-project": str(project.pk),
     }
     form |= members((str(held.pk), str(alice.pk), "owner"), initial=1, delete=0)
@@ -336,6 +339,7 @@ def test_what_was_typed_stays_when_it_is_refused(
         ("accounts_user", root.pk, {"username": "root", "email": "typed@example.org", "is_active": "on"},
          "at least one active root operator", ['value="typed@example.org"']),
         ("accounts_project", project.pk, {"name": "Typed", "description": "Also typed.", "required_isolation": "none",
+      "required_network": "shared",
          "memberships-0-project": str(project.pk), **members((str(held.pk), str(alice.pk), "viewer"), initial=1)},
          "at least one owner", ['value="Typed"', "Also typed.", 'value="viewer" selected']),
         ("agents_agent", agent.pk, {"name": "typed-name", "node": str(agent.node_id), "runtime": "acp", "command": "[]",

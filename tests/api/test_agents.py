@@ -120,6 +120,14 @@ def test_an_agent_says_what_becomes_of_its_runs_when_a_node_is_cut_off(
     assert as_alice.patch(url, {"stop_after_seconds": None}).json()["stop_after_seconds"] is None
 
 
+def test_an_agent_says_what_is_demanded_of_its_runs(as_alice: Api, project: Project, agent: Agent) -> None:
+    demands = {"required_isolation": "none", "required_network": "none"}
+    assert as_alice.patch(f"/api/v1/projects/{project.pk}/", demands).json().items() >= demands.items()
+    shown = as_alice.get(f"{AGENTS}{agent.pk}/").json()
+    assert (shown["isolation"], shown["network"]) == ("none", "shared")
+    assert (shown["demanded_isolation"], shown["demanded_network"]) == ("masked", "none")
+
+
 @pytest.mark.parametrize(
     "policy", [{"lost_after_seconds": 0}, {"lost_after_seconds": 259_201}, {"stop_after_seconds": 9}, {"resume": 7}]
 )

@@ -52,6 +52,18 @@ def test_a_service_account_is_made_in_its_project(hub_with_all: SmallHub, cli: C
     assert cli("user", "create", "nightly", "--service", "--project", "web", "--password", "x", "--json") == 2
 
 
+def test_a_project_demands_isolation_and_no_network(
+    hub_with_all: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"{PROJECTS}{PROJECT['id']}/"
+    demands = {"required_isolation": "masked", "required_network": "none"}
+    hub_with_all.routes["PATCH", where] = (200, {**PROJECT, **demands})
+    assert cli("project", "edit", "web", "--isolation", "masked", "--network", "none") == 0
+    assert hub_with_all.asked("PATCH", where)[0].body == demands
+    assert "isolation masked, network none" in capsys.readouterr().err
+    assert cli("project", "edit", "web") == 2
+
+
 def test_somebody_is_deactivated(hub_with_all: SmallHub, cli: Cli) -> None:
     hub_with_all.routes["PATCH", f"{USERS}{ALICE['id']}/"] = (200, {**ALICE, "is_active": False})
     assert cli("user", "deactivate", "alice") == 0

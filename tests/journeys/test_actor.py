@@ -1,7 +1,9 @@
 """`agenthub actor`: from outside with the shared secret, and from within a run, where it just works."""
 
 import json
+import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +110,27 @@ def test_within_a_run_it_just_works(hub: Hub, isolation: str) -> None:
     mail = actor(hub, "inbox", "--actor-id", "root")["messages"][-1]
     assert (mail["from"]["name"], mail["subject"]) == (f"demo/{name}", "Hello")
     assert mail["run_id"]
+
+
+REACH = "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", PORT), 5)' && echo reached"
+
+
+@pytest.mark.skipif(bool(why_not()) and "CI" not in os.environ, reason=why_not() or "it can be masked")
+def test_a_project_keeps_its_agents_from_the_network_and_not_from_their_mail(hub: Hub) -> None:
+    """The agent demands nothing itself. What it reaches goes by its node."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        script = REACH.replace("PORT", str(door.getsockname()[1]))
+        assert run_script(hub, "free", script) == ("succeeded", "reached\n")
+        assert hub.cli("project", "edit", "demo", "--network", "none").returncode == 0
+        try:
+            state, said = run_script(hub, "kept", f"{script}; agenthub actor inbox --json")
+        finally:
+            hub.cli("project", "edit", "demo", "--network", "shared")
+    run = Client.over_socket(hub.home / "hub.sock").get("/api/v1/runs/", agent="kept")["results"][0]
+    assert (state, run["isolation"], run["network"]) == ("succeeded", "masked", "none"), said
+    assert "reached" not in said
+    assert "Connection refused" in said  # by a loopback of its own
+    assert '"messages":[]' in said
 
 
 def test_a_runs_token_is_good_for_nothing_after_it(hub: Hub, home: Path) -> None:

@@ -114,3 +114,14 @@ def test_the_badge_counts_open_questions_of_ones_own_projects(sign_in: SignIn, a
     make_approval(make_run(), state=Approval.State.APPLIED)
     assert sign_in(alice).get(reverse("approvals_badge")).content.decode().count("</span>1</span>") == 2
     assert "hidden" in sign_in(charlie).get(reverse("approvals_badge")).content.decode()
+
+
+def test_it_is_shown_what_a_project_keeps_its_runs_from(
+    sign_in: SignIn, alice: User, project: Project, agent: Agent, run: Run
+) -> None:
+    Project.objects.filter(pk=project.pk).update(required_network="none")
+    Run.objects.filter(pk=run.pk).update(isolation="masked", network="none", started_at=run.created_at)
+    shown = [sign_in(alice).get(address).content.decode() for address in members_pages(project, agent, run)]
+    assert "masked at the least, without network" in shown[0]
+    assert "none, as its project or the hub demands" in shown[1]
+    assert "masked, no network" in shown[2]

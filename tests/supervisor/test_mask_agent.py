@@ -233,3 +233,9 @@ def patch_of(node: Node, events: Any) -> str:
     patch = only(events, "run.diff.ready")["patch"]
     run = next(run for run in reversed(node.runs) if run.blob_path(patch["digest"]).exists())
     return run.blob_path(patch["digest"]).read_text()
+
+
+async def test_no_network_without_a_mask_cannot_be_kept_and_starts_nothing(node: Node) -> None:
+    events = await node.finish("sh", "-c", "echo started", network="none")
+    assert only(events, "run.failed")["reason"] == "isolation_unavailable"
+    assert texts(events) == ""
