@@ -332,8 +332,6 @@ git branch --list 'a*' --sort=refname
 git tag -l 'v*' --sort=-v:refname
 git branch -a --sort=refname
 git diff main -- a.py
-cargo metadata --offline --locked
-cargo tree --frozen
 cat /proc/cpuinfo
 """
 

@@ -123,7 +123,6 @@ lsof -nP
 date +%F
 pip list
 npm ls --depth=0
-cargo tree -d --offline --locked
 docker compose config --services
 tar tzf dist/x.tar.gz
 awk '{print $1}' x

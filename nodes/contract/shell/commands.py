@@ -27,6 +27,7 @@ _HAVE_VERSIONS = known.names(
 )
 _NUMBERED = re.compile(r"^(python|pypy|pip|ruby|perl|php|lua|node)-?\d[\d.]*$")
 """Several versions of one program."""
+_PLAIN_VALUE = re.compile(r"[\w .,:@%+/=-]*")
 _DEVICE = re.compile(r"/dev/(?:null|std(?:in|out|err)|tty|zero|u?random|fd/\d+)")
 _SOCKET = re.compile(r"/dev/(?:tcp|udp)/([^/]+)")
 _INTO_GROUP = re.compile(r"\|&?\s*(?:[({]|(?:while|until|for|if|case|select)\s)")
@@ -86,6 +87,8 @@ class Commands:
         """Whether all that is read stands where something feeds it: in a group, or in a shell that is fed."""
         self.is_lost = False
         """Whether the working directory is no longer known."""
+        self.starts_nothing = True
+        """Whether all that is read, up to its end, is done by the shell itself."""
         self.where = self.within(self.cwds[0])
         """Where commands run, for who allows them; empty in the workspace itself."""
 
@@ -104,6 +107,7 @@ class Commands:
             self.unreadable(text)
             return
         was_fed = self.is_fed
+        self.starts_nothing &= all(map(is_built_in, commands))
         self.is_fed |= is_fed or bool(_INTO_GROUP.search(text)) or any(map(feeds_others, commands))
         start = len(self.actions)
         if self.judge(commands, depth):
@@ -192,7 +196,11 @@ class Commands:
         for redirect in command.redirects:
             self.redirect(bare, redirect.operator, redirect.target)
         is_alone = not command.words
-        grave = [name for name, _ in command.settings if self.is_grave(name) or (is_alone and not known.is_local(name))]
+        grave = [
+            name
+            for name, value in command.settings
+            if self.is_grave(name) or (is_alone and not known.is_local(name) and not self.keeps(name, value))
+        ]
         if not command.words:
             if grave:
                 self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
@@ -211,9 +219,17 @@ class Commands:
         run = Run(tuple(command.words), exact, bool(odd), fed, is_fed(command), depth)
         if command.source is not None or is_unknown:
             run = replace(run, fed=fed)
+        before = len(self.actions)
         self.run(run, after=command.after)
+        files.list_names(self, run, before)
         if grave:
             self.add(Action(ActionKind.SHELL, command=exact, essence=exact, is_opaque=True))
+
+    def keeps(self, name: str, value: Word) -> bool:
+        """Whether a variable changes nothing: neither the shell nor a library looks at it, and no program is started
+        in this text, which is all that the shell is there for."""
+        is_plain = value.is_literal and not value.is_glob and _PLAIN_VALUE.fullmatch(value.text) is not None
+        return self.starts_nothing and is_plain and known.is_private(name)
 
     def directed(self, run: Run, name: str, value: Word) -> None:
         """A setting before a command may say whom the command reaches: ``npm_config_registry=…``."""
@@ -251,6 +267,8 @@ class Commands:
             self.emit(run, ActionKind.SHELL, is_opaque=True)
             return
         name = run.name
+        if not run.is_trusted and self.is_of_another(run):
+            return
         if name in ("cd", "pushd", "popd"):
             self.change_directory(run, after)
             return
@@ -279,6 +297,15 @@ class Commands:
         else:
             self.emit(run, ActionKind.SHELL)
             self.visit(run)
+
+    def is_of_another(self, run: Run) -> bool:
+        """``./env ls``: some program of that name. Whether no more can be said of it, as nothing is built in."""
+        is_built_in = run.name in programs.BUILTINS or run.name in ("cd", "pushd", "popd")
+        if is_built_in or run.name in programs.SPECIAL or run.name in known.WRAPPERS or run.name in known.SHELLS:
+            self.emit(run, ActionKind.SHELL)
+        if is_built_in:
+            self.visit(run)
+        return is_built_in
 
     def visit(self, run: Run) -> None:
         """What a program may reach or start that we do not know: addresses and commands among its arguments."""
@@ -344,6 +371,12 @@ def is_fed(command: Simple) -> bool:
     files = [each.target for each in command.redirects if each.operator in ("<", "<>", "<&")]
     is_file = any(target.text != "/dev/null" or not target.is_literal for target in files)
     return bool(command.fed or command.source or is_file)
+
+
+def is_built_in(command: Simple) -> bool:
+    """Whether the shell does it by itself, and so no program is handed a variable."""
+    first = command.words[0] if command.words else None
+    return first is None or (first.is_literal and first.text in known.BUILT_IN)
 
 
 def feeds_others(command: Simple) -> bool:

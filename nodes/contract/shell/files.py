@@ -13,6 +13,7 @@ from .hosts import host_copied
 from .places import lies_outside
 from .scanning import squeezed
 from .tree import Word
+from .words import tilde
 
 if TYPE_CHECKING:
     from .commands import Commands, Handler, Run
@@ -31,6 +32,8 @@ _AWK_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _AWK_WRITES = re.compile(r"\bprintf?\b[^;}]*>")
 _ATTACHED = re.compile(r"[./~].*", re.DOTALL)
 _CONVERSION = re.compile(r"%[-+ #0']*[\d*]*(?:\.[\d*]*)?[hlLjzt]*(.)", re.DOTALL)
+_PATTERN = re.compile(r"[*?\[]")
+_DIGITS = re.compile(r"-?\d+")
 _NUMERIC = frozenset({"-eq", "-ne", "-lt", "-le", "-gt", "-ge"})
 _COMPARES = frozenset({"=", "==", "!=", "-nt", "-ot", "-ef"})
 _LOOKS = frozenset(f"-{letter}" for letter in "abcdefghknprsuwxzGLNOS")
@@ -154,6 +157,9 @@ def reader(commands: Commands, run: Run) -> None:
         commands.touch(run, ActionKind.WRITE, named[-1])
         return
     if name in known.NO_PATHS:
+        for word in run.rest if name in ("test", "[", "[[") else ():
+            if word.is_literal and lies_outside(word):
+                commands.touch(run, ActionKind.READ, replace(word, is_glob=False), tolerant=True)  # whether it is there
         is_tolerant = name in known.UNEXPANDED or tolerates(run)
         commands.emit(run_as(run) if is_tolerant else run, ActionKind.READ, essence=commands.essence(run))
         return
@@ -176,6 +182,34 @@ def touch_named(commands: Commands, run: Run) -> None:
             commands.touch(run, ActionKind.READ, word, is_tree=True, tolerant=True)
 
 
+def list_names(commands: Commands, run: Run, before: int) -> None:
+    """The shell lists what a pattern stands for, whatever the command does with it (``echo ~/.ssh/*``): its place is
+    read, unless one of the actions since ``before`` is on these files already."""
+    if run.texts[0] == "[[":
+        return
+    touched = {action.path for action in commands.actions[before:]}
+    for word in filter(None, map(pattern_in, run.rest)):
+        named = [*commands.place.locate(replace(word, is_glob=False), commands.cwds)]
+        is_odd = is_option(word) or "://" in word.text
+        if touched & {path for path, _, _ in named} or (is_odd and all(inside for _, inside, _ in named)):
+            continue
+        fixed, rest = _PATTERN.split(word.text, maxsplit=1)
+        if "/" in rest or not word.is_literal:
+            commands.touch(run, ActionKind.READ, word, tolerant=True)
+        else:
+            directory = fixed[: fixed.rfind("/") + 1] or "."
+            commands.touch(run, ActionKind.READ, replace(word, text=directory, is_glob=False), tolerant=True)
+
+
+def pattern_in(word: Word) -> Word | None:
+    """The word as a pattern for files; nothing if it is none. A variable may hold one."""
+    if word.is_glob:
+        return replace(word, is_literal=word.is_literal or word.text.startswith("["))
+    if word.may_split and not word.is_literal and _PATTERN.search(word.text):
+        return tilde(replace(word, is_literal=True, is_glob=True))
+    return None
+
+
 def run_as(run: Run) -> Run:
     """The same command with words that it does nothing with."""
     return replace(run, words=(Word(run.words[0].text),))
@@ -187,19 +221,22 @@ def tolerates(run: Run) -> bool:
     words = run.words[1:]
     if run.name == "[[":
         return True
+    if run.name not in ("test", "[", "printf") and all(word.is_literal or word.is_number for word in words):
+        return True
     if run.name == "printf":
         text = words[0].text if words else ""
         is_format = bool(words) and words[0].is_literal and not text.startswith("-")
         kinds = set(_CONVERSION.findall(text))
         return is_format and kinds <= {*"sbq%"} and not re.search(r"%[^a-zA-Z%]*\*", text)
-    if run.name not in ("test", "[") or any(word.may_split or word.is_glob for word in words):
+    if run.name not in ("test", "[") or any((word.may_split and not word.is_number) or word.is_glob for word in words):
         return False
     if run.name == "[":
         words = words[:-1]
     if words and words[0].is_literal and words[0].text == "!":
         words = words[1:]
     if len(words) == 3:
-        return words[1].is_literal and words[1].text in _COMPARES
+        is_sum = all(word.is_number or (word.is_literal and _DIGITS.fullmatch(word.text)) for word in words[::2])
+        return words[1].is_literal and words[1].text in (_COMPARES | _NUMERIC if is_sum else _COMPARES)
     return len(words) == 1 or (len(words) == 2 and words[0].is_literal and words[0].text in _LOOKS)
 
 

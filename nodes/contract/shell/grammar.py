@@ -7,6 +7,7 @@ and functions, and what stands in ``$(…)``, backticks, ``<(…)`` and here-doc
 """
 
 import re
+from collections.abc import Sequence
 
 from .known import is_local
 from .reader import META
@@ -200,9 +201,15 @@ class _CommandReader(WordReader):
                 while self.at < len(self.text) and self.peek() not in ";\n":
                     values.append(self.word())
                     self.skip_blanks()
+                self.lists(values)
                 self.known[name[0]] = values[-1].text if values else ""
         open_.append("done")
         self.loops += 1
+
+    def lists(self, words: Sequence[Word]) -> None:
+        """The files that patterns stand for, where no command gets them."""
+        if found := [each for word in words if word.is_glob for each in expanded(word)]:
+            self.add(Simple(words=[Word(":"), *found]))
 
     def patterns(self, open_: list[str]) -> None:
         """The patterns of a case's next branch, up to their parenthesis; or its end."""
@@ -239,7 +246,9 @@ class _CommandReader(WordReader):
             if word.text == "]]":
                 break
         if calculates and any(
-            not w.is_literal or re.search(r"[A-Za-z_]", w.text) for w in simple.words if w.text[:1] not in ("-", "]")
+            not (w.is_literal or w.is_number) or re.search(r"[A-Za-z_]", w.text)
+            for w in simple.words
+            if w.text[:1] not in ("-", "]")
         ):
             self.evaluates()
         self.add(simple)
@@ -256,7 +265,7 @@ class _CommandReader(WordReader):
         if self.peek() == "(":
             self.at += 1
             value = Word("", is_literal=False)
-            texts = []
+            words: list[Word] = []
             while True:
                 self.skip_space()
                 if self.at >= len(self.text):
@@ -264,8 +273,9 @@ class _CommandReader(WordReader):
                 if self.peek() == ")":
                     self.at += 1
                     break
-                texts.append(self.word().text)
-            value.text = " ".join(texts)
+                words.append(self.word())
+            self.lists(words)
+            value.text = " ".join(word.text for word in words)
         else:
             at_end = self.at >= len(self.text) or self.peek() in META
             value = Word("") if at_end else self.word()

@@ -180,6 +180,19 @@ GRAVE_SETTINGS = (
     "RANDOM", "SRANDOM", "OPTIND", "HISTCMD", "SECONDS",
 )  # fmt: skip
 """Beginnings of names that change what later commands do. To the last ones what is set is calculated, and so run."""
+SHELLS_OWN = (
+    "ARGV", "BASH", "CHARSET", "CHILD_", "COL", "COMP", "COPROC", "DIRSTACK", "EMACS", "EPOCH", "ERR", "EUID", "EXEC",
+    "FCEDIT", "FIGNORE", "FPATH", "FUNC", "GCONV", "GETCONF", "GLIBC", "GLOB", "GROUPS", "HIST", "HOST", "IGNORE",
+    "INPUTRC", "INSIDE_", "KEYTIMEOUT", "KSH", "LANG", "LC_", "LINE", "LOC", "MACHTYPE", "MAIL", "MALLOC", "MAPFILE",
+    "MODULE_", "NIS_", "NLS", "NODE_", "NULLCMD", "OLDPWD", "OPT", "OSTYPE", "OUTPUT_", "PIPESTATUS", "POSIX", "PPID",
+    "PROMPT", "PS", "PWD", "READ", "REPLY", "RES_", "RESOLV", "RPROMPT", "RPS", "SAVEHIST", "SH", "SPROMPT", "STTY",
+    "TERM", "TEXTDOMAIN", "TIME", "TMOUT", "TMP", "TEMP", "TZ", "UID", "USER", "LOGNAME", "WATCH", "WORDCHARS", "YASH",
+    "ZDOTDIR", "ZLS_", "ZSH",
+)  # fmt: skip
+"""Beginnings of names in capitals that bash, zsh, ksh or the C library look at themselves, beside the grave ones."""
+BUILT_IN = names("echo printf true false : test [ [[ cd pwd exit return break continue shift set unset export readonly")
+"""What every shell does by itself: it starts no program, and so hands no variable on."""
+_OWN = re.compile(r"[A-Z][A-Z0-9_]*")
 _LOCAL = re.compile(r"(?!npm_)[a-z][a-z0-9_]*|[A-Z]")
 _TIED = names(
     "path cdpath fpath mailpath manpath module_path fignore prompt watch aliases galiases saliases functions commands "
@@ -199,6 +212,12 @@ def is_local(name: str) -> bool:
     environment already."""
     is_own = _LOCAL.fullmatch(name) is not None and name not in _TIED and not says_where(name)
     return is_own or name in HARMLESS_SETTINGS
+
+
+def is_private(name: str) -> bool:
+    """Whether a variable of that name means nothing to shells and their libraries, exported or not. Programs may know
+    it: this is for a text that starts none."""
+    return _OWN.fullmatch(name) is not None and not (name.startswith(SHELLS_OWN) or is_grave(name) or says_where(name))
 
 
 def says_where(name: str) -> bool:

@@ -144,7 +144,8 @@ def by_options(  # noqa: PLR0912 - one for each program
         return publish
     elif name == "cargo" and words[:1] in (["tree"], ["metadata"]):
         is_offline = "--frozen" in texts or {"--offline", "--locked"} <= {*texts}
-        return kind if is_offline else ActionKind.NETWORK
+        # Both ask rustc for its targets, by the wrapper that the workspace's settings name.
+        return ActionKind.SHELL if is_offline else ActionKind.NETWORK
     elif name == "go" and words[:1] == ["run"] and any("@" in word for word in words):
         return ActionKind.NETWORK
     return kind

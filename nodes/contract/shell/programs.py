@@ -331,7 +331,11 @@ def declare(commands: Commands, run: Run) -> None:
     # A number is calculated from what is set, now and later, and a reference sets another variable.
     is_plain &= not any(re.match(r"[-+]\w*[in]", text_) for text_ in run.texts[1:])
     is_plain &= not any(re.search(r"\$\(|`|\[", value) for _, _, value in names)
-    if is_plain:
+    is_kept = run.name == "export" and not any(text_.startswith(("-", "+")) for text_ in run.texts[1:])
+    is_kept = is_kept and all(
+        commands.keeps(name, replace(word, text=value)) for word, (name, _, value) in zip(run.rest, names, strict=True)
+    )
+    if is_plain or is_kept:
         commands.emit(replace(run, words=(Word(run.name),)), ActionKind.READ, essence=commands.essence(run))
     else:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)

@@ -21,6 +21,8 @@ class Word:
     has_braces: bool = False
     may_split: bool = False
     """Whether it may become several words, or none: it holds a variable outside of quotes, or ``$@``."""
+    is_number: bool = False
+    """Whether it is a number that only the shell knows: ``$?``, ``$#``, ``${#x}``."""
     commands: list["Simple"] = field(default_factory=list)
     """What ``<(…)`` in it runs."""
 

@@ -13,6 +13,7 @@ from .tree import Simple, Unreadable, Word
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPE = re.compile(r"x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{1,4}|U[0-9a-fA-F]{1,8}|[0-7]{1,3}|c.|.", re.DOTALL)
 _ESCAPED = {"a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_COUNTED = re.compile(r"""("?)\$(?:[?#$]|\{#(?:[A-Za-z_]\w*(?:\[[@*]\])?|[@*])\})\1""")
 _HARMLESS_SUM = re.compile(r"[\d\s+\-*/%()<>=!&|^~?:,]*")
 _PARAMETER = re.compile(
     r"#?(?P<name>[A-Za-z_]\w*|\d+|[@*#?$!\-])(?:\[(?:\d+|[@*])\])?"
@@ -42,6 +43,7 @@ class WordReader(Reader):
             self.piece(word, start)
         if self.at == start:
             raise Unreadable(f"{self.peek()!r} cannot stand here.")
+        word.is_number = _COUNTED.fullmatch(self.text, start, self.at) is not None
         return word
 
     def piece(self, word: Word, start: int) -> None:
