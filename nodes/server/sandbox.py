@@ -119,7 +119,8 @@ def _why_not(search: str) -> str:
     program = shutil.which(PROGRAM, path=search)
     if program is None:
         return f"bubblewrap is not installed. {INSTALL_HINT}."
-    command = [program, *Sandbox(Path("/"), frozenset()).arguments(), "--", "true"]
+    tried = Sandbox(Path("/"), frozenset()).without_network()  # as each diff is made, and some agents run
+    command = [program, *tried.arguments(), "--", "true"]
     try:
         done = subprocess.run(
             command, capture_output=True, timeout=TRY_SECONDS, check=False, stdin=subprocess.DEVNULL,

@@ -239,3 +239,11 @@ async def test_no_network_without_a_mask_cannot_be_kept_and_starts_nothing(node:
     events = await node.finish("sh", "-c", "echo started", network="none")
     assert only(events, "run.failed")["reason"] == "isolation_unavailable"
     assert texts(events) == ""
+
+
+def test_a_machine_that_cannot_take_the_network_away_cannot_mask(tmp_path: Path) -> None:
+    """As in a container without the rights for it: a run would end at its start, and no diff be made."""
+    program = tmp_path / "bwrap"
+    program.write_text('#!/bin/sh\ncase "$*" in *--unshare-net*) echo "bwrap: loopback: no" >&2; exit 1;; esac\n')
+    program.chmod(0o755)
+    assert "loopback: no" in why_not({"PATH": f"{tmp_path}:/bin:/usr/bin"})
