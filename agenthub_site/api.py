@@ -22,6 +22,7 @@ from agents.coordination.api import LimitsViewSet, LockViewSet, RoundViewSet, Ta
 from agents.mail.api import MessageViewSet
 from agents.policy_api import AlwaysAllowViewSet, GrantViewSet, RuleViewSet, TrialViewSet
 from agents.review_api import ReviewViewSet
+from agents.teams.api import TeamViewSet
 from agents.triggers.api import TriggerViewSet
 from agents.usage.api import BudgetViewSet, UsageViewSet
 from agents.usage.prices_api import PriceViewSet
@@ -49,6 +50,7 @@ router.register("tasks", TaskViewSet, "task")
 router.register("routes", RouteViewSet, "route")
 router.register("runs", RunViewSet, "run")
 router.register("secrets", SecretViewSet, "secret")
+router.register("teams", TeamViewSet, "team")
 router.register("tokens", TokenViewSet, "token")
 router.register("triggers", TriggerViewSet, "trigger")
 router.register("users", UserViewSet, "user")

@@ -170,7 +170,7 @@ ROUTES: Final = (
         "Write to agents and people of a project; durable once it is answered.",
         _send_message,
         body=(
-            ("to", "Names or addresses: mender, agent:ID, user:bob; or team:all alone."),
+            ("to", "Names or addresses: mender, agent:ID, user:bob; or a team alone: team:all, team:docs."),
             ("payload", "Any JSON, at most 64 KiB and 32 levels."),
             ("project", "A slug or id; needed where you see several projects."),
             ("subject", "At most 200 characters."),

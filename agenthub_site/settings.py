@@ -55,6 +55,7 @@ INSTALLED_APPS = [
     "agents",
     "agents.usage",
     "agents.triggers",
+    "agents.teams",
     "agents.webhooks",
     "agents.coordination",
 ]

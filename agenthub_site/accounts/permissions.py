@@ -31,6 +31,7 @@ class Can(StrEnum):
     MANAGE_NODES = "node:manage"
     MANAGE_ROUTES = "route:manage"
     MANAGE_SECRETS = "secret:manage"
+    MANAGE_TEAMS = "team:manage"
     MANAGE_TOKENS = "token:manage"
     MANAGE_USERS = "user:manage"
     MANAGE_WEBHOOKS = "webhook:manage"
@@ -97,6 +98,7 @@ TABLE: Final[dict[Can, Grant]] = {
     Can.MANAGE_MESSAGES: Grant(
         "See what became of the project's messages, and have dead ones delivered again", _from(Role.MAINTAINER)
     ),
+    Can.MANAGE_TEAMS: Grant("Make and delete the project's teams, and say who is in them", _from(Role.MAINTAINER)),
     Can.MANAGE_WEBHOOKS: Grant(
         "Set the addresses outside to which the project's messages may be posted", _from(Role.MAINTAINER)
     ),

@@ -16,9 +16,10 @@ from nodes.contract.errors import Forbidden, Invalid
 from ..models import Agent
 from ..queries import count_live_runs
 from ..reading import in_thread
+from ..teams.models import ALL
 from ..triggers import calls
 from .acting import Acting
-from .addressing import address_of, members_of, names_of
+from .addressing import TEAM, address_of, members_of, names_of, teams_of
 from .desk import find_run, prepare, projects_of, read_inbox, require_own
 from .doors import receive_waiting
 from .reviews import RespondIn, respond
@@ -32,6 +33,7 @@ _MOST_MAILS: Final = 50
 
 class TeamIn(Shape):
     run_id: UUID | None = None
+    team: str = ALL
 
 
 class ActorInboxIn(Shape):
@@ -50,7 +52,7 @@ Body = bytes
 
 
 async def team_members(by: Acting, body: Body) -> dict[str, Any]:
-    """Who is in the team ``all`` of the actor's project: agents, with whether they have a live run, and people."""
+    """Who is in a team of the actor's project: agents, with how many live runs they have, and people."""
     return await in_thread(_team, by, read_shape(TeamIn, body))
 
 
@@ -60,13 +62,15 @@ def _team(by: Acting, given: TeamIn) -> dict[str, Any]:
     if project_id is None:
         raise Invalid("This actor is in several projects: name a run of one with --run-id.")
     require(by.actor, Can.VIEW, project_id)
-    members = members_of(project_id)
+    slug = given.team.removeprefix(TEAM)
+    members = members_of(project_id, slug)
     names = names_of(members)
     live = count_live_runs("agent")
     told = dict(Agent.objects.filter(project=project_id, archived_at=None).values_list("pk", "description"))
     me = address_of(by.actor)
     return {
-        "team": "all",
+        "team": slug,
+        "teams": teams_of(project_id),
         "project": str(project_id),
         "members": [
             {

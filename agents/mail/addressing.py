@@ -14,9 +14,12 @@ from mailboxes.addresses import Address
 from nodes.contract.errors import Conflict, Invalid, NotFound
 
 from ..models import Agent, Run
+from ..teams.models import ALL, SLUG, Team
+from ..teams.queries import addresses_in
 from ..webhooks.models import Webhook
 
-TEAM_ALL: Final = "team:all"
+TEAM: Final = "team:"
+TEAM_ALL: Final = f"{TEAM}{ALL}"
 WEBHOOK: Final = "webhook:"
 _MOST_WORDS: Final = 100
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -44,42 +47,33 @@ def address_of(actor: Actor) -> Address:
 
 
 def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run | None = None) -> Recipients:
-    """Whom ``words`` name in the project: two queries, however many they are.
+    """Whom ``words`` name in the project: two queries, however many they are; one more for webhooks.
 
     ``agent:NAME`` or ``agent:ID``, ``user:NAME`` or ``user:ID``, a bare name or id of an agent, ``PROJECT/NAME``
-    (of this project), ``user`` (who started the run), ``webhook:NAME``, ``team:all`` (everybody but the sender).
-    Raises ``UnknownRecipient``, with the first that is nobody.
+    (of this project), ``user`` (who started the run), ``webhook:NAME``, ``team:SLUG`` (its members but the sender;
+    ``team:all`` is everybody). Raises ``UnknownRecipient``, with the first that is nobody.
     """
     if not 0 < len(words) <= _MOST_WORDS:
         raise Invalid(f"Name 1 to {_MOST_WORDS} recipients.", fields={"to": ["1 to 100 of them"]})
-    team = [word for word in words if word in (TEAM_ALL, "all")]
-    if team:
+    teams = [word for word in words if word == ALL or word.startswith(TEAM)]
+    if teams:
         if len(words) > 1:
-            raise Invalid("A team is written to by itself: it holds everybody.", fields={"to": ["team:all alone"]})
-        others = tuple(address for address in members_of(project_id) if address != sender)
+            raise Invalid("A team is written to by itself, with nobody beside it.", fields={"to": ["a team alone"]})
+        slug = teams[0].removeprefix(TEAM)
+        others = tuple(address for address in members_of(project_id, slug) if address != sender)
         if not others:
-            raise UnknownRecipient("There is nobody else in the team.", to=TEAM_ALL)
-        return Recipients(others, TEAM_ALL)
-    names = {word.partition(":")[2] or word for word in words} | {word.rpartition("/")[2] for word in words}
-    ids = [UUID(name) for name in names if _ID.fullmatch(name)]
-    if run is not None and run.user_id:
-        ids.append(run.user_id)
-    here = Agent.objects.filter(Q(pk__in=ids) | Q(name__in=names), project=project_id, archived_at=None)
-    members = Membership.objects.filter(Q(user__in=ids) | Q(user__username__in=names), project=project_id)
-    agents = _Named()
-    for pk, name, slug in here.values_list("pk", "name", "project__slug"):
-        agents.add(pk, name, f"{slug}/{name}")
-    people = _Named()
-    for pk, name in members.values_list("user_id", "user__username"):
-        people.add(pk, name)
+            raise UnknownRecipient(f"There is nobody else in the team {slug!r}.", to=f"{TEAM}{slug}")
+        return Recipients(others, f"{TEAM}{slug}")
+    starter = run.user_id if run is not None else None
+    names = Names(project_id, words, [starter] if starter else [])
     webhooks = _webhooks(project_id, words)
-    return Recipients(tuple(_one(word, agents, people, webhooks, run) for word in words))
+    return Recipients(tuple(_one(word, names, webhooks, starter) for word in words))
 
 
 def _webhooks(project_id: UUID, words: Sequence[str]) -> "_Named":
     """Those of the project that are named. Raises ``WebhookOff`` for one that is switched off."""
     found = _Named()
-    names = {word.removeprefix(WEBHOOK) for word in words if word.startswith(WEBHOOK)}
+    names = {word.removeprefix(WEBHOOK) for word in words if word.startswith(WEBHOOK) and word.isprintable()}
     if not names:
         return found
     ids = [UUID(name) for name in names if _ID.fullmatch(name)]
@@ -108,32 +102,73 @@ class _Named:
         return id_ if id_ in self._ids else self._by_name.get(word)
 
 
-def _one(word: str, agents: _Named, people: _Named, webhooks: _Named, run: Run | None) -> Address:
-    kind, colon, name = word.partition(":")
-    if word == "user" and run is not None and run.user_id:
-        found, kind = people.find(str(run.user_id)), "user"
-    elif colon and kind in ("agent", "user"):
-        found = (agents if kind == "agent" else people).find(name)
+class Names:
+    """The agents and people of a project whom some words may name: two queries, however many they are."""
+
+    def __init__(self, project_id: UUID, words: Sequence[str], more: Sequence[UUID] = ()) -> None:
+        clean = [word for word in words if word.isprintable()]  # nobody's name is otherwise, and no database takes NUL
+        names = {word.partition(":")[2] or word for word in clean} | {word.rpartition("/")[2] for word in clean}
+        ids = [*more, *(UUID(name) for name in names if _ID.fullmatch(name))]
+        agents = Agent.objects.filter(Q(pk__in=ids) | Q(name__in=names), project=project_id, archived_at=None)
+        people = Membership.objects.filter(Q(user__in=ids) | Q(user__username__in=names), project=project_id)
+        self._agents, self._people = _Named(), _Named()
+        for pk, name, slug in agents.values_list("pk", "name", "project__slug"):
+            self._agents.add(pk, name, f"{slug}/{name}")
+        for pk, name in people.values_list("user_id", "user__username"):
+            self._people.add(pk, name)
+
+    def find(self, word: str) -> Address | None:
+        """``agent:NAME``, ``user:NAME`` or a bare name, which is an agent's before it is a person's."""
+        kind, colon, name = word.partition(":")
+        if not colon or kind not in ("agent", "user"):
+            return self.find(f"agent:{word}") or self.find(f"user:{word}")
+        found = (self._agents if kind == "agent" else self._people).find(name)
+        return Address(kind, found) if found is not None else None
+
+
+def _one(word: str, names: Names, webhooks: _Named, starter: UUID | None) -> Address:
+    if word == "user" and starter is not None:
+        found = names.find(f"user:{starter}")
     elif word.startswith(WEBHOOK):
-        found = webhooks.find(name)
+        id_ = webhooks.find(word.removeprefix(WEBHOOK))
+        found = Address("webhook", id_) if id_ is not None else None
     else:
-        found, kind = agents.find(word), "agent"
-        if found is None:
-            found, kind = people.find(word), "user"
+        found = names.find(word)
     if found is None:
         raise UnknownRecipient(
             f"There is no {word[:100]!r} in this project to write to. 'agenthub actor team-members' lists who is.",
             to=word[:100],
         )
-    return Address(kind, found)
+    return found
 
 
-def members_of(project_id: UUID) -> list[Address]:
-    """The team ``all`` of a project: its agents and its people, service accounts left out."""
+def members_of(project_id: UUID, slug: str = ALL) -> list[Address]:
+    """Who is in a team: of ``all`` the project's agents and people, service accounts left out.
+
+    Raises ``UnknownRecipient`` for a team that the project does not have.
+    """
+    if slug == ALL:
+        return _everybody(project_id)
+    if SLUG.fullmatch(slug):
+        found = addresses_in(project_id, slug)
+        if found or Team.objects.filter(project=project_id, slug=slug).exists():
+            return found
+    raise UnknownRecipient(
+        f"There is no team {slug[:100]!r} in this project to write to. 'agenthub actor team-members' lists its teams.",
+        to=f"{TEAM}{slug[:100]}",
+    )
+
+
+def _everybody(project_id: UUID) -> list[Address]:
     agents = Agent.objects.filter(project=project_id, archived_at=None).order_by("name").values_list("pk", flat=True)
     people = Membership.objects.filter(project=project_id, user__service_of=None, user__is_active=True)
     users = people.order_by("user__username").values_list("user_id", flat=True)
     return [*(Address.of("agent", pk) for pk in agents), *(Address.of("user", pk) for pk in users)]
+
+
+def teams_of(project_id: UUID) -> list[str]:
+    """The slugs of a project's teams: ``all`` first, then the others by name."""
+    return [ALL, *Team.objects.filter(project=project_id).order_by("slug").values_list("slug", flat=True)]
 
 
 def names_of(addresses: Collection[Address]) -> dict[Address, str]:

@@ -21,6 +21,7 @@ from nodes.runtimes.presets import PRESETS
 
 from ..isolation import require_isolation
 from ..models import Agent
+from ..teams.models import TeamMember
 from .placing import follow_agent
 from .routing import require_route
 
@@ -107,10 +108,11 @@ def _in_one_way(changes: dict[str, Any]) -> dict[str, Any]:
 
 @transaction.atomic
 def archive_agent(agent: Agent, *, by: Actor) -> None:
-    """Put an agent away: it starts no more runs, and its history stays. Twice is once."""
+    """Put an agent away: it starts no more runs and leaves its teams, and its history stays. Twice is once."""
     require(by, Can.EDIT_AGENT, agent)
     if Agent.objects.filter(pk=agent.pk, archived_at=None).update(archived_at=timezone.now()):
         revoke_tokens_of(by, agent_id=agent.pk)
+        TeamMember.objects.filter(agent=agent.pk).delete()
         record(agent.project_id, "agent.archived", by=by, of=("agent", agent.pk), agent_name=agent.name)
 
 

@@ -10,7 +10,7 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.models import Project
 from agents.coordination.models import Presence
 from agents.coordination.services.importing import import_lock, import_task
-from agents.coordination.services.messages import EVERYBODY
+from agents.mail.addressing import TEAM_ALL
 from agents.models import Agent
 from agents.services.agents import create_agent
 from integrations.cli.old_hub import OldHub, Row
@@ -122,7 +122,7 @@ def _take_messages(project: Project, old: OldHub, rows: OldRows, agents: dict[st
         try:
             made = mail.send(
                 project.pk, mail.Address.of("agent", sender.pk), [mail.Address.of("agent", each.pk) for each in to],
-                payload, subject=subject, kind=kind, audience="" if row["to_agent"] else EVERYBODY,
+                payload, subject=subject, kind=kind, audience="" if row["to_agent"] else TEAM_ALL,
                 reply_to=answered.message_id if answered else None, dedupe_key=f"agent-hub-mcp:{row['id']}"[:128],
                 most_hops=MOST_HOPS,
             )  # fmt: skip

@@ -13,6 +13,7 @@ from agents.coordination.errors import AgentsOnly
 from agents.coordination.queries import as_uuid
 from agents.coordination.services.messages import send_message
 from agents.coordination.services.notices import HUB
+from agents.mail.addressing import TEAM_ALL
 from agents.models import Agent
 from mailboxes import services as mail
 from mailboxes.limits import MOST_PER_PAGE, SUBJECT_CHARS
@@ -62,7 +63,8 @@ async def message_send(
     asking: Asking,
     *,
     to_agent: Annotated[
-        str | None, Field(description="An agent of your project. Left out: all of them, each with its own copy.")
+        str | None,
+        Field(description="An agent of your project, or team:NAME. Left out: all agents, each with its own copy."),
     ] = None,
     subject: Annotated[str, Field(description="One line.")],
     body: Annotated[str, Field(description="At most 60 KiB; put longer things into the repository, and name them.")],
@@ -73,7 +75,7 @@ async def message_send(
     round_id: Annotated[str, Field(description="The round that it is about. Counts against the task's limit.")] = "",
     reply_to: Annotated[str, Field(description="The id of the message that you answer.")] = "",
 ) -> Json:
-    """Send a message to another agent of your project, or to all of them. It is kept until it is acknowledged."""
+    """Send a message to another agent of your project, a team, or all agents. It is kept until it is acknowledged."""
     answered = as_uuid(reply_to) if reply_to else None
     if reply_to and answered is None:
         raise NotFound("There is no message of that id that you sent or got.")
@@ -130,7 +132,7 @@ def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
         "dedupe_key": each.dedupe_key,
         "reply_to": str(each.reply_to) if each.reply_to else None,
         "from_agent": names.get(each.sender, str(each.sender)),
-        "to_agent": None if each.audience else names.get(each.recipient),
+        "to_agent": _to(each, names),
         "round_id": payload.get("round_id"),
         "msg_type": payload.get("msg_type", each.kind),
         "subject": payload.get("subject", each.subject),
@@ -140,6 +142,13 @@ def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
         "is_read": 0,
         "created_at": when(each.created_at),
     }
+
+
+def _to(each: Mail, names: dict[mail.Address, str]) -> str | None:
+    """Nobody by name where it went to all; the team where it went to one."""
+    if each.audience:
+        return None if each.audience == TEAM_ALL else each.audience
+    return names.get(each.recipient)
 
 
 def _names_of(senders: Iterable[mail.Address]) -> dict[mail.Address, str]:

@@ -141,7 +141,9 @@ def find_tool(actor: Actor, name: str) -> Tool:
     return found
 
 
-_OLD_CODES: Final = {"dedupe_conflict": "DUPLICATE_MESSAGE", "already_exists": "TASK_EXISTS"}
+_OLD_CODES: Final = {
+    "dedupe_conflict": "DUPLICATE_MESSAGE", "already_exists": "TASK_EXISTS", "unknown_recipient": "NOT_FOUND",
+}  # fmt: skip
 
 
 def told(error: HubError) -> Json:

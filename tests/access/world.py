@@ -17,6 +17,7 @@ from agents.event_table import NewEvent, insert_events
 from agents.models import Agent, Approval, Blob, Run
 from agents.rules import PolicyGrant, PolicyReview, PolicyRule
 from agents.states import State
+from agents.teams.models import Team, TeamMember
 from agents.triggers.models import Trigger
 from agents.usage.models import Budget, Price, RunUsage
 from agents.webhooks.models import Webhook
@@ -154,8 +155,10 @@ def make_world(slug: str, canary: str) -> World:
         state="paused",
     )  # fmt: skip
     webhook = Webhook.objects.create(project=project, name="quay", url=f"https://hooks.example.com/{canary}")
+    team = Team.objects.create(project=project, slug="dock", name=f"{canary} dockers")
+    TeamMember.objects.create(team=team, agent=agent)
     things = {
-        "webhooks": webhook.pk, "triggers": trigger.pk,
+        "teams": team.pk, "team_id": team.pk, "webhooks": webhook.pk, "triggers": trigger.pk,
         "messages": message.message_id, "message_id": letter.message_id,
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,

@@ -21,6 +21,8 @@ from agenthub_site.accounts.permissions import TABLE
 from agenthub_site.accounts.services import create_service_account
 from agents.models import Agent, Run
 from agents.rules import PolicyReview
+from agents.teams.models import Team
+from agents.teams.services import create_team
 from agents.usage.models import Price
 from audit.models import AuditEvent
 from audit.services import record
@@ -41,7 +43,7 @@ from tests.factories import (
 pytestmark = pytest.mark.django_db
 MODELS = [
     "accounts_user", "accounts_project", "accounts_token", "nodes_node", "agents_agent", "agents_run",
-    "agents_approval", "audit_auditevent", "accounts_invitation", "accounts_serviceaccount",
+    "agents_approval", "audit_auditevent", "accounts_invitation", "accounts_serviceaccount", "teams_team",
 ]  # fmt: skip
 READ_ONLY = ["accounts_token", "accounts_invitation", "agents_run", "agents_approval", "audit_auditevent"]
 
@@ -63,6 +65,7 @@ def fill(number: int) -> None:
     owner = actor_of(make_user(f"owner-{number}"))
     invite(project, Role.VIEWER, owner)
     create_service_account(project, f"robot-{number}", Role.DEVELOPER, owner)
+    create_team(project, slug="docs", members=[agent.name], by=owner)
 
 
 def url(model: str, page: str = "changelist", *args: Any) -> str:
@@ -414,6 +417,18 @@ def test_an_action_that_a_service_refuses_says_why(registry: Client, monkeypatch
     action = {"action": "forget", "_selected_action": [str(secret.pk)]}
     page = registry.post(url("accounts_hubsecret"), action, follow=True)
     assert page.status_code == 200 and "There is no secret named webhook.quay." in page.content.decode()
+
+
+def test_a_team_is_made_renamed_and_deleted(registry: Client, project: Project) -> None:
+    taken = registry.post(url("teams_team", "add"), {"project": project.pk, "slug": "all", "name": "x"})
+    assert taken.status_code == 200 and "it is everybody" in taken.content.decode()
+    assert saved(registry.post(url("teams_team", "add"), {"project": project.pk, "slug": "docs", "name": "Docs"}))
+    team = Team.objects.get()
+    assert saved(registry.post(url("teams_team", "change", team.pk), {"name": "Writers"}))
+    team.refresh_from_db()
+    assert (team.slug, team.name) == ("docs", "Writers")
+    assert registry.post(url("teams_team", "delete", team.pk), {"post": "yes"}).status_code == 302
+    assert not Team.objects.exists() and names() == ["team.created", "team.edited", "team.deleted"]
 
 
 def test_an_invitation_is_withdrawn_from_the_list(registry: Client, project: Project, alice: User) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -14,12 +14,11 @@ from mailboxes import services as mail
 from mailboxes.tables import run_query, uuid_of_db, uuid_to_db
 from nodes.contract.errors import Invalid, NotFound
 
+from ...mail.addressing import TEAM, TEAM_ALL, Recipients, resolve
 from ..errors import AgentsOnly, MessageLimitReached
 from ..models import Limits, Task
 from ..queries import as_uuid, find_round, limits_of
 from .moves import lock_task
-
-EVERYBODY: Final = "team:all"
 
 
 def send_message(
@@ -35,7 +34,7 @@ def send_message(
     run_id: UUID | None = None,
     more: Mapping[str, str] | None = None,
 ) -> mail.Sent:
-    """To an agent of the sender's project by its name; without one, to all of its other agents.
+    """To an agent of the sender's project by its name, or to ``team:SLUG``; without one, to all of its other agents.
 
     It belongs to the run ``run_id``; an answer belongs to that of what it answers. ``more`` goes into the payload,
     beside the ``body``.
@@ -52,17 +51,17 @@ def send_message(
         "payload": {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})},
         "subject": subject,
         "kind": kind,
-        "audience": "" if to_agent else EVERYBODY,
+        "audience": recipients.audience,
         "reply_to": reply_to,
         "dedupe_key": dedupe_key,
         "run_id": None if reply_to else run_id,
         "most_hops": here.max_hop_count,
     }
     if round_ is None:
-        return mail.send(here.project_id, here.sender, recipients, **made)
+        return mail.send(here.project_id, here.sender, recipients.addresses, **made)
     with transaction.atomic():
         task = lock_task(round_.task_id)
-        sent = mail.send(here.project_id, here.sender, recipients, **made)
+        sent = mail.send(here.project_id, here.sender, recipients.addresses, **made)
         if sent.created:
             _count(task, limits_of(here.project_id).max_messages_per_task)
         return sent
@@ -86,20 +85,22 @@ class _Surroundings:
     max_hop_count: int
     names: dict[str, UUID]
 
-    def to(self, name: str | None) -> list[mail.Address]:
-        """One by its name or id; all but the sender without one. Raises ``NotFound``, ``Invalid``."""
+    def to(self, name: str | None) -> Recipients:
+        """A team; one by its name or id; all but the sender without one. Raises ``NotFound``, ``Invalid``."""
+        if name is not None and name.startswith(TEAM):
+            return resolve(self.project_id, [name], sender=self.sender)
         if name is not None:
             pk = self.names.get(name)
             if pk is None and (asked := as_uuid(name)) in self.names.values():
                 pk = asked
             if pk is None:
                 raise NotFound(f"There is no agent {name[:80]!r} in your project.")
-            return [mail.Address.of("agent", pk)]
+            return Recipients((mail.Address.of("agent", pk),))
         addresses = [mail.Address.of("agent", pk) for pk in self.names.values()]
-        others = [address for address in addresses if address != self.sender]
+        others = tuple(address for address in addresses if address != self.sender)
         if not others:
             raise Invalid("You are the only agent of your project: name the one to write to.")
-        return others
+        return Recipients(others, TEAM_ALL)
 
 
 def _look_round(by: Actor, name: str | None) -> _Surroundings:
