@@ -318,6 +318,28 @@ class MemberForm(StyledForm):
         return user
 
 
+class TeamMembersForm(StyledForm):
+    """Agents and people by name, with commas between them; cleaned into a list."""
+
+    members = forms.CharField(max_length=4_000)
+
+    def clean_members(self) -> list[str]:
+        return [name for each in self.cleaned_data["members"].split(",") if (name := each.strip())]
+
+
+class TeamForm(TeamMembersForm):
+    slug = forms.CharField(
+        max_length=64, help_text="It is written to as team:SLUG, and keeps it.",
+        widget=forms.TextInput(attrs={"autocapitalize": "none", "autocomplete": "off", "placeholder": "docs"}),
+    )  # fmt: skip
+    name = forms.CharField(max_length=128, required=False, help_text="Empty: as the slug.")
+    members = forms.CharField(
+        max_length=4_000, required=False, help_text="Agents and people, with commas between them.",
+        widget=forms.TextInput(attrs={"list": "may-be-added", "autocapitalize": "none", "autocomplete": "off"}),
+    )  # fmt: skip
+    field_order = ("slug", "name", "members")
+
+
 class AlwaysAllowForm(StyledForm):
     """Beside it the page sends ``choice-0``, ``choice-1``, …, one for each part of the question."""
 

@@ -13,11 +13,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from agenthub_site.accounts.models import Membership, Project
 from agenthub_site.accounts.permissions import Can, may, require
-from agents.mail.addressing import address_of, names_of
+from agents.mail.addressing import TEAM, TEAM_ALL, address_of, names_of
 from agents.mail.api import find_message
 from agents.mail.desk import prepare, projects_of
 from agents.mail.shapes import SendIn
 from agents.models import Agent
+from agents.teams.models import Team
 from mailboxes.limits import SUBJECT_CHARS
 from mailboxes.models import Delivery
 from mailboxes.reading import LetterPlace, Mail, count_open, dead_letters, deliveries_to, mails
@@ -75,7 +76,7 @@ class Letter:
 class WriteForm(StyledForm):
     project = forms.ModelChoiceField(Project.objects.none(), to_field_name="slug", empty_label=None)
     to = forms.CharField(
-        max_length=2_000, help_text="Names of agents and people, with commas between them, or team:all.",
+        max_length=2_000, help_text="Names of agents and people, with commas between them; or a team, as in team:all.",
         widget=forms.TextInput(attrs={"list": "recipients", "autocapitalize": "none", "autocomplete": "off"}),
     )  # fmt: skip
     subject = forms.CharField(required=False, max_length=SUBJECT_CHARS)
@@ -274,9 +275,10 @@ def _letters(rows: list[Mail]) -> list[Letter]:
 
 
 def _recipients(projects: list[UUID]) -> list[str]:
-    """What can be written into *To*, for the browser to offer: two queries, however many projects there are."""
+    """What can be written into *To*, for the browser to offer: three queries, however many projects there are."""
     agents = Agent.objects.filter(project__in=projects, archived_at=None).order_by("name")
     people = Membership.objects.filter(project__in=projects, user__service_of=None, user__is_active=True)
     names = {*agents.values_list("name", flat=True)[:OFFERED]}
     names |= {*people.order_by("user__username").values_list("user__username", flat=True)[:OFFERED]}
-    return ["team:all", *sorted(names)]
+    teams = Team.objects.filter(project__in=projects).order_by("slug").values_list("slug", flat=True).distinct()
+    return [TEAM_ALL, *(f"{TEAM}{slug}" for slug in teams[:OFFERED]), *sorted(names)]

@@ -1,4 +1,4 @@
-"""Who belongs to a project: its members, whom one invites, and the accounts and tokens of programs."""
+"""Who belongs to a project: its members, whom one invites, the accounts and tokens of programs; and its teams."""
 
 from typing import Any
 from uuid import UUID
@@ -13,13 +13,17 @@ from django.views.decorators.http import require_GET, require_POST
 from agenthub_site.accounts import invitations, services
 from agenthub_site.accounts import tokens as token_services
 from agenthub_site.accounts.models import Invitation, Membership, Project, Token, User
-from agenthub_site.accounts.permissions import Can, require
+from agenthub_site.accounts.permissions import Can, may, require
+from agents.models import Agent
+from agents.teams.models import Team
+from agents.teams.queries import with_members
 from nodes.contract.errors import HubError
 
 from .doors import PageRequest, page, show_in_form, tell
-from .forms import InviteForm, MemberForm, ProgramTokenForm, ServiceForm
+from .forms import InviteForm, MemberForm, ProgramTokenForm, ServiceForm, TeamForm, TeamMembersForm
 
 INVITATIONS = 50
+OFFERED = 500
 
 
 def _project(request: PageRequest, slug: str) -> Project:
@@ -33,27 +37,45 @@ def _project(request: PageRequest, slug: str) -> Project:
 @require_GET
 @page
 def people(request: PageRequest, slug: str) -> HttpResponse:
-    return _show(request, _project(request, slug))
+    return show_people(request, team_project(request, slug))
 
 
-def _show(request: PageRequest, project: Project, **more: Any) -> HttpResponse:
-    """A new link or token is in the answer to the request that made it, and nowhere else. Five queries."""
+def team_project(request: PageRequest, slug: str) -> Project:
+    """One whose teams the actor may manage; whose people, only its owners may."""
+    found: Project = get_object_or_404(Project.objects.visible_to(request.actor), slug=slug)
+    require(request.actor, Can.MANAGE_TEAMS, found.pk)
+    return found
+
+
+def show_people(request: PageRequest, project: Project, **more: Any) -> HttpResponse:
+    """To who manages members all of it, to others members and teams. Eight queries.
+
+    A new link or token is in the answer to the request that made it, and nowhere else.
+    """
+    may_manage = may(request.actor, Can.MANAGE_MEMBERS, project.pk)
     members = Membership.objects.filter(project=project).select_related("user").order_by("user__username")
     programs = {member.user_id: member for member in members if member.user.service_of_id}
     for member in programs.values():
         member.tokens = []  # type: ignore[attr-defined]
     for token in Token.objects.filter(user__in=programs, revoked_at=None):
         programs[token.user_id].tokens.append(token)  # type: ignore[attr-defined, index]
+    people = [member for member in members if member.user_id not in programs]
+    agents = Agent.objects.filter(project=project, archived_at=None).order_by("name")[:OFFERED]
     sent = Invitation.objects.filter(project=project).select_related("invited_by", "accepted_by")
     context = {
         "project": project,
-        "people": [member for member in members if member.user_id not in programs],
-        "programs": list(programs.values()),
-        "invitations": sent[:INVITATIONS],
+        "may_manage": may_manage,
+        "people": people,
+        "programs": list(programs.values()) if may_manage else [],
+        "invitations": sent[:INVITATIONS] if may_manage else [],
+        "teams": with_members(Team.objects.filter(project=project).order_by("slug")),
+        "may_be_added": [*(agent.name for agent in agents), *(f"user:{member.user.username}" for member in people)],
         "member_form": MemberForm(auto_id="member_%s"),
         "invite_form": InviteForm(auto_id="invite_%s"),
         "service_form": ServiceForm(auto_id="service_%s"),
         "token_form": ProgramTokenForm(),
+        "team_form": TeamForm(auto_id="team_%s"),
+        "team_members_form": TeamMembersForm(),
         "now": timezone.now(),
         **more,
     }
@@ -72,7 +94,7 @@ def add_member(request: PageRequest, slug: str) -> HttpResponse:
             show_in_form(form, error)
         else:
             return redirect("people", slug)
-    return _show(request, project, member_form=form)
+    return show_people(request, project, member_form=form)
 
 
 @require_POST
@@ -100,8 +122,8 @@ def invite(request: PageRequest, slug: str) -> HttpResponse:
         except HubError as error:
             show_in_form(form, error)
         else:
-            return _show(request, project, link=request.build_absolute_uri(f"/invitations/{secret}/"))
-    return _show(request, project, invite_form=form)
+            return show_people(request, project, link=request.build_absolute_uri(f"/invitations/{secret}/"))
+    return show_people(request, project, invite_form=form)
 
 
 @require_POST
@@ -127,7 +149,7 @@ def add_service(request: PageRequest, slug: str) -> HttpResponse:
         else:
             messages.success(request, f"{made.username} is a member. Make a token for it.")
             return redirect("people", slug)
-    return _show(request, project, service_form=form)
+    return show_people(request, project, service_form=form)
 
 
 @never_cache
@@ -144,8 +166,8 @@ def add_token(request: PageRequest, slug: str, user_id: UUID) -> HttpResponse:
         except HubError as error:
             show_in_form(form, error)
         else:
-            return _show(request, project, secret=secret, secret_of=account.username)
-    return _show(request, project, token_form=form, token_for=account.pk)
+            return show_people(request, project, secret=secret, secret_of=account.username)
+    return show_people(request, project, token_form=form, token_for=account.pk)
 
 
 @require_POST

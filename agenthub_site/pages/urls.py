@@ -1,6 +1,6 @@
 from django.urls import path
 
-from . import approvals, invitations, mail, nodes, people, policies, routes, tasks, tokens, trail, usage, views
+from . import approvals, invitations, mail, nodes, people, policies, routes, tasks, teams, tokens, trail, usage, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -54,6 +54,10 @@ urlpatterns = [
     path(
         "projects/<slug:slug>/people/tokens/<uuid:program_token_id>/revoke/", people.revoke, name="revoke_program_token"
     ),
+    path("projects/<slug:slug>/people/teams/", teams.add_team, name="add_team"),
+    path("projects/<slug:slug>/people/teams/<uuid:team_id>/members/", teams.add_to_team, name="add_to_team"),
+    path("projects/<slug:slug>/people/teams/<uuid:team_id>/remove/", teams.remove_from_team, name="remove_from_team"),
+    path("projects/<slug:slug>/people/teams/<uuid:team_id>/delete/", teams.delete_team, name="delete_team"),
     path("usage/", usage.usage, name="hub_usage"),
     path("usage/budgets/", usage.add, name="hub_add_budget"),
     path("usage/budgets/<uuid:budget_id>/", usage.budget, name="hub_edit_budget"),

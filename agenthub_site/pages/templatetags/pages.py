@@ -28,7 +28,7 @@ _PROJECT_PAGES = (
     ("project", "Overview", Can.VIEW),
     ("policy", "Policy", Can.VIEW),
     ("usage", "Usage", Can.VIEW_USAGE),
-    ("people", "People", Can.MANAGE_MEMBERS),
+    ("people", "People", Can.MANAGE_TEAMS),
     ("trail", "Audit trail", Can.VIEW_AUDIT),
 )
 """By the names of their addresses."""
