@@ -47,6 +47,7 @@ access:
   user           create, list and deactivate accounts
   project        create projects; their members and invitations
   route          which nodes a project's runs may use
+  team           groups of a project's agents and people, written to as one
   webhook        addresses outside, to which a project's messages are posted
   secret         set, list and forget the hub's own secrets (agents': node secret)
   policy         try out what a policy says to a command, a path or a host
@@ -82,7 +83,7 @@ examples:
 CLIENT = (
     "run", "runs", "logs", "input", "approve", "approvals", "cancel", "resume", "diff", "agents", "nodes", "token",
     "secret", "route", "usage", "budget", "user", "project",
-    "webhook",
+    "team", "webhook",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""

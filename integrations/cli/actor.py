@@ -50,6 +50,8 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
     """What is sent. Raises ``Wrong``."""
     given: dict[str, Any] = {"run_id": options.run_id}
     match options.word:
+        case "team-members":
+            given["team"] = options.team if options.team != "all" else None  # a hub of before knows no other
         case "inbox":
             given |= {"limit": options.limit, "after": options.after, "include_delivered": options.include_delivered}
         case "receive":
@@ -148,6 +150,8 @@ def _print(word: str, answer: dict[str, Any]) -> None:
             for each in answer["members"]
         ]  # fmt: skip
         table(rows, ("NAME", "KIND", "LIVE", "ID"), sys.stdout)
+        if len(teams := answer.get("teams", ())) > 1:
+            print(f"agenthub: teams of the project: {clean(', '.join(teams))}", file=sys.stderr)
         return
     if word == "time-trigger-list":
         found = [

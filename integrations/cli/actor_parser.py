@@ -9,7 +9,7 @@ from .parsers import Parser
 
 EXAMPLES: Final = """\
 examples:
-  agenthub actor team-members --actor-id mender
+  agenthub actor team-members --actor-id mender --team docs
   agenthub actor inbox --actor-id mender --run-id 01a1fcc2-cfe0-778a-9bc5-c0a5daeae767
   agenthub actor receive --limit 5 --wait 30          within a run: who you are is known
   agenthub actor ack --message-id 101 --message-id 102
@@ -33,7 +33,8 @@ def _parser() -> Parser:
         epilog=f"{EXAMPLES}\n{MEANINGS}\nSeveral items: an array with a result each, in order; 1 if any failed.",
     )
     words = parser.add_subparsers(dest="word", required=True, metavar="COMMAND")
-    _add(words, "team-members", "who is in the team of the actor's project")
+    team = _add(words, "team-members", "who is in a team of the actor's project")
+    team.add_argument("--team", default="all", metavar="SLUG", help="which (all: everybody in the project)")
     inbox = _add(words, "inbox", "what is open in the inbox; reading changes nothing")
     inbox.add_argument("--limit", type=int, default=20, help="at most so many (20, up to 50)")
     inbox.add_argument("--after", "--after-id", type=int, default=0, metavar="N", help="only after number N")
@@ -64,7 +65,7 @@ def _add_send(words: "argparse._SubParsersAction[Parser]") -> None:
     send = _add(words, "send", "write to others of the project")
     send.add_argument(
         "--to", "--to-actor-id", "--to-agent-id", action="append", required=True, metavar="WHO",
-        help="a name or id, user:NAME, user (who started the run), or team:all; repeatable",
+        help="a name or id, user:NAME, user (who started the run); repeatable; or team:all, team:SLUG alone",
     )  # fmt: skip
     what = send.add_mutually_exclusive_group(required=True)
     what.add_argument("--payload", "--payload-json", metavar="JSON", help="what to say, as JSON")

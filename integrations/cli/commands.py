@@ -367,6 +367,12 @@ def manage_routes(client: Client, options: argparse.Namespace) -> Exit:
     return manage(client, options)
 
 
+def manage_teams(client: Client, options: argparse.Namespace) -> Exit:
+    from .team import manage_teams as manage  # it needs ours
+
+    return manage(client, options)
+
+
 def manage_webhooks(client: Client, options: argparse.Namespace) -> Exit:
     from .webhook import manage_webhooks as manage  # it needs ours
 
@@ -446,5 +452,6 @@ COMMANDS = {
     "budget": manage_budgets,
     "user": manage_users,
     "project": manage_projects,
+    "team": manage_teams,
     "webhook": manage_webhooks,
 }

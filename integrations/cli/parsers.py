@@ -219,6 +219,14 @@ def _route() -> Parser:
     return parser
 
 
+def _team() -> Parser:
+    from .team import EXAMPLES, add_arguments
+
+    parser = _make("team", "Group a project's agents and people, to write to them as one.", EXAMPLES)
+    add_arguments(parser)
+    return parser
+
+
 def _webhook() -> Parser:
     from .webhook import EXAMPLES, add_arguments
 
@@ -309,6 +317,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "budget": _budget,
     "user": _user,
     "project": _project,
+    "team": _team,
     "webhook": _webhook,
 }
 

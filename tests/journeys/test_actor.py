@@ -71,6 +71,20 @@ def test_from_outside_it_speaks_for_whoever_is_named(hub: Hub) -> None:
     assert actor(hub, "ack", "--actor-id", "demo", "--message-id", "99999", code=4)["error"]["code"] == "not_found"
 
 
+def test_a_team_is_made_by_command_and_written_to_from_a_run_and_from_outside(hub: Hub) -> None:
+    made = hub.cli("team", "create", "docs", "demo", "user:root", "--project", "demo", "--json")
+    assert made.returncode == 0, made.stdout + made.stderr
+    script = "agenthub actor team-members --team docs --json && agenthub actor send --to team:docs --text Hello"
+    state, said = run_script(hub, "writer", script)
+    assert state == "succeeded", said + hub.logs()
+    team, sent = map(json.loads, said.splitlines())
+    assert [member["name"] for member in team["members"]] == ["demo/demo", "root"]
+    sent_again = actor(hub, "send", "--actor-id", "root", "--to", "team:docs", "--text", "Hello")
+    assert ([to["kind"] for to in sent["to"]], len(sent_again["to"])) == (["agent", "user"], 1)
+    unknown = actor(hub, "send", "--actor-id", "root", "--to", "team:none", "--text", "Hello", code=4)
+    assert unknown["error"]["code"] == "unknown_recipient"
+
+
 def test_what_is_missing_is_said_plainly(hub: Hub) -> None:
     off = actor(hub, "inbox", "--actor-id", "demo", code=2, AGENTHUB_INTERNAL_GRPC__ENABLED="false")
     assert off["error"]["code"] == "internal_grpc_disabled"
