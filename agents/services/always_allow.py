@@ -161,7 +161,8 @@ def _why(request: Mapping[str, Any], shown: Sequence[JudgedAction], *, is_redact
         return "This could not be wholly understood, so it is asked each time."
     if request.get("is_strict") or any(action.is_strict for action in shown):
         return (
-            "A rule of the policy says to ask for this each time, or a pipe, file or here-document says what it does."
+            "A rule of the policy says to ask for this each time, or a pipe, file or here-document says what it does, "
+            "or only the shell knows in which directory."
         )
     if any(action.kind == "publish" for action in shown):
         return "What is published is asked each time. A maintainer may write a rule for it."
@@ -171,12 +172,13 @@ def _why(request: Mapping[str, Any], shown: Sequence[JudgedAction], *, is_redact
 
 
 def _wider(matcher: Matcher, action: JudgedAction) -> list[Matcher]:
-    """One step wider, for files: their directory, unless it is a hidden one. Commands have none: what follows
-    ``env A=b``, ``ssh host`` or ``npm exec`` may be anything.
+    """One step wider, for files: their directory, unless it is a hidden one or lies outside of the workspace, as a
+    home does with all that is hidden in it. Commands have none: what follows ``env A=b``, ``ssh host`` or ``npm exec``
+    may be anything.
     """
     folder = action.path.rpartition("/")[0]
     is_file = not (action.command or action.host) and action.kind in ("read", "write")
-    if not (is_file and folder) or any(part.startswith(".") for part in folder.split("/")):
+    if not (is_file and folder) or folder.startswith("/") or any(part.startswith(".") for part in folder.split("/")):
         return []
     return [matcher.model_copy(update={"path": f"{literal(folder)}/**"})]
 

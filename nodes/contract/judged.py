@@ -102,6 +102,8 @@ def narrowest(shown: JudgedAction) -> Matcher | None:
     }
     if shown.is_opaque or shown.is_strict or shown.verdict != "ask" or not any(texts.values()):
         return None
+    if shown.kind != "other" and not (shown.path or shown.command or shown.host):
+        return None  # by its tool alone it would be all that this tool reads, writes, runs or reaches
     wanted = {name: literal(text) for name, text in texts.items() if text}
     if any(len(texts[name]) >= SHOWN_CHARS or len(p) > PATTERN_CHARS or problem(p) for name, p in wanted.items()):
         return None

@@ -24,6 +24,8 @@ PATTERN_CHARS = 1_000
 RULES = 500
 """On one level at most."""
 GRANTS = 500
+SOMEWHERE = "?"
+"""A directory that only the shell will know."""
 
 
 class ActionKind(StrEnum):
@@ -73,7 +75,8 @@ class Action:
     is_opaque: bool = False
     """Whether some of it could not be understood: it is asked at best, whatever rules and grants say."""
     where: str = ""
-    """Of a command without a path: the directory it runs in, if that is not the workspace itself."""
+    """Of a command without a path: the directory it runs in, if that is not the workspace itself; ``SOMEWHERE`` if
+    nobody knows it: no standing answer is for that."""
 
     is_fed: bool = False
     """Whether a here-document, a pipe or a file says what the command does: its words alone are allowed by no rule
@@ -308,7 +311,7 @@ def _rule(levels: Sequence[Level], grants: Sequence[Grant], action: Action) -> R
         is_strict |= found[1].severity[1] or verdict is Verdict.DENY
     if verdict is Verdict.ALLOW and action.is_opaque:
         return Ruling(action, Verdict.ASK, is_strict=True)
-    is_strict |= action.is_fed and verdict is Verdict.ASK
+    is_strict |= (action.is_fed or action.where == SOMEWHERE) and verdict is Verdict.ASK
     if verdict is Verdict.ASK and not is_strict:
         grant = next((grant for grant in grants if grant.allows(action)), None)
         if grant is not None:

@@ -50,6 +50,8 @@ def test_a_files_directory_is_offered_beside_the_file_unless_it_is_hidden(run: R
     assert [matcher.path for matcher in proposal.offered] == ["src/quay/a.py", "src/quay/**"]
     [proposal], _ = propose_grants(asked(run, {**WRITE, "path": ".github/workflows/ci.yml"}), by=owner)
     assert [matcher.path for matcher in proposal.offered] == [".github/workflows/ci.yml"]
+    [proposal], _ = propose_grants(asked(run, {**WRITE, "path": "/home/u/notes.txt"}), by=owner)
+    assert [matcher.path for matcher in proposal.offered] == ["/home/u/notes.txt"]  # /home/u/** has ~/.ssh in it
 
 
 def test_of_several_actions_each_that_is_asked_needs_its_grant(run: Run, owner: Actor) -> None:
@@ -68,6 +70,8 @@ def test_of_several_actions_each_that_is_asked_needs_its_grant(run: Run, owner: 
         {**WRITE, "path": "[path]/x"},
         {**TEST, "command": "x" * 1_000},
         {"kind": "other", "verdict": "ask"},
+        {"kind": "write", "tool": "Edit", "verdict": "ask"},
+        {"kind": "network", "tool": "WebFetch", "verdict": "ask"},
         {"kind": "sorcery", "verdict": "ask"},
     ],
 )

@@ -94,3 +94,21 @@ def test_what_is_not_fed_is_allowed_by_its_words(command: str) -> None:
     rules = (Rule(verdict=Verdict.ALLOW, command="ssh *"), Rule(verdict=Verdict.ALLOW, command="npm test"))
     policy = Policy.of([Level(name="project", rules=rules)])
     assert policy.decide(actions_of(imagined(command=command), PLACE)).verdict is Verdict.ALLOW
+
+
+UNKNOWN = ['cd "$X" && make', "cd $(mktemp -d); make", "popd; make", "cd web; cd ..; make", "w() { cd $1; }; make"]
+
+
+@pytest.mark.parametrize("command", UNKNOWN)
+def test_a_command_in_a_directory_that_nobody_knows_has_no_standing_answer(command: str) -> None:
+    """Every unknown directory looks like every other: what was answered in one would be answered in all."""
+    proposed = [narrowest(each) for each in shown(ASK, {"command": command}) if each.command.endswith("&& make")]
+    assert proposed == [None]
+    older = Grant(id="stored by an older version", kind=ActionKind.SHELL, command="cd [?] && make")
+    policy = Policy.of([Level(name="project", rules=(Rule(verdict=Verdict.ALLOW, kind=ActionKind.READ),))], [older])
+    assert policy.decide(actions_of(imagined(command=command), PLACE)).verdict is Verdict.ASK
+
+
+@pytest.mark.parametrize("kind", ["read", "write", "shell", "network"])
+def test_a_tool_that_does_not_say_what_it_touches_has_no_standing_answer(kind: str) -> None:
+    assert [narrowest(each) for each in shown(ASK, {"tool": "Any", "kind": kind})] == [None]

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ..policy import Action, ActionKind
+from ..policy import SOMEWHERE, Action, ActionKind
 from . import files, grammar, known, programs, scanning
 from .hosts import HOST, host_copied, host_named, host_of
 from .places import Place
@@ -158,7 +158,7 @@ class Commands:
                 essence=(essence or self.essence(run))[:ESSENCE_CHARS],
                 host=host,
                 is_opaque=is_opaque or not run.is_literal,
-                where="?" if self.is_lost or (len(self.cwds) > 1 and not self.where) else self.where,
+                where=SOMEWHERE if self.is_lost or (len(self.cwds) > 1 and not self.where) else self.where,
                 is_fed=self.feeds(run, kind),
             )
         )
