@@ -1,15 +1,13 @@
 """A real hub, and headless Chromium signed in to it. A console error or a request to elsewhere fails the test."""
 
 import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page
 
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub, running_hub
 
 from .relay import Relay
 
@@ -32,11 +30,8 @@ def base_url() -> str:
 @pytest.fixture(scope="package")
 def hub() -> Iterator[Hub]:
     """One hub for all browser tests: each starts runs of its own."""
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up()
+    with running_hub() as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="package")

@@ -1,16 +1,13 @@
 """Signing in as people do: by a real identity provider; and out again."""
 
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub, running_hub
 
 from .conftest import PATIENCE_MS
 from .identity import SECRET, IdentityProvider, sign_in_there
@@ -27,16 +24,13 @@ def provider() -> Iterator[IdentityProvider]:
 
 @pytest.fixture(scope="module")
 def hub(provider: IdentityProvider) -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up(
-            AGENTHUB_OIDC__ISSUER=provider.issuer,
-            AGENTHUB_OIDC__CLIENT_ID="agenthub",
-            AGENTHUB_OIDC__CLIENT_SECRET=SECRET,
-            AGENTHUB_OIDC__NAME="Harbour ID",
-        )
+    with running_hub(
+        AGENTHUB_OIDC__ISSUER=provider.issuer,
+        AGENTHUB_OIDC__CLIENT_ID="agenthub",
+        AGENTHUB_OIDC__CLIENT_SECRET=SECRET,
+        AGENTHUB_OIDC__NAME="Harbour ID",
+    ) as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from typing import Any
 import pytest
 
 from integrations.cli.client import Client
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub, running_hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online
 from tests.node.parts import processes_of
 from tests.support import eventually
@@ -27,11 +25,8 @@ GONE = {"offline", "mismatch", "unauthorized"}
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up(AGENTHUB_INTERNAL_GRPC__LISTEN="127.0.0.1:0")
+    with running_hub(AGENTHUB_INTERNAL_GRPC__LISTEN="127.0.0.1:0") as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

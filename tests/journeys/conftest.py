@@ -1,21 +1,16 @@
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from .hub import Hub, new_hub
+from .hub import Hub, new_hub, running_hub
 
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     """A hub that is up, for the tests of one file."""
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up()
+    with running_hub() as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -234,3 +235,12 @@ def new_hub(
         yield hub
     finally:
         hub.close()
+
+
+@contextmanager
+def running_hub(**environ: str) -> Iterator[Hub]:
+    """A hub that is up, on a home of its own, which goes with it."""
+    home = tempfile.TemporaryDirectory(prefix="ah-", dir="/tmp", ignore_cleanup_errors=True)
+    with home, new_hub(Path(home.name)) as hub:
+        hub.up(**environ)
+        yield hub

@@ -2,9 +2,7 @@
 
 import json
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from integrations.cli.client import Client
 from nodes.server.sandbox import why_not
 from tests.support import eventually
 
-from .hub import Hub, new_hub
+from .hub import Hub, running_hub
 from .test_operator_socket import make_agent
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
@@ -24,11 +22,8 @@ GRPC = {"AGENTHUB_INTERNAL_GRPC__ENABLED": "true", "AGENTHUB_INTERNAL_GRPC__LIST
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up(**GRPC)
+    with running_hub(**GRPC) as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def actor(hub: Hub, *arguments: str, code: int = 0, **environ: str) -> Any:

@@ -4,9 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import pytest
 
 from nodes.server.other_user import why_not
 
-from .hub import Hub, new_hub
+from .hub import Hub, running_hub
 from .test_actor import SCRIPT, run_script
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
@@ -34,13 +32,8 @@ openssl x509 -req -in client.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateseri
 """  # noqa: E501
 
 
-@contextmanager
-def a_hub(environ: dict[str, str]) -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up(**{**GRPC, **environ})
-        yield hub
-    shutil.rmtree(home, ignore_errors=True)
+def a_hub(environ: dict[str, str]) -> AbstractContextManager[Hub]:
+    return running_hub(**{**GRPC, **environ})
 
 
 def inbox(hub: Hub, environ: dict[str, str], code: int = 0) -> Any:

@@ -1,8 +1,6 @@
 """A machine joins by the printed command, works, and is revoked; with real processes on two homes."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from integrations.cli.exits import Exit
 from nodes import pki
 from tests.support import eventually
 
-from .hub import Hub, new_hub
+from .hub import Hub, running_hub
 from .machine import SECONDS, Machine, client_of, command_of, is_online, node_of, workdir
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
@@ -20,11 +18,8 @@ pytestmark = [pytest.mark.journey, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up(AGENTHUB_INTERNAL_GRPC__LISTEN="127.0.0.1:0")
+    with running_hub(AGENTHUB_INTERNAL_GRPC__LISTEN="127.0.0.1:0") as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture

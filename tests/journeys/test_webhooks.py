@@ -1,24 +1,18 @@
 """A message to a webhook leaves a real hub by its worker, signed with what `agenthub webhook add` told."""
 
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 
 from tests.support import eventually
 from tests.webhooks.ears import listening
 
-from .hub import new_hub
+from .hub import running_hub
 from .machine import client_of
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(240)]
 
 
 def test_a_message_is_posted_by_the_worker_and_tried_again_until_it_is_taken() -> None:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub, listening() as ears:
-        hub.up(AGENTHUB_WEBHOOKS__ALLOW="127.0.0.1")
+    with running_hub(AGENTHUB_WEBHOOKS__ALLOW="127.0.0.1") as hub, listening() as ears:
         ears.answers = [(503, {"retry-after": "1"}), 200]
         said = ("--project", "demo", "--name", "builds", "--url", ears.address)
         made = hub.cli("webhook", "add", *said, AGENTHUB_WEBHOOKS__ALLOW="127.0.0.1")
@@ -33,4 +27,3 @@ def test_a_message_is_posted_by_the_worker_and_tried_again_until_it_is_taken() -
         assert again.said["data"]["payload"] == {"build": "main"}
         eventually(lambda: hub.ask("webhook", "list")[0]["last_result"] == "200", 30)
         assert secret not in hub.cli("webhook", "list", "--json").stdout
-    shutil.rmtree(home, ignore_errors=True)

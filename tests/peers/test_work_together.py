@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.model_server import ModelServer, model_server
-from tests.journeys.hub import Hub, new_hub
+from tests.journeys.hub import Hub, running_hub
 from tests.journeys.test_mcp_in_runs import finish, make_agent
 from tests.peers.agents import Peer
 
@@ -21,11 +19,8 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    home = Path(tempfile.mkdtemp(prefix="ah-", dir="/tmp"))
-    with new_hub(home) as hub:
-        hub.up()
+    with running_hub() as hub:
         yield hub
-    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
