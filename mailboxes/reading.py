@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from .addresses import Address
 from .limits import PENDING_COUNTED
-from .models import Delivery, Inbox
+from .models import Delivery, Inbox, Message
 from .states import State
 from .tables import maybe, places, run_query, time_of_db, time_to_db, uuid_of_db, uuid_to_db
 
@@ -79,6 +79,13 @@ _COLUMNS: Final = (
 def mails(deliveries: "QuerySet[Delivery]") -> list[Mail]:
     """One query, in the order of the query set."""
     return [_mail(row) for row in deliveries.values_list(*_COLUMNS)]
+
+
+def copies(message: Message, deliveries: "QuerySet[Delivery]", limit: int) -> list[Mail]:
+    """Those of the deliveries that are this message's, in one query; what it says was read with it, once for all."""
+    said = {name: getattr(message, name.partition("__")[2]) for name in _COLUMNS if name.startswith("message__")}
+    own = deliveries.filter(message=message).values(*(name for name in _COLUMNS if name not in said))
+    return [_mail((row | said)[name] for name in _COLUMNS) for row in own[:limit]]
 
 
 def _mail(row: Iterable[Any]) -> Mail:

@@ -21,7 +21,7 @@ from agents.models import Agent
 from agents.teams.models import Team
 from mailboxes.limits import SUBJECT_CHARS
 from mailboxes.models import Delivery
-from mailboxes.reading import LetterPlace, Mail, count_open, dead_letters, deliveries_to, mails
+from mailboxes.reading import LetterPlace, Mail, copies, count_open, dead_letters, deliveries_to, mails
 from mailboxes.services import ack, post, requeue
 from mailboxes.states import State
 from nodes.contract.errors import HubError
@@ -167,10 +167,10 @@ def _show(request: PageRequest, message_id: UUID, form: AnswerForm | None = None
     """A message that one sent, got, or keeps for a project; to whom else it went is shown to who may know."""
     found = find_message(request.actor, message_id)
     me = address_of(request.actor)
-    copies = mails(Delivery.objects.filter(message=found).order_by("inbox", "number")[:COPIES])
-    mine = mails(deliveries_to(me).filter(message=found))
+    others = copies(found, Delivery.objects.order_by("inbox", "number"), COPIES)
+    mine = copies(found, deliveries_to(me), 1)
     may_keep = may(request.actor, Can.MANAGE_MESSAGES, found.project_id)
-    letters = _letters([*mine, *copies])
+    letters = _letters([*mine, *others])
     own = letters[0] if mine else None
     may_see_all = may_keep or (found.sender_kind, found.sender_id) == (me.kind, me.id)
     context = {

@@ -18,7 +18,7 @@ from agenthub_site.accounts.rest import HubViewSet, In
 from mailboxes.addresses import Address
 from mailboxes.limits import PAGE
 from mailboxes.models import Delivery, Message
-from mailboxes.reading import LetterPlace, dead_letters, mails
+from mailboxes.reading import LetterPlace, copies, dead_letters
 from mailboxes.services import requeue
 from nodes.contract.errors import Invalid, NotFound
 
@@ -91,11 +91,11 @@ class MessageViewSet(HubViewSet):
         """Every recipient's copy and its state; a recipient sees its own alone."""
         require_own(self.actor)
         message = find_message(self.actor, pk)
-        copies = Delivery.objects.filter(message=message).order_by("inbox", "number")
+        found = Delivery.objects.order_by("inbox", "number")
         me = address_of(self.actor)
         if not (_is_from(message, me) or may(self.actor, Can.MANAGE_MESSAGES, message.project_id)):
-            copies = copies.filter(inbox__kind=me.kind, inbox__owner=me.id)
-        return Response(show_mails(mails(copies[:_AT_ONCE])))
+            found = found.filter(inbox__kind=me.kind, inbox__owner=me.id)
+        return Response(show_mails(copies(message, found, _AT_ONCE)))
 
     @extend_schema(
         parameters=[

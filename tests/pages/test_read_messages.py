@@ -14,7 +14,7 @@ from agents.models import Agent
 from audit.models import AuditEvent
 from mailboxes.addresses import Address
 from mailboxes.limits import ATTEMPTS
-from mailboxes.services import inbox, receive
+from mailboxes.services import inbox, receive, send
 from tests.factories import make_project
 from tests.mailboxes.post import let_leases_end, mail
 
@@ -103,6 +103,18 @@ def test_what_was_given_up_is_delivered_again(web: Client, project: Project, men
     assert receive(mender) and AuditEvent.objects.filter(name="mail.requeued").exists()
     page = web.post(f"/messages/{sent.message_id}/requeue/", follow=True).content.decode()
     assert "No delivery of this message is dead." in page
+
+
+def test_what_a_message_says_is_read_once_however_many_have_a_copy(
+    web: Client, project: Project, mender: Address, me: Address
+) -> None:
+    to = [me, *(Address.of("agent", uuid4()) for _ in range(20))]
+    sent = send(project.pk, mender, to, {"text": "To all"}, subject="The net")
+    for address in (f"/messages/{sent.message_id}/", f"/api/v1/messages/{sent.message_id}/"):
+        with CaptureQueriesContext(connection) as asked:
+            page = web.get(address).content.decode()
+        assert "To all" in page
+        assert len([query for query in asked.captured_queries if '"payload"' in query["sql"]]) == 1
 
 
 @pytest.mark.parametrize("before", ["x", "-", "1.5"])
