@@ -4,7 +4,6 @@ Whoever may set a webhook must not reach by it what only the hub's machine reach
 cloud's metadata. A name is looked up once for each delivery, and only an address that was judged is connected to.
 """
 
-import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -12,8 +11,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from nodes.contract.errors import HubError, Invalid
 
+from .lookups import Lookups
 from .models import URL_CHARS
 
+LOOKUPS: Final = Lookups()
 _NAT64: Final = ip_network("64:ff9b::/96")
 
 
@@ -52,10 +53,9 @@ def is_named(host: str, allowed: Sequence[str]) -> bool:
     return any(address in network for network in map(_network, allowed) if network is not None)
 
 
-def find_addresses(host: str, port: int, allowed: Sequence[str]) -> list[str]:
-    """Of ``host``, every one judged. Raises ``PlaceRefused``, and ``OSError`` where the name is not known."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+def find_addresses(host: str, allowed: Sequence[str], lookups: Lookups = LOOKUPS) -> Sequence[str]:
+    """Of ``host``, every one judged. Raises ``PlaceRefused``, and ``OSError`` where none is told, or not in time."""
+    addresses = lookups.find(host)
     if not is_named(host, allowed):
         for address in addresses:
             if not (is_public(address) or is_named(address, allowed)):

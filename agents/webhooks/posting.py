@@ -12,7 +12,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlunsplit
 
-from .places import check_url, find_addresses
+from .lookups import Lookups
+from .places import LOOKUPS, check_url, find_addresses
 
 CONNECT_SECONDS: Final = 5.0
 """For all addresses of the host together."""
@@ -33,13 +34,15 @@ class Answer:
         return self.error or str(self.status)
 
 
-def post(url: str, headers: Mapping[str, str], body: bytes, allowed: Sequence[str]) -> Answer:
+def post(
+    url: str, headers: Mapping[str, str], body: bytes, allowed: Sequence[str], lookups: Lookups = LOOKUPS
+) -> Answer:
     """Raises ``PlaceRefused`` and ``Invalid`` for an address that is not posted to; what else fails is the answer."""
     parts = check_url(url, allowed)
     host, is_secret = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if is_secret else 80)
     try:
-        addresses = find_addresses(host, port, allowed)
+        addresses = find_addresses(host, allowed, lookups)
         connection = _Connection(host, port, addresses, ssl.create_default_context() if is_secret else None)
         try:
             target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
@@ -49,7 +52,7 @@ def post(url: str, headers: Mapping[str, str], body: bytes, allowed: Sequence[st
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Answer(error=f"{type(error).__name__}: {error}"[:200])
+        return Answer(error=_words_for(error, host)[:200])
 
 
 class _Connection(http.client.HTTPConnection):
@@ -89,6 +92,17 @@ class _Connection(http.client.HTTPConnection):
     def _cut_off(self) -> None:
         with suppress(OSError, AttributeError):  # it ended by itself just now
             self.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _words_for(error: Exception, host: str) -> str:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"The certificate of {host} is not accepted: {error.verify_message}"
+        case socket.gaierror():
+            return f"The name {host} leads nowhere: {error.strerror}"
+        case TimeoutError() if not error.errno:
+            return f"There was no answer in time: {error}"
+    return f"{type(error).__name__}: {error}"
 
 
 def _retry_after(text: str | None) -> float | None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ class Ears:
 
 
 @contextmanager
-def listening() -> Iterator[Ears]:
+def listening(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Ears]:
+    """On loopback, whatever ``host`` its address names."""
     ears = Ears()
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +80,9 @@ def listening() -> Iterator[Ears]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    ears.address = f"http://127.0.0.1:{server.server_address[1]}/hooks?key=1"
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    ears.address = f"{'https' if tls else 'http'}://{host}:{server.server_address[1]}/hooks?key=1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield ears

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from agenthub_site.accounts.hub_secrets import delete_secret
 from agenthub_site.accounts.models import Project, User
 from agents.webhooks import delivering, posting
 from agents.webhooks.delivering import ASKED_SECONDS, AT_ONCE, SIDE_BY_SIDE, deliver, deliver_all, tick
+from agents.webhooks.lookups import Lookups
 from agents.webhooks.models import Webhook
 from agents.webhooks.services import add_webhook, change_webhook, remove_webhook, rotate_webhook_secret
 from audit.models import AuditEvent
@@ -269,6 +271,26 @@ def test_the_webhooks_of_a_task_are_posted_to_side_by_side(
         write(each)
     assert deliver_all([str(each.pk) for each in hooks]) == len(ears.got) == 4
     assert set(Delivery.objects.values_list("state", flat=True)) == {"acked"}
+
+
+def test_a_name_whose_servers_never_answer_is_tried_again_like_others(
+    hook: Webhook, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hang(_: str) -> list[str]:
+        let_go.wait()
+        return []
+
+    monkeypatch.setattr(delivering, "post", partial(posting.post, lookups=Lookups(hang, seconds=0.01)))
+    other, _ = add_webhook(hook.project, name="pier", url="https://slow.example.com/", by=SYSTEM)
+    write(hook)
+    write(other)
+    assert deliver(str(other.pk)) == 0
+    ((state, attempts, reason),) = states(other)
+    assert (state, attempts) == ("queued", 1) and "no name server has told the address of slow.example.com" in reason
+    assert deliver(str(hook.pk)) == len(ears.got) == 1
+    let_go.set()
 
 
 def test_an_address_that_turned_private_is_not_posted_to(hook: Webhook, ears: Ears, settings: Settings) -> None:
