@@ -7,6 +7,7 @@ worktrees are removed at the end. The project ``doctor-smoke`` stays for the nex
 import http.client
 import queue
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,6 +71,8 @@ class Walk:
     events: list[Json] = field(default_factory=list)
     """Of the first run, as they were followed."""
     made_repository: Path | None = None
+    left_out: list[Finding] = field(default_factory=list)
+    """Parts of a step that were not walked."""
 
     # The checklist, in its order.
 
@@ -177,30 +180,42 @@ class Walk:
         return f"ended {time.monotonic() - began[0]:.1f} s after the cancel"
 
     def remote_nodes_work(self) -> str:
-        """Every remote node that is online starts a run and streams it back."""
+        """Every remote node that is online starts a run and streams it back; each that is left out is said."""
         self._need(self.agent, "an agent")
         nodes = [node for node in self.hub.every("/api/v1/nodes/", limit=100) if node["slug"] != "local"]
-        online = [node for node in nodes if node["health"] in ("online", "degraded")][:MOST_NODES]
+        online = [node for node in nodes if node["health"] in ("online", "degraded")]
         if not online:
             raise NotWalked("no remote node is online", "Join one (agenthub node token NAME), then walk again.")
-        walked, closed = [], []
-        for number, node in enumerate(online):
-            workdir = self._workdir_on(node)
-            if not workdir:
-                closed.append(node["slug"])
-                continue
-            self._let_use(node["slug"])
-            agent = self._make_agent(f"-node{number}", node["slug"], workspace_mode="use_existing", workdir=workdir)
-            run = self._start(agent, "@say hello from afar")
-            events = self._follow(run)
-            found = self._expect(run, "succeeded")
-            if found["node_slug"] != node["slug"] or not any(e["type"] == "run.message.completed" for e in events):
-                raise Failed(f"The run on {node['slug']} streamed nothing back.", f"agenthub doctor {node['slug']}")
-            walked.append(node["slug"])
-        by_hand = f"Set safe_paths on {', '.join(closed)}: an agent needs a directory there." if closed else ""
+        for node in nodes:
+            if node not in online:
+                self._leave_out(node, f"it is {node['health']}", f"agenthub doctor {node['slug']} says why.")
+        for node in online[MOST_NODES:]:
+            self._leave_out(node, f"a walk goes to {MOST_NODES} nodes", f"agenthub doctor {node['slug']} looks at it.")
+        walked = [node["slug"] for number, node in enumerate(online[:MOST_NODES]) if self._walk_node(number, node)]
         if not walked:
-            raise NotWalked(f"{', '.join(closed)}: no safe path to work in", by_hand)
-        return f"{', '.join(walked)}: started, streamed back" + (f". Not walked: {', '.join(closed)}" if closed else "")
+            raise NotWalked("no remote node that is online has a directory to work in", "Make one, as is said below.")
+        return f"{', '.join(walked)}: started, streamed back"
+
+    def _walk_node(self, number: int, node: Json) -> bool:
+        """In a safe path, or where the node has none, in the walk's own directory there. False: it has neither."""
+        slug = node["slug"]
+        *roots, worktrees = self.hub.get(f"/api/v1/nodes/{node['id']}/").get("allowed_roots") or [""]
+        workdir = roots[0] if roots else f"{worktrees}/{PROJECT}"
+        self._let_use(slug)
+        agent = self._make_agent(f"-node{number}", slug, workspace_mode="use_existing", workdir=workdir)
+        run = self._start(agent, "@say hello from afar")
+        events = self._follow(run)
+        if not roots and self._get(run)["reason"] == "workspace_missing":
+            fix = f"On {slug}, as its node's account: mkdir -p {shlex.quote(workdir)}, then walk again."
+            self._leave_out(node, "it has no safe path, and no directory for the walk", fix)
+            return False
+        found = self._expect(run, "succeeded")
+        if found["node_slug"] != slug or not any(event["type"] == "run.message.completed" for event in events):
+            raise Failed(f"The run on {slug} streamed nothing back.", f"agenthub doctor {slug}")
+        return True
+
+    def _leave_out(self, node: Json, why: str, by_hand: str) -> None:
+        self.left_out.append(note(f"node {node['slug']}", f"not walked: {why}.", by_hand, "not_walked"))
 
     def clean_up(self) -> str:
         """Whatever happened: nothing of the walk goes on, and nobody can use what it made."""
@@ -324,12 +339,6 @@ class Walk:
             path = f"/api/v1/runs/{event['run']}/approvals/{asked['approval_id']}/decide/"
             self.hub.post(path, {"option_id": option})
 
-    def _workdir_on(self, node: Json) -> str:
-        """A directory there that any project may use: a safe path, since worktree roots belong to projects."""
-        details = self.hub.get(f"/api/v1/nodes/{node['id']}/")
-        roots: list[str] = details.get("allowed_roots") or []
-        return next(iter(roots[:-1]), "")  # the last one is the worktree root
-
 
 Step = tuple[str, Callable[[Walk], str]]
 STEPS: Final[tuple[Step, ...]] = (
@@ -357,6 +366,8 @@ def walk(walked: Walk, on_step: Callable[[str], None]) -> Iterator[Finding]:
         for name, step in STEPS:
             on_step(name)
             yield _take(name, lambda step=step: step(walked))  # type: ignore[misc]
+            yield from walked.left_out
+            walked.left_out.clear()
     finally:
         cleaned = _take("clean up", walked.clean_up)
     yield cleaned

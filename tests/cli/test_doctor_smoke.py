@@ -89,6 +89,46 @@ def test_without_an_agent_the_rest_is_not_walked(home: Path, walked: SmallHub, c
     assert found["run"]["message"] == "not walked: it needs an agent."
 
 
+def remote(hub: SmallHub, **roots: list[str] | None) -> None:
+    """Nodes with these roots, the last of which holds worktrees; None: it is offline. Without a safe path there is
+    no directory to work in either."""
+    nodes = [{"id": name, "slug": name, "health": "online" if given else "offline"} for name, given in roots.items()]
+    hub.routes["GET", "/api/v1/nodes/"] = good({"results": nodes, "next": None})
+    hub.routes["GET", "/api/v1/routes/test/"] = good({"is_allowed": True})
+    for name, given in roots.items():
+        hub.routes["GET", f"/api/v1/nodes/{name}/"] = good({"allowed_roots": given})
+    ended = hub.routes["GET", f"/api/v1/runs/{RUN}/"]
+    assert not callable(ended)
+
+    def ends(_: Seen) -> Answer:
+        body = hub.asked("POST", "/api/v1/agents/")[-1].body
+        if body["node"] in roots and len(roots[body["node"]] or []) == 1:
+            return good({**ended[1], "state": "failed", "reason": "workspace_missing"})
+        return good({**ended[1], "node_slug": body["node"]})
+
+    hub.routes["GET", f"/api/v1/runs/{RUN}/"] = ends
+
+
+def test_each_node_that_is_left_out_is_said_with_what_to_do(home: Path, walked: SmallHub, capsys: Capture) -> None:
+    remote(walked, bergen=["/srv", "/w"], oslo=["/w/tree s"], lima=None)
+    _, found = walk(home, walked, capsys)
+    assert found["remote nodes"]["message"] == "bergen: started, streamed back"
+    left_out = {name: found[f"node {name}"] for name in ("oslo", "lima")}
+    assert {finding["code"] for finding in left_out.values()} == {"not_walked"}
+    assert "mkdir -p '/w/tree s/doctor-smoke'" in left_out["oslo"]["fix"]
+    assert left_out["lima"]["message"] == "not walked: it is offline." and "doctor lima" in left_out["lima"]["fix"]
+    workdirs = [seen.body.get("workdir") for seen in walked.asked("POST", "/api/v1/agents/")]
+    assert workdirs[-2:] == ["/srv", "/w/tree s/doctor-smoke"]
+
+
+def test_where_no_node_has_a_directory_nothing_is_said_to_be_walked(
+    home: Path, walked: SmallHub, capsys: Capture
+) -> None:
+    remote(walked, oslo=["/w"])
+    _, found = walk(home, walked, capsys)
+    assert found["remote nodes"]["code"] == found["node oslo"]["code"] == "not_walked"
+
+
 def test_a_hub_that_is_away_is_a_problem(home: Path, capsys: Capture) -> None:
     assert main(["--smoke", "--json"], Where(home)) == Exit.FAILED
     found = {finding["what"]: finding for finding in json.loads(capsys.readouterr().out)}
