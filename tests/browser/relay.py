@@ -18,8 +18,9 @@ class Relay:
         self.address = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._open: set[socket.socket] = set()
         self._is_cut = False
-        self._flows = threading.Event()
+        self._flows, self._answers = threading.Event(), threading.Event()
         self._flows.set()
+        self._answers.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -32,10 +33,16 @@ class Relay:
     def mend(self) -> None:
         self._is_cut = False
         self._flows.set()
+        self._answers.set()
 
     def freeze(self) -> None:
         """Stay connected, and pass nothing on."""
         self._flows.clear()
+        self._answers.clear()
+
+    def hush(self) -> None:
+        """Stay connected, and pass on what goes to the target; nothing comes back."""
+        self._answers.clear()
 
     def close(self) -> None:
         self.cut()
@@ -54,16 +61,16 @@ class Relay:
                 return
             with socket.create_connection(self.target) as server:
                 self._open |= {client, server}
-                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                back = threading.Thread(target=self._pump, args=(server, client, self._answers), daemon=True)
                 back.start()
-                self._pump(client, server)
+                self._pump(client, server, self._flows)
                 back.join()
                 self._open -= {client, server}
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, may_pass: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
-                self._flows.wait()
+                may_pass.wait()
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):
