@@ -1,6 +1,21 @@
 from django.urls import path
 
-from . import approvals, invitations, mail, nodes, people, policies, routes, tasks, teams, tokens, trail, usage, views
+from . import (
+    approvals,
+    invitations,
+    mail,
+    nodes,
+    people,
+    policies,
+    routes,
+    tasks,
+    teams,
+    tokens,
+    trail,
+    usage,
+    views,
+    webhooks,
+)
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -58,6 +73,17 @@ urlpatterns = [
     path("projects/<slug:slug>/people/teams/<uuid:team_id>/members/", teams.add_to_team, name="add_to_team"),
     path("projects/<slug:slug>/people/teams/<uuid:team_id>/remove/", teams.remove_from_team, name="remove_from_team"),
     path("projects/<slug:slug>/people/teams/<uuid:team_id>/delete/", teams.delete_team, name="delete_team"),
+    path("projects/<slug:slug>/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("projects/<slug:slug>/webhooks/<uuid:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("projects/<slug:slug>/webhooks/<uuid:webhook_id>/switch/", webhooks.switch, name="switch_webhook"),
+    path("projects/<slug:slug>/webhooks/<uuid:webhook_id>/rotate/", webhooks.rotate, name="rotate_webhook_secret"),
+    path("projects/<slug:slug>/webhooks/<uuid:webhook_id>/test/", webhooks.test, name="test_webhook"),
+    path("projects/<slug:slug>/webhooks/<uuid:webhook_id>/remove/", webhooks.remove, name="remove_webhook"),
+    path(
+        "projects/<slug:slug>/webhooks/<uuid:webhook_id>/deliveries/<uuid:message_id>/requeue/",
+        webhooks.deliver_again,
+        name="requeue_delivery",
+    ),
     path("usage/", usage.usage, name="hub_usage"),
     path("usage/budgets/", usage.add, name="hub_add_budget"),
     path("usage/budgets/<uuid:budget_id>/", usage.budget, name="hub_edit_budget"),

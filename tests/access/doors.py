@@ -286,6 +286,17 @@ PAGES = {
         Can.MANAGE_MEMBERS, {"name": "ci", "days": "30", "scope": "run"}
     ),
     "POST /projects/{slug}/people/tokens/{program_token_id}/revoke/": Door(Can.MANAGE_MEMBERS),
+    "GET /projects/{slug}/webhooks/": Door(Can.MANAGE_WEBHOOKS),
+    "POST /projects/{slug}/webhooks/": Door(
+        Can.MANAGE_WEBHOOKS, {"name": "new", "url": "https://hooks.example.com/new"}
+    ),
+    "GET /projects/{slug}/webhooks/{webhook_id}/": Door(Can.MANAGE_WEBHOOKS),
+    "POST /projects/{slug}/webhooks/{webhook_id}/": Door(Can.MANAGE_WEBHOOKS, {"url": "https://hooks.example.com/new"}),
+    "POST /projects/{slug}/webhooks/{webhook_id}/switch/": Door(Can.MANAGE_WEBHOOKS, {"is_enabled": "on"}),
+    "POST /projects/{slug}/webhooks/{webhook_id}/rotate/": Door(Can.MANAGE_WEBHOOKS),
+    "POST /projects/{slug}/webhooks/{webhook_id}/test/": Door(Can.MANAGE_WEBHOOKS),
+    "POST /projects/{slug}/webhooks/{webhook_id}/remove/": Door(Can.MANAGE_WEBHOOKS),
+    "POST /projects/{slug}/webhooks/{webhook_id}/deliveries/{message_id}/requeue/": Door(Can.MANAGE_WEBHOOKS),
     "GET /invitations/": Door(PUBLIC, ok=(404,)),
     "POST /invitations/": Door(PUBLIC, ok=(404,)),
     "GET /invitations/{secret}/": Door(PUBLIC, ok=(404,)),

@@ -32,6 +32,7 @@ NOT_AUDITED = {
     "POST /tasks/{task_id}/hand/": "the same; tests/coordination/test_see_board.py",
     "POST /messages/new/": "the message is stored itself",
     "POST /messages/{message_id}/answer/": "the message is stored itself",
+    "POST /projects/{slug}/webhooks/{webhook_id}/test/": "the message is stored itself",
     "POST /messages/{message_id}/done/": "the delivery says when, and it is its owner's own",
     "POST /": "leads on to another page",
     "POST /login/": "who is signed in already is led on; tests/accounts/test_sign_in.py has who is not",

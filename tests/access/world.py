@@ -23,6 +23,7 @@ from agents.usage.models import Budget, Price, RunUsage
 from agents.webhooks.models import Webhook
 from audit.models import AuditEvent
 from audit.services import record
+from mailboxes.models import Delivery
 from mailboxes.services import Address, send
 from nodes.contract.events import PAYLOADS, BlobRef, DiffReady, FileChange
 from nodes.contract.ids import new_id, now_us
@@ -157,8 +158,13 @@ def make_world(slug: str, canary: str) -> World:
     webhook = Webhook.objects.create(project=project, name="quay", url=f"https://hooks.example.com/{canary}")
     team = Team.objects.create(project=project, slug="dock", name=f"{canary} dockers")
     TeamMember.objects.create(team=team, agent=agent)
+    posted = send(project.pk, Address.of("user", people["mate"].pk), [webhook.address], {"text": canary})
+    Delivery.objects.filter(message=posted.message_id).update(
+        state="dead", settled_at=timezone.now(), reason=canary, attempts=1
+    )
     things = {
         "teams": team.pk, "team_id": team.pk, "webhooks": webhook.pk, "triggers": trigger.pk,
+        "deliveries/message_id": posted.message_id,
         "messages": message.message_id, "message_id": letter.message_id,
         "agent": agent.pk, "agents": agent.pk, "run": run.pk, "runs": run.pk, "approval": approval.pk,
         "approvals": approval.pk, "project": project.pk, "projects": project.pk, "projects/slug": slug, "slug": slug,

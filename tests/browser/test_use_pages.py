@@ -23,6 +23,7 @@ PAGES = [
     "/projects/demo/policy/",
     "/projects/demo/usage/",
     "/projects/demo/people/",
+    "/projects/demo/webhooks/",
     "/projects/demo/audit/",
     "/policy/",
     "/routes/",
@@ -254,6 +255,32 @@ def test_a_token_to_join_is_made_and_copied(web: Page, hub: Hub) -> None:
     web.goto(f"{hub.told['address']}/nodes/gpu-browser/")
     expect(web.locator("#node-part")).to_contain_text("never connected")
     expect(web.locator("body")).not_to_contain_text("ahj_")
+
+
+def test_a_webhook_is_made_and_tried_out(web: Page, hub: Hub) -> None:
+    """Its address is one that the hub does not post to, so that nothing leaves this machine."""
+    web.set_viewport_size({"width": 375, "height": 740})
+    web.goto(f"{hub.told['address']}/projects/demo/webhooks/")
+    tab = web.get_by_role("navigation", name="Project").get_by_role("link", name="Webhooks")
+    expect(tab).to_be_in_viewport(ratio=0.95)
+    web.get_by_label("Name").fill("quay")
+    web.get_by_label("Address").fill("https://127.0.0.1:1/")
+    web.get_by_role("button", name="Add webhook").click()
+    expect(web.locator("#secret")).to_contain_text("whsec_")
+    web.get_by_role("button", name="Send a test").click()
+    expect(web.locator("body")).not_to_contain_text("whsec_")
+    row = web.locator(".delivery")
+    expect(row).to_contain_text("127.0.0.1 is 127.0.0.1, which is no address of the public web")
+    for scheme in ("light", "dark"):
+        web.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
+        assert faint_texts(web) == {}
+    assert web.evaluate("document.documentElement.scrollWidth") <= 375
+    row.get_by_role("button", name="Deliver again").click()
+    expect(web.get_by_text("It is posted again.")).to_be_visible()
+    expect(row.get_by_role("button", name="Deliver again")).to_be_visible()
+    web.once("dialog", lambda dialog: dialog.accept())
+    web.get_by_role("button", name="Remove quay").click()
+    expect(web.get_by_text("No webhooks yet")).to_be_visible()
 
 
 def test_nodes_are_managed_without_scripts(hub: Hub, browser: Any, session_cookies: Any) -> None:

@@ -29,6 +29,7 @@ _PROJECT_PAGES = (
     ("policy", "Policy", Can.VIEW),
     ("usage", "Usage", Can.VIEW_USAGE),
     ("people", "People", Can.MANAGE_TEAMS),
+    ("webhooks", "Webhooks", Can.MANAGE_WEBHOOKS),
     ("trail", "Audit trail", Can.VIEW_AUDIT),
 )
 """By the names of their addresses."""

@@ -126,3 +126,7 @@ if (morph) {
     !(name === "open" && element.localName === "details") && !(name === "checked" && element.matches("[data-pick]"));
 }
 watchApprovals();
+
+// On a phone the tabs do not all fit: the present one is brought into sight.
+const tab = document.querySelector(".tabs [aria-current]");
+if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - tab.parentElement.offsetLeft - 40;
