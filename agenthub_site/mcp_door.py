@@ -1,6 +1,7 @@
 """``/mcp``: the protocol's server behind the hub's own wrapper, started when somebody first comes."""
 
 import asyncio
+import gc
 import json
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
@@ -90,6 +91,7 @@ class McpDoor:
             if self._server is None or self._loop is not asyncio.get_running_loop():
                 # Seconds of imports, which nobody else should have to wait for.
                 module = await asyncio.to_thread(import_module, "integrations.mcp.server")
+                gc.freeze()
                 self._threads = DatabaseThreads(8)
                 self._loop = asyncio.get_running_loop()
                 self._server = module.McpServer(self._threads.run)

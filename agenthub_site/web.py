@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import signal
 import socket
@@ -70,10 +71,21 @@ def main(argv: Sequence[str]) -> int:
     options = parse(argv, config)
     raise_file_limit()
     engine = engine_named(options.engine)
+    spare_garbage()
     with share_home(config.home, "web server"):
         tls = check_certificate(config)
         with listen(options.listen) as listener:
             return engine.run(Web(config, engine, listener, tls, options).run())
+
+
+def spare_garbage() -> None:
+    """Have Python look for garbage among new objects only, and less often.
+
+    What is loaded by now stays for good; walking all of it again and again takes a tenth of a busy hub's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def listen(address: str) -> socket.socket:
