@@ -178,7 +178,11 @@ def _wider(matcher: Matcher, action: JudgedAction) -> list[Matcher]:
     """
     folder = action.path.rpartition("/")[0]
     is_file = not (action.command or action.host) and action.kind in ("read", "write")
-    if not (is_file and folder) or folder.startswith("/") or any(part.startswith(".") for part in folder.split("/")):
+    if (
+        not (is_file and folder)
+        or folder.startswith(("/", "~"))
+        or any(part.startswith(".") for part in folder.split("/"))
+    ):
         return []
     return [matcher.model_copy(update={"path": f"{literal(folder)}/**"})]
 

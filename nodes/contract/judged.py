@@ -107,6 +107,6 @@ def narrowest(shown: JudgedAction) -> Matcher | None:
     wanted = {name: literal(text) for name, text in texts.items() if text}
     if any(len(texts[name]) >= SHOWN_CHARS or len(p) > PATTERN_CHARS or problem(p) for name, p in wanted.items()):
         return None
-    if "path" in wanted and "/" not in wanted["path"]:
-        wanted["path"] = f"./{wanted['path']}"  # this one, rather than any of that name
+    if "path" in wanted and ("/" not in wanted["path"] or wanted["path"].startswith("~")):
+        wanted["path"] = f"./{wanted['path']}"  # this one, rather than any of that name, or one in the home directory
     return Matcher(kind=ActionKind(shown.kind), **wanted)

@@ -112,3 +112,12 @@ def test_a_command_in_a_directory_that_nobody_knows_has_no_standing_answer(comma
 @pytest.mark.parametrize("kind", ["read", "write", "shell", "network"])
 def test_a_tool_that_does_not_say_what_it_touches_has_no_standing_answer(kind: str) -> None:
     assert [narrowest(each) for each in shown(ASK, {"tool": "Any", "kind": kind})] == [None]
+
+
+def test_a_directory_named_by_a_tilde_is_not_taken_for_the_home() -> None:
+    asked = {"path": "/w/~/.ssh/authorized_keys", "kind": "write"}
+    [proposed] = [narrowest(each) for each in shown(ASK, asked)]
+    assert proposed is not None
+    given = Policy.of(ASK.levels, [Grant(id="g", **proposed.model_dump())]).at_home("/home/u")
+    home = actions_of(imagined(path="/home/u/.ssh/authorized_keys", kind="write"), PLACE)
+    assert given.decide(home).verdict is Verdict.ASK
