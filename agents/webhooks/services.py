@@ -42,7 +42,8 @@ def add_webhook(project: Project, *, name: str, url: str, by: Actor) -> tuple[We
     """A webhook, and its secret, which is told to nobody again. Raises ``Invalid``, ``WebhookExists``."""
     require(by, Can.MANAGE_WEBHOOKS, project.pk)
     if not _NAME.fullmatch(name):
-        raise Invalid("A webhook's name has a-z, 0-9, _ . and -, up to 64.", fields={"name": ["does not fit"]})
+        why = "A webhook's name has a-z, 0-9, _ . and -, up to 64, and begins with a letter or a digit."
+        raise Invalid(why, fields={"name": [why]})
     check_url(url, settings.CONFIG.webhooks.allow)
     if Webhook.objects.filter(project=project).count() >= MOST:
         raise TooManyWebhooks(limit=MOST)

@@ -94,7 +94,7 @@ def test_its_secret_is_shown_once(web: Client, address: str) -> None:
     [
         ({"url": "http://example.com/"}, "posted to by https"),
         ({"url": "ftp://example.com/"}, "is https://host/path"),
-        ({"name": "A B"}, "does not fit"),
+        ({"name": "A B"}, "name has a-z, 0-9, _ . and -, up to 64"),
         ({}, "has a webhook &#x27;quay&#x27; already"),
     ],
 )
