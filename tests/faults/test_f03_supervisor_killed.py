@@ -22,7 +22,7 @@ def hub(home: Path) -> Iterator[Hub]:
 
 @pytest.mark.timeout(180)
 def test_a_run_whose_supervisor_is_killed_ends_and_leaves_nothing(hub: Hub) -> None:
-    run = hub.start_run("@say all aboard @fork @delay 600")
+    run = hub.start_run("@say all aboard. @fork @delay 600")
     eventually(lambda: any("aboard" in str(event["payload"]) for event in hub.events(run)), 60)
     eventually(lambda: len(marked(f"AGENTHUB_RUN_ID={run}")) >= 2)
 

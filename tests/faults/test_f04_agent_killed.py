@@ -12,7 +12,7 @@ from tests.fakes.supervised import SupervisedRun
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
 async def test_an_agent_ended_by_a_signal_fails_the_run_with_it(supervised: SupervisedRun, number: int) -> None:
-    supervised.start("@say working @delay 600")
+    supervised.start("@say working. @delay 600")
     await supervised.until(lambda: "working" in supervised.said())
     os.kill(supervised.agent_pid(), number)
     ending = await supervised.failed()

@@ -18,7 +18,7 @@ async def test_a_silent_agent_is_said_to_be_stalled_and_to_be_back(supervised: S
 
 
 async def test_an_agent_deaf_to_everything_is_killed_by_a_cancel(supervised: SupervisedRun) -> None:
-    supervised.start("@say deaf @hang")
+    supervised.start("@say deaf. @hang")
     await supervised.until(lambda: "deaf" in supervised.said())
     await supervised.cancel()
     assert isinstance(await supervised.ended(), RunCancelled)
@@ -63,7 +63,7 @@ async def test_a_command_under_way_ends_with_a_cancelled_turn(supervised: Superv
 
 
 async def test_a_turn_that_takes_too_long_is_ended(supervised: SupervisedRun) -> None:
-    supervised.start("@say deaf @hang", turn_seconds=1.0)
+    supervised.start("@say deaf. @hang", turn_seconds=1.0)
     ending = await supervised.failed()
     assert ending.reason == Reason.TURN_TIMEOUT
     assert supervised.alive() == []

@@ -31,7 +31,7 @@ def of(hub: Hub, run: str, *types: str) -> list[Any]:
 def test_what_is_denied_or_allowed_needs_no_hub(hub: Hub) -> None:
     hub.ask("policy", "add", "deny", "--project", "demo", "--command", "git push*")
     hub.ask("policy", "add", "allow", "--project", "demo", "--command", "touch allowed.txt")
-    run = hub.start_run("@say ready @delay 12 @shell git push origin main @shell touch allowed.txt @say done")
+    run = hub.start_run("@say ready. @delay 12 @shell git push origin main @shell touch allowed.txt @say done")
     eventually(lambda: of(hub, run, "run.message.delta"), 60)
     away, gone_at = hub.child("web"), datetime.now(UTC)
     os.kill(away, signal.SIGSTOP)
