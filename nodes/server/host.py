@@ -45,7 +45,7 @@ class RunHost:
         secrets: Mapping[str, str] = MappingProxyType({}),
         ours: Mapping[str, str] = MappingProxyType({}),
         tools: str = "",
-        isolate: Callable[[Sequence[str], Mapping[str, str]], Sandbox | None] = lambda _command, _environment: None,
+        isolate: Callable[[Sequence[str]], Sandbox | None] = lambda _command: None,
         user: OtherUser | None = None,
     ) -> None:
         self._spec = spec
@@ -92,7 +92,7 @@ class RunHost:
         if self._user is not None:
             variables = self._user.environment(variables)
         began = time.monotonic()
-        sandbox = self._isolate(command, variables)
+        sandbox = self._isolate(command)
         if sandbox is not None:
             variables = masked_environment(variables)
         self.process = await Process.start(command, self._workspace, variables, sandbox=sandbox)

@@ -8,6 +8,7 @@ all the same.
 """
 
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ TOOLS: Final = (
     ".config/git/ignore",
 )  # fmt: skip
 """Below the home directory, to read: where tools install themselves. Nothing among them holds a login."""
+_HOMES: Final = ("/home", "/root")
 _FILE_VARIABLES: Final = (
     "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE",
 )  # fmt: skip
@@ -145,33 +147,48 @@ def mask(
     network: Literal["shared", "none"] = "shared",
     user: "OtherUser | None" = None,
 ) -> Sandbox:
-    """For this workspace, and this program with its environment. ``others`` are roots in which others' work lies."""
-    home = Path(environment.get("HOME") or Path.home()).resolve()
+    """For this workspace, and this program. ``others`` are roots in which others' work lies.
+
+    ``environment`` is the node's own: what is found by it is the operator's. Of an agent's variables, which whoever
+    configures the agent writes, nothing is taken; of its command only what lies in no home and in nothing of others.
+    """
+    own_home = Path(environment.get("HOME") or Path.home())
+    home = (own_home if user is None else user.home).resolve()
+    homes = _there({home, own_home, Path.home(), *_account_home()})
     covered = {path for name in PRIVATE if (path := Path(name).resolve()) != Path("/") and path.exists()}
-    own = _there(fence.hidden)
-    covered |= {home} | own | {path for path in _there(others) if path != Path("/")}
+    own, foreign = _there(fence.hidden), _there(others) - {Path("/")}
+    covered |= homes | own | foreign
     covered.discard(Path("/"))
     steps = {(path, _How.COVER) for path in covered}
-
-    def is_covered(path: Path) -> bool:
-        return any(path == at or at in path.parents for at in covered)
+    persons = homes | _there(map(Path, _HOMES))
 
     def is_own(path: Path) -> bool:
-        return any(path == at or at in path.parents or path in at.parents for at in own)
+        return _is_within(path, own) or _holds(path, own)
 
-    # What is found out, and not configured, uncovers nothing of the node's own, and no home as a whole.
-    tools = [*(home / tool for tool in TOOLS), *_tools_of(command, environment), *_files_in(environment)]
-    tools += [Path(path) for path in (preset.readable if preset else ())]
-    for path in tools:
-        # Seen at its own place; what is behind a link is seen there and nowhere else.
-        if (
+    def may_be_seen(path: Path) -> bool:
+        """Seen at its own place; what is behind a link is seen there and nowhere else."""
+        return (
             path.exists()
-            and is_covered(path)
+            and _is_within(path, covered)
             and path not in covered
             and not _holds(path, covered)
-            and not is_own(path)
-        ):
-            steps.add((path, _How.READ))
+            and not any(is_own(place) for place in (path, path.resolve()))
+        )
+
+    def is_of_others(path: Path) -> bool:
+        return any(_is_within(place, foreign) for place in (path, path.resolve()))
+
+    # What is found out, and not configured, uncovers nothing of the node's own or of others, and no home as a whole.
+    tools = [*(home / tool for tool in TOOLS), *(Path(path) for path in (preset.readable if preset else ()))]
+    found = [*_search(environment), *_files_in(environment)]
+    program = Path(located) if command and (located := shutil.which(command[0], path=environment.get("PATH"))) else None
+    if program is not None and _is_installed(program, tools, environment):
+        found += _installed(program, environment)
+    elif program is not None:  # somewhere, by its path
+        stated = _installed(program, environment, is_alone=True)
+        found += [path for path in stated if not any(_is_within(at, persons) for at in (path, path.resolve()))]
+    seen = [*tools, *(path for path in found if not is_of_others(path))]
+    steps |= {(path, _How.READ) for path in seen if may_be_seen(path)}
     for name in preset.config_paths if preset else ():
         if (path := home / name).exists() and not is_own(path):
             steps.add((path, _How.WRITE))
@@ -205,6 +222,16 @@ def _there(paths: Iterable[Path]) -> set[Path]:
     return {real for path in paths if (real := path.resolve()).exists()}
 
 
+def _account_home() -> Iterator[Path]:
+    """Of the user that we are, whatever ``HOME`` says."""
+    with suppress(KeyError):
+        yield Path(pwd.getpwuid(os.geteuid()).pw_dir)
+
+
+def _is_within(path: Path, places: Iterable[Path]) -> bool:
+    return any(path == at or at in path.parents for at in places)
+
+
 def _holds(path: Path, covered: Iterable[Path]) -> bool:
     """Whether something covered lies below: a home directory, say, which is not shown for the tools in it."""
     return any(path in at.parents for at in covered)
@@ -213,18 +240,28 @@ def _holds(path: Path, covered: Iterable[Path]) -> bool:
 # Programs.
 
 
-def _tools_of(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Path]:
-    """What the program itself needs: where it lies, what it is installed with, and its interpreter."""
-    for directory in environment.get("PATH", "").split(os.pathsep):
-        if directory.startswith("/"):
-            yield Path(directory)
-    found = shutil.which(command[0], path=environment.get("PATH")) if command else None
-    todo = [Path(found)] if found else []
+def _search(environment: Mapping[str, str]) -> list[Path]:
+    return [Path(each) for each in environment.get("PATH", "").split(os.pathsep) if each.startswith("/")]
+
+
+def _is_installed(program: Path, tools: Iterable[Path], environment: Mapping[str, str]) -> bool:
+    """Whether it lies where this node's operator installs: on the ``PATH``, among ``tools``, beside our own Python."""
+    place = Path(os.path.abspath(program)).parent
+    return place in _search(environment) or _is_within(place, {*tools, Path(sys.prefix), Path(sys.base_prefix)})
+
+
+def _installed(program: Path, environment: Mapping[str, str], *, is_alone: bool = False) -> Iterator[Path]:
+    """What the program itself needs: where it lies, what it is installed with, and its interpreter.
+
+    ``is_alone``: of the directory it lies in nothing but itself, unless that is an installation's.
+    """
+    todo = [program]
     for _ in range(3):  # a script, its interpreter, and what that is a link to
         following = []
         for path in todo:
             for place in dict.fromkeys((Path(os.path.abspath(path)), path.resolve())):
                 yield from _installation(place)
+                yield place if is_alone else place.parent
             following += _interpreter(path, environment)
         todo = following
 
@@ -232,7 +269,6 @@ def _tools_of(command: Sequence[str], environment: Mapping[str, str]) -> Iterato
 def _installation(program: Path) -> Iterator[Path]:
     if "node_modules" in program.parts:
         yield Path(*program.parts[: program.parts.index("node_modules") + 1])
-    yield program.parent
     prefix = program.parent.parent
     if (prefix / "pyvenv.cfg").is_file() or (prefix / "lib" / "node_modules").is_dir():
         yield prefix
@@ -257,6 +293,7 @@ def _interpreter(program: Path, environment: Mapping[str, str]) -> list[Path]:
 
 
 def _files_in(environment: Mapping[str, str]) -> Iterator[Path]:
+    """What the node was given to trust others by, which its agents are given too."""
     yield from (Path(environment[name]) for name in _FILE_VARIABLES if environment.get(name, "").startswith("/"))
     yield Path("/etc/resolv.conf").resolve()  # a link into /run, where systemd looks names up
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,7 +269,7 @@ class Supervisor:
         if self._host:
             self._host.let_through()
 
-    def _isolate(self, command: Sequence[str], environment: Mapping[str, str]) -> Sandbox | None:
+    def _isolate(self, command: Sequence[str]) -> Sandbox | None:
         """What the agent is kept within; None if within nothing. ``RuntimeFailed`` if this node has no such thing."""
         if self._prepared is None:
             return None
@@ -284,7 +284,7 @@ class Supervisor:
             others=(self._safe.worktree_root, *self._safe.roots),
             command=command,
             preset=PRESETS.get(self._spec.runtime.preset),
-            environment=environment,
+            environment=base_environment(os.environ),
             network=self._spec.network,
             user=self._become(),
         )
@@ -342,9 +342,7 @@ class Supervisor:
             return failed(Reason.WORKSPACE_MISSING, gone) if ending.how == "completed" else ending
         try:
             # What the agent left for git to start is kept within as well.
-            user = self._become()
-            bare = base_environment(os.environ)
-            sandbox = self._isolate(("git",), user.environment(bare) if user else bare)
+            sandbox = self._isolate(("git",))
             async with asyncio.timeout(DIFF_SECONDS):
                 diff = await make_diff(
                     self._prepared.path, self._prepared.base_commit, self._marker, self._dir.write_blob,

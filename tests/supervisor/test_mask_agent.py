@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import socket
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from nodes.contract.commands import CancelRun
+from nodes.contract.commands import CancelRun, RuntimeSpec
 from nodes.server import proc
-from nodes.server.sandbox import why_not
+from nodes.server.fence import Fence
+from nodes.server.sandbox import Sandbox, mask, why_not
 from tests.supervisor.conftest import Node, only, texts
 from tests.supervisor.repositories import git, make_repository
 from tests.support import eventually_async
@@ -65,6 +67,66 @@ async def test_nothing_of_the_hub_and_of_others_is_in_reach(node: Node, private:
     Path(private["temporary"]).unlink()
     assert found["read"] == []
     assert found["written"] == ["workspace"]
+
+
+async def test_an_agents_own_variables_uncover_nothing(node: Node) -> None:
+    """Whoever configures the agent writes them; they are not the node's operator."""
+    victim, other = node.home / "victim", node.home / "worktrees/other/agent-x"
+    targets = {"key": victim / ".ssh/id_rsa", "on its path": victim / "bin/notes", "its tool": victim / ".cargo/bin/x"}
+    targets |= {"certificates": victim / "certs/key", "another's work": other / "file"}
+    for path in targets.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("private")
+    given = {"SSL_CERT_FILE": str(targets["key"]), "SSL_CERT_DIR": str(victim / "certs"), "HOME": str(victim)}
+    given["PATH"] = f"{os.environ['PATH']}:{victim / 'bin'}:{other}"
+    command = [sys.executable, "-c", PROBE.read_text(), json.dumps({n: str(p) for n, p in targets.items()}), "{}"]
+    runtime = RuntimeSpec.model_validate({"kind": "command", "command": command, "environment": given})
+    assert sorted(json.loads(texts(await node.finish(runtime=runtime)))["read"]) == sorted(targets)
+    events = await node.finish(runtime=runtime, **MASKED)
+    assert json.loads(texts(events))["read"] == [], texts(events, "stderr")
+
+
+async def test_a_program_that_an_agent_names_uncovers_itself_alone(node: Node) -> None:
+    """Not what lies beside it; and within another's work not even itself."""
+    beside, other = node.home / "beside/run", node.home / "worktrees/other/agent-x/run"
+    for program in (beside, other):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text('#!/bin/sh\ncat "${0%/*}/private" || echo hidden\n')
+        program.chmod(0o755)
+        (program.parent / "private").write_text("private")
+    assert texts(await node.finish(str(beside))) == "private"
+    assert texts(await node.finish(str(beside), **MASKED)) == "hidden\n"
+    assert texts(await node.finish(str(other))) == "private"
+    assert texts(await node.finish(str(other), **MASKED)) == ""
+
+
+def test_what_the_operator_installed_is_seen_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program of npm's on the node's own ``PATH``, which is a link into where npm keeps it."""
+    home, secret = tmp_path / "home", tmp_path / "home/.ssh"
+    package, bin_ = home / "npm/lib/node_modules/agent", home / "npm/bin"
+    for directory in (secret, package, bin_):
+        directory.mkdir(parents=True)
+    (package / "cli.js").write_text("#!/usr/bin/env sh\n")
+    (package / "cli.js").chmod(0o755)
+    (bin_ / "agent").symlink_to(package / "cli.js")
+    (secret / "tool").write_text("#!/bin/sh\n")
+    (secret / "tool").chmod(0o755)
+    (tmp_path / "code").mkdir()
+    account = pwd.getpwuid(os.geteuid())
+    as_told = pwd.struct_passwd((*account[:5], "/usr/share", account[6]))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: as_told)
+
+    def seen(command: str) -> Sandbox:
+        environment = {"HOME": str(home), "PATH": f"{bin_}:/usr/bin:/bin"}
+        return mask(
+            tmp_path / "code", Fence(), others=[tmp_path / "code"], command=[command], preset=None,
+            environment=environment,
+        )  # fmt: skip
+
+    assert seen("agent").reaches(package / "cli.js") and seen("agent").reaches(bin_ / "agent")
+    assert seen(str(bin_ / "agent")).reaches(package / "cli.js")
+    assert not seen("agent").reaches(secret / "tool") and not seen(str(secret / "tool")).reaches(secret / "tool")
+    assert not seen("agent").reaches(Path("/usr/share/x"))  # the home of the account, whatever HOME says
 
 
 async def test_the_operators_socket_is_out_of_reach(node: Node) -> None:
