@@ -81,6 +81,8 @@ class Action:
     is_fed: bool = False
     """Whether a here-document, a pipe or a file says what the command does: its words alone are allowed by no rule
     about commands, and by no standing answer."""
+    is_redirected: bool = False
+    """Whether the shell opens ``path`` for the command, which does not name it: its words alone do not allow that."""
 
     @property
     def placed(self) -> str:
@@ -123,6 +125,8 @@ class Matcher(BaseModel):
             if self.kind is None and action.kind not in (ActionKind.READ, ActionKind.OTHER):
                 return False
         if self.command and (action.is_fed or not patterns.text_matches(self.command, action.placed, broad=False)):
+            return False
+        if self.command and action.is_redirected and not self.path:
             return False
         if self.path and not patterns.path_matches(self.path, action.path, action.inside, broad=False):
             return False

@@ -250,7 +250,10 @@ class Commands:
         elif target.commands or (_DEVICE.fullmatch(target.text) and target.is_literal):
             return
         else:
-            self.touch(run, ActionKind.WRITE if operator in _NO_FILES else ActionKind.READ, target, tolerant=True)
+            kind = ActionKind.WRITE if operator in _NO_FILES else ActionKind.READ
+            before = len(self.actions)
+            self.touch(run, kind, target, tolerant=True)
+            self.actions[before:] = [replace(action, is_redirected=True) for action in self.actions[before:]]
 
     def run(self, run: Run, *, after: str = "") -> None:  # noqa: PLR0912 - one for each sort
         """Judge one command by its program's name."""
