@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from cryptography import x509
@@ -169,9 +169,9 @@ def enroll(
 
     With a ``target`` (https://host:port) the hub is to dial the node there; without, the node dials. ``holds`` is the
     node whose runs are live on the machine, if there are any: ``HomeHoldsRuns`` unless it is this one. Used up by the
-    first that succeeds, and the node's other tokens with it. Raises ``JoinTokenInvalid``, ``JoinTokenUsed``,
-    ``JoinTokenExpired`` (each audited, if there is such a token), ``TooManyAttempts``, ``Invalid`` for a request that
-    is none.
+    first that succeeds, and the node's other tokens with it. A revoked node is enabled again, a disabled one stays so.
+    Raises ``JoinTokenInvalid``, ``JoinTokenUsed``, ``JoinTokenExpired`` (audited, if there is such a token; the first
+    of each kind even where it ends as ``TooManyAttempts``), ``Invalid`` for a request that is none.
     """
     token = JoinToken.objects.select_related("node").filter(pk=token_id).first()
     try:
@@ -193,8 +193,11 @@ def enroll(
             raise HomeHoldsRuns()
         enrolled = _enroll(token, _requested_key(csr), target, address)
     except (JoinTokenInvalid, JoinTokenUsed, JoinTokenExpired) as refusal:
+        is_first = token is not None and _is_first(f"{token.pk}:{refusal.code}")
+        if token is not None and is_first:  # whoever sends much else before hides nothing
+            _note_refusal(token, refusal, address)
         _count_refusal(address)
-        if token is not None:
+        if token is not None and not is_first:
             _note_refusal(token, refusal, address)
         raise
     return enrolled, enrolled.proof(key, csr)
@@ -226,9 +229,9 @@ def renew(node_id: UUID, csr: str, timestamp: int, certificate: str, signature: 
         if node is None or node.generation != identity.generation:
             raise NodeRevoked()
     except Forbidden as refusal:
-        _count_refusal(address)
         if identity is not None:  # it is one of our nodes: somebody may want to know
             _note_refused_node(identity, refusal, address, asked_for=node_id)
+        _count_refusal(address)
         raise
     made = pki.certify_node(authorities.issuing, identity, _requested_key(csr), life=_life())
     with transaction.atomic():
@@ -273,7 +276,10 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str
             raise JoinTokenExpired() if claimed.filter(used_at=None).exists() else JoinTokenUsed()
         _expire_tokens(node)
         # The name's former holder, if there was one, must not speak for the node beside the new one.
-        _begin_generation(node, is_enabled=True, revoked_at=None)
+        # What revoking closed a new token opens. A node that root disabled stays so, whoever joins as it.
+        is_enabled = node.is_enabled or node.revoked_at is not None
+        opened: dict[str, Any] = {"is_enabled": True} if is_enabled and not node.is_enabled else {}
+        _begin_generation(node, is_enabled=is_enabled, revoked_at=None)
         Node.objects.filter(pk=node.pk).update(
             is_joined=True, direction=token.node.direction, grpc_target=target, tls_server_name=""
         )
@@ -281,7 +287,7 @@ def _enroll(token: JoinToken, public_key: ec.EllipticCurvePublicKey, target: str
         certificate = pki.certify_node(authorities.issuing, identity, public_key, life=_life())
         record(
             None, "node.joined", by=_as_actor(node, address), of=("node", node.pk), node=node.pk,
-            slug=node.slug, generation=node.generation, token=token.pk, grpc_target=target,
+            slug=node.slug, generation=node.generation, token=token.pk, grpc_target=target, **opened,
         )  # fmt: skip
     addresses = hub_addresses(settings.CONFIG)
     return Enrolled(node.pk, node.slug, node.generation, certificate.decode(), authorities.pem.decode(), addresses)
@@ -344,13 +350,12 @@ def _note_refusal(token: JoinToken, refusal: HubError, address: str) -> None:
 
 
 def _note_refused_node(identity: pki.NodeIdentity, refusal: HubError, address: str, *, asked_for: UUID) -> None:
-    """Once in a while for each node and reason: it may come again every few minutes, for as long as it lives."""
+    """Once in a while for each node and reason: it may come again every few minutes, for as long as it lives.
+
+    Not for each that it asks for: it could name a new one every time.
+    """
     refusal.is_noted = True
-    try:
-        is_new = cache.add(f"refused:{identity.uri}:{refusal.code}:{asked_for}", 1, SAID_AGAIN_SECONDS)
-    except _CACHE_AWAY:  # rather twice than never
-        is_new = True
-    if not is_new:
+    if not _is_first(f"{identity.uri}:{refusal.code}"):
         return
     with transaction.atomic():
         node = Node.objects.filter(pk=identity.node_id).values_list("pk", flat=True).first()
@@ -358,6 +363,14 @@ def _note_refused_node(identity: pki.NodeIdentity, refusal: HubError, address: s
             None, "node.refused", by=replace(SYSTEM, address=address), of=("node", identity.node_id), node=node,
             generation=identity.generation, code=refusal.code, asked_for=asked_for,
         )  # fmt: skip
+
+
+def _is_first(refused: str) -> bool:
+    """Whether it is the first of its kind for a day: there are as many kinds as tokens and nodes, for each code."""
+    try:
+        return bool(cache.add(f"refused:{refused}", 1, SAID_AGAIN_SECONDS))
+    except _CACHE_AWAY:  # rather twice than never
+        return True
 
 
 def _count_refusal(address: str) -> None:

@@ -39,6 +39,7 @@ from nodes.link.joining import (
     request_proof,
 )
 from nodes.models import JoinToken, Node, Route
+from nodes.services import edit_node
 from tests.api.clients import Api, refusal
 from tests.factories import make_node
 from tests.node.odd import of_no_known_key
@@ -420,7 +421,34 @@ def test_a_revoked_node_may_join_again(joined: Machine) -> None:
     again = new_machine()
     assert again.enroll().status_code == 201
     assert Node.objects.get(slug="gpu-01").is_enabled
+    assert [data.get("is_enabled") for data in audited("node.joined")] == [None, True]
     assert again.renew().status_code == 200
+
+
+def test_a_node_that_root_disabled_joins_again_and_stays_disabled(joined: Machine) -> None:
+    edit_node(Node.objects.get(slug="gpu-01"), by=SYSTEM, is_enabled=False)
+    again = new_machine()
+    assert again.enroll().status_code == 201
+    node = Node.objects.get(slug="gpu-01")
+    assert (node.is_enabled, node.generation) == (False, again.identity.generation)
+    assert not any("is_enabled" in data for data in audited("node.joined"))
+
+
+def test_much_that_is_refused_hides_no_token_that_was_used_again(joined: Machine) -> None:
+    for _ in range(ATTEMPTS + 1):
+        Machine(joined.token).enroll(token=str(uuid4()))
+    for _ in range(2):
+        assert refusal(Machine(joined.token).enroll()) == (429, "throttled")
+    assert [data["code"] for data in audited("join_token.refused")] == ["join_token_used"]
+
+
+def test_much_that_is_refused_hides_no_node_that_was_put_out(joined: Machine) -> None:
+    revoke_node(Node.objects.get(slug="gpu-01"), SYSTEM)
+    for _ in range(ATTEMPTS + 1):
+        joined.renew(key=pki.make_request()[0])
+    for asked_for in (None, None, uuid4(), uuid4()):
+        assert refusal(joined.renew(node=asked_for)) == (429, "throttled")
+    assert [data["code"] for data in audited("node.refused")] == ["node_revoked", "renewal_refused"]
 
 
 def test_the_hubs_own_node_is_not_revoked() -> None:
