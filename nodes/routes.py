@@ -17,7 +17,7 @@ from django.db.models import QuerySet
 from agenthub_site.accounts.actors import Actor, ActorKind, Entry
 from agenthub_site.accounts.models import Membership, Project, User
 from agenthub_site.accounts.permissions import ROLES, Can, require
-from audit.services import record
+from audit.services import Fact, record_all
 from nodes.contract.errors import Forbidden, Invalid
 
 from .models import Node, Route
@@ -94,6 +94,16 @@ def remove_route(route: Route, *, by: Actor) -> None:
     route.delete()
 
 
+def drop_routes(node: Node) -> list[Fact]:
+    """Delete the routes to a node that is being deleted: they lead to no later one of its name.
+
+    What is to be said of it is the caller's to record, as its last act.
+    """
+    removed = [_fact("route.removed", route) for route in node.routes.select_related("node", "user")]
+    node.routes.all().delete()
+    return removed
+
+
 def allow_projects(node: Node, projects: Iterable[Project], *, by: Actor) -> None:
     """A plain route to the node for each project; those that have it keep it. Root only."""
     for project in projects:
@@ -111,10 +121,14 @@ def find_projects(slugs: Iterable[str]) -> list[Project]:
 
 
 def _record(name: str, route: Route, by: Actor, **more: Any) -> None:
-    record(
-        route.project_id, name, by=by, of=("route", route.pk), node=route.node_id, leads_to=route.leads_to,
-        is_for=route.is_for, entries=route.entries, is_enabled=route.is_enabled, **more,
-    )  # fmt: skip
+    record_all([_fact(name, route, **more)], by=by)
+
+
+def _fact(name: str, route: Route, **more: Any) -> Fact:
+    said = {
+        "leads_to": route.leads_to, "is_for": route.is_for, "entries": route.entries, "is_enabled": route.is_enabled,
+    }  # fmt: skip
+    return Fact(route.project_id, name, of=("route", route.pk), node=route.node_id, data={**said, **more})
 
 
 def _check(route: Route) -> None:

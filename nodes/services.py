@@ -12,12 +12,13 @@ from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
-from audit.services import record
+from audit.services import Fact, record, record_all
 from nodes.contract.errors import Conflict, Invalid, WrongState
 
 from .labels import MOST_OF_A_NODE, wrong_with_labels, wrong_with_pool
 from .leases import void_lease
 from .models import Node
+from .routes import drop_routes
 
 RESERVED: Final = frozenset({"main", Node.LOCAL})
 _WORDS: Final = frozenset({"bootstrap", ".", ".."})
@@ -27,7 +28,8 @@ _EDITABLE: Final = frozenset({
     "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels", "pool", "capacity",
     "is_enabled",
 })  # fmt: skip
-_FIXED_LOCALLY: Final = frozenset({"direction", "grpc_target", "tls_server_name"})
+_WAY: Final = frozenset({"direction", "grpc_target", "tls_server_name"})
+"""How the hub gets to a node. Its own machine's it finds itself."""
 _MOST_NAMED: Final = 100
 
 
@@ -67,7 +69,8 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
     """Change a node; a disabled one gets no new work. ``Invalid`` names the fields that do not fit.
 
     One that is made to dial in loses its target, if the change does not name one. ``DirectionJoined`` for one that has
-    joined, since its machine would go on as before.
+    joined, since its machine would go on as before. Where the way to it changes, a link that is up ends, and a new one
+    is made the new way; its runs go on.
     """
     require(by, Can.MANAGE_NODES)
     _known(changes)
@@ -77,16 +80,23 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
     changes = {name: value for name, value in changes.items() if getattr(node, name) != value}
     if not changes:
         return node
-    if node.is_local and changes.keys() & _FIXED_LOCALLY:
+    if node.is_local and changes.keys() & _WAY:
         why = "The hub itself finds its own machine's node."
-        raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _FIXED_LOCALLY)})
+        raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _WAY)})
+    before = {name: getattr(node, name) for name in changes}
     for name, value in changes.items():
         setattr(node, name, value)
     if changes.get("is_enabled") and node.revoked_at and node.direction == Node.Direction.DIAL and not node.is_joined:
+        before["revoked_at"] = node.revoked_at
         changes["revoked_at"] = node.revoked_at = None  # its certificates are not the hub's to void
     check_node(node, changes.keys() | ({"grpc_target"} if "direction" in changes else set()))
     node.save(update_fields=sorted(changes))
-    record(None, "node.edited", by=by, of=("node", node.pk), node=node.pk, changed=sorted(changes))
+    if changes.keys() & _WAY:
+        void_lease(node)
+    record(
+        None, "node.edited", by=by, of=("node", node.pk), node=node.pk,
+        changed=sorted(changes), before=before, after=changes,
+    )  # fmt: skip
     return node
 
 
@@ -94,7 +104,8 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
 def delete_node(node: Node, *, by: Actor) -> None:
     """Take a node out of the registry, and its certificates out of force; its id is free again.
 
-    ``NodeInUse`` while agents are bound to it or runs are on it; ``WrongState`` for the hub's own.
+    The routes to it go with it, and each project's trail says so. ``NodeInUse`` while agents are bound to it or runs
+    are on it; ``WrongState`` for the hub's own.
     Where runs of the past name it, the row is kept out of sight.
     """
     require(by, Can.MANAGE_NODES)
@@ -110,13 +121,13 @@ def delete_node(node: Node, *, by: Actor) -> None:
             agents=bound,
         )
     pk, slug = node.pk, node.slug
-    node.routes.all().delete()  # they let runs go to this machine, and to no later one of its name
+    removed = drop_routes(node)
     try:
         with transaction.atomic():
             node.delete()
     except ProtectedError:
         _retire(node)
-    record(None, "node.deleted", by=by, of=("node", pk), node=pk, slug=slug)
+    record_all([*removed, Fact(None, "node.deleted", of=("node", pk), node=pk, data={"slug": slug})], by=by)
 
 
 def cordon_node(node: Node, *, by: Actor) -> Node:

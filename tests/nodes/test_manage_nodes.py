@@ -1,8 +1,10 @@
 """The registry's services: what fits, who may, what is said in the trail, and what becomes of runs."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM, Actor
@@ -16,8 +18,10 @@ from agents.states import State
 from audit.models import AuditEvent
 from nodes.contract.errors import Forbidden, Invalid, WrongState
 from nodes.contract.reasons import Reason
+from nodes.leases import LeaseLost, claim_lease, require_lease
 from nodes.models import Node
 from nodes.queries import visible_nodes
+from nodes.routes import add_route
 from nodes.services import (
     DirectionJoined,
     NodeExists,
@@ -29,7 +33,7 @@ from nodes.services import (
     register_node,
     uncordon_node,
 )
-from tests.factories import make_node, make_run, node_of
+from tests.factories import make_node, make_project, make_run, node_of
 
 TARGET = "https://node1.internal:50051"
 
@@ -124,7 +128,27 @@ def test_an_edit_tells_what_it_changed_and_nothing_if_it_changed_nothing(by_root
     edit_node(node, by=by_root, name="GPU 01", capacity=100)
     assert names() == ["node.registered"]
     edit_node(node, by=by_root, name="GPU 1", capacity=7)
-    assert AuditEvent.objects.get(name="node.edited").data["changed"] == ["capacity", "name"]
+    told = AuditEvent.objects.get(name="node.edited").data
+    assert told["changed"] == ["capacity", "name"]
+    assert (told["before"], told["after"]) == ({"capacity": 100, "name": "GPU 01"}, {"capacity": 7, "name": "GPU 1"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"grpc_target": "https://node2.internal:50051"}, {"tls_server_name": "node2"}, {"direction": "tunnel"}],
+    ids=str,
+)
+def test_a_link_ends_when_the_way_to_its_node_changes(by_root: Actor, changes: dict[str, str]) -> None:
+    node = register()
+    lease = claim_lease(node.pk, "hub-a")
+    assert lease
+    edit_node(node, by=by_root, name="GPU 1", capacity=7)
+    with transaction.atomic():
+        require_lease(lease)
+    edit_node(node, by=by_root, **changes)
+    with pytest.raises(LeaseLost), transaction.atomic():
+        require_lease(lease)
+    assert claim_lease(node.pk, "hub-a")
 
 
 def test_a_node_that_is_to_dial_in_loses_its_target_and_needs_one_to_go_back(by_root: Actor) -> None:
@@ -195,6 +219,23 @@ def test_an_agent_put_away_still_counts_while_its_run_lasts(run: Run, by_root: A
 def test_an_unused_node_is_deleted(by_root: Actor) -> None:
     delete_node(register(), by=by_root)
     assert not Node.objects.exists() and names() == ["node.registered", "node.deleted"]
+
+
+@pytest.mark.parametrize("has_past", [False, True])
+def test_each_project_is_told_that_its_route_went_with_the_node(agent: Agent, by_root: Actor, has_past: bool) -> None:
+    node, other = node_of(agent), make_project("pier")
+    run = make_run(agent=agent, state=State.SUCCEEDED)
+    archive_agent(agent, by=SYSTEM)
+    if not has_past:
+        run.delete()
+        agent.delete()
+    routes = {add_route(project, by=SYSTEM, node=node).pk: project.pk for project in (agent.project, other)}
+    delete_node(node, by=by_root)
+    told = AuditEvent.objects.filter(name="route.removed")
+    assert {UUID(event.object_id): event.project for event in told} == routes
+    assert {(event.actor_label, event.node, event.data["leads_to"]) for event in told} == {
+        ("root", node.pk, "node:oslo")
+    }
 
 
 def test_a_node_of_the_past_is_kept_for_its_runs_and_out_of_sight(agent: Agent, by_root: Actor) -> None:
