@@ -1,6 +1,7 @@
 """The shapes of a node: what every member sees, what a root operator sees besides, and the registry's own."""
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -102,35 +103,6 @@ class TriedOut(serializers.Serializer[Any]):
     milliseconds = serializers.FloatField(allow_null=True)
 
 
-class NodeIn(In):
-    """A registered node's settings. What fits together is the service's to say."""
-
-    id = serializers.CharField(max_length=128, required=False)
-    name = serializers.CharField(max_length=128)
-    direction = serializers.ChoiceField(choices=Node.Direction.choices, required=False)
-    grpc_target = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
-    tls_server_name = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
-    default_worktree_root = serializers.CharField(max_length=1_024, allow_blank=True, allow_null=True, required=False)
-    labels = serializers.DictField(child=serializers.CharField(max_length=256, allow_blank=True), required=False)
-    pool = serializers.CharField(max_length=64, allow_blank=True, required=False)
-    capacity = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
-    is_enabled = serializers.BooleanField(required=False)
-    is_cordoned = serializers.BooleanField(required=False)
-    is_draining = serializers.BooleanField(required=False)
-    allow_projects = serializers.ListField(
-        child=serializers.SlugField(max_length=64), max_length=100, required=False,
-        help_text="Slugs of projects whose runs may use the node: each gets a route that it has not yet.",
-    )  # fmt: skip
-
-    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Null is what the database has as an empty text."""
-        return {name: "" if value is None else value for name, value in given.items()}
-
-
-class NewNodeIn(NodeIn):
-    id = serializers.CharField(max_length=128)
-
-
 class RegisteredNodeOut(_Judged):
     id = serializers.CharField(source="slug")
     uuid = serializers.UUIDField(source="pk", help_text="As in /api/v1/nodes/{id}/.")
@@ -161,3 +133,38 @@ class RegisteredNodeOut(_Judged):
     def get_live_runs(self, node: Node) -> int:
         live: int = self.context["live_runs"].get(node.pk, 0)
         return live
+
+
+class NodeIn(In):
+    """A registered node's settings. What fits together is the service's to say.
+
+    What was read can be sent back whole: names of ``RegisteredNodeOut`` that are not here change nothing.
+    """
+
+    known: ClassVar[Collection[str]] = RegisteredNodeOut.Meta.fields
+
+    id = serializers.CharField(max_length=128, required=False)
+    name = serializers.CharField(max_length=128)
+    direction = serializers.ChoiceField(choices=Node.Direction.choices, required=False)
+    grpc_target = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
+    tls_server_name = serializers.CharField(max_length=255, allow_blank=True, allow_null=True, required=False)
+    default_worktree_root = serializers.CharField(max_length=1_024, allow_blank=True, allow_null=True, required=False)
+    labels = serializers.DictField(child=serializers.CharField(max_length=256, allow_blank=True), required=False)
+    pool = serializers.CharField(max_length=64, allow_blank=True, required=False)
+    capacity = serializers.IntegerField(min_value=0, max_value=100_000, required=False)
+    is_enabled = serializers.BooleanField(required=False)
+    is_cordoned = serializers.BooleanField(required=False)
+    is_draining = serializers.BooleanField(required=False)
+    allow_projects = serializers.ListField(
+        child=serializers.SlugField(max_length=64), max_length=100, required=False,
+        help_text="Slugs of projects whose runs may use the node: each gets a route that it has not yet.",
+    )  # fmt: skip
+
+    def validate(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Null is what the database has as an empty text."""
+        return {name: "" if value is None else value for name, value in given.items()}
+
+
+class NewNodeIn(NodeIn):
+    known = ()
+    id = serializers.CharField(max_length=128)

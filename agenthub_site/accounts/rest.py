@@ -1,7 +1,7 @@
 """What the REST doors of all apps share: who asks, and inputs that refuse what they do not know."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 from rest_framework.viewsets import GenericViewSet
@@ -13,9 +13,12 @@ from .authentication import request_actor
 class In(serializers.Serializer[Any]):
     """What comes in. A field that does not exist is refused: a typing error must not pass for a wish granted."""
 
+    known: ClassVar[Collection[str]] = ()
+    """What may come in besides, and counts for nothing: fields of what goes out, so that it can be sent back."""
+
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, Mapping):
-            unknown = sorted(str(name) for name in data.keys() - self.fields.keys())
+            unknown = sorted(str(name) for name in data.keys() - self.fields.keys() - set(self.known))
             if unknown:
                 raise serializers.ValidationError({name: ["There is no such field."] for name in unknown})
         return super().to_internal_value(data)
