@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Field, QuerySet
 from django.forms import ModelForm
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -95,6 +95,11 @@ class NodeAdmin(HubAdmin):
     def get_form(self, request: HttpRequest, obj: Node | None = None, change: bool = False, **kwargs: Any) -> Any:
         return super().get_form(request, obj, change, labels=_LABELS, help_texts=_HELP, **kwargs)
 
+    def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "labels":  # compared with what is stored; a form that leaves out what it had shown counts
+            kwargs["show_hidden_initial"] = False
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def get_fieldsets(self, request: HttpRequest, obj: Node | None = None) -> Any:
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
 
@@ -114,7 +119,8 @@ class NodeAdmin(HubAdmin):
         return known or health_of([node], timezone.now())[node.pk]
 
     def save_model(self, request: HttpRequest, obj: Node, form: ModelForm[Node], change: bool) -> None:
-        by, given = self.actor(request), form.cleaned_data
+        by, given = self.actor(request), {**form.cleaned_data}
+        given["labels"] = given["labels"] or {}  # an empty field is None here
         if change:
             edit_node(Node.objects.get(pk=obj.pk), by=by, **{name: given[name] for name in form.changed_data})
             return

@@ -241,6 +241,19 @@ def test_a_node_is_registered_and_edited(registry: Client) -> None:
     assert names() == ["node.registered", "node.edited"]
 
 
+def test_a_nodes_labels_are_emptied(registry: Client) -> None:
+    assert saved(registry.post(url("nodes_node", "add"), NEW_NODE))
+    node = Node.objects.get(slug="gpu-01")
+    assert saved(registry.post(url("nodes_node", "change", node.pk), {**NEW_NODE, "labels": ""}))
+    node.refresh_from_db()
+    assert node.labels == {}
+
+
+def test_a_node_is_registered_with_the_field_of_labels_emptied(registry: Client) -> None:
+    assert saved(registry.post(url("nodes_node", "add"), {**NEW_NODE, "labels": ""}))
+    assert Node.objects.get(slug="gpu-01").labels == {}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [({"slug": "main"}, "is reserved"), ({"grpc_target": ""}, "Needed for the hub to dial")],
