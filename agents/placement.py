@@ -63,8 +63,8 @@ class NodeView:
     labels: frozenset[tuple[str, str]] = frozenset()
     closed: NodeState | None = None
     """Why it takes no runs, however many places it has."""
-    lacks: frozenset[str] = frozenset()
-    """Presets that the node says are not installed, or not signed in."""
+    ready: frozenset[str] | None = None
+    """Presets that the node says are installed and signed in; None of one that has said nothing of any."""
     isolations: frozenset[str] = frozenset({"none"})
     """What it can give."""
     live: Mapping[UUID, int] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def may_go(demand: Demand, node: NodeView) -> bool:
 def _would_fit(demand: Demand, node: NodeView) -> bool:
     if demand.node is not None:
         return demand.node == node.id
-    return _is_of(demand, node) and demand.preset not in node.lacks
+    return _is_of(demand, node) and (not demand.preset or node.ready is None or demand.preset in node.ready)
 
 
 def place(

@@ -224,7 +224,9 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
         pool=node.pool,
         labels=frozenset(node.labels.items()),
         closed=why_closed(node, now),
-        lacks=frozenset(told["preset"] for told in node.runtimes if not (told["found"] and told["logged_in"])),
+        ready=frozenset(told["preset"] for told in node.runtimes if told["found"] and told["logged_in"])
+        if node.runtimes
+        else None,
         isolations=given_by(node),
         live=live,
     )

@@ -150,6 +150,11 @@ def test_a_run_waits_with_the_reason_where_nothing_fits_and_starts_when_somethin
             Reason.NO_MATCHING_NODE,
             "no node of pool gpu has scripted installed and signed in",
         ),
+        (
+            {"runtimes": [{"preset": "codex", "found": True, "logged_in": True}]},
+            Reason.NO_MATCHING_NODE,
+            "no node of pool gpu has scripted installed and signed in",
+        ),
     ],
 )
 def test_what_a_run_waits_for_is_written_down_when_it_changes(

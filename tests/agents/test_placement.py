@@ -45,7 +45,7 @@ def node_views(draw: st.DrawFn) -> list[NodeView]:
             pool=draw(pools),
             labels=draw(labels),
             closed=draw(st.none() | st.none() | st.sampled_from(CLOSED)),
-            lacks=draw(st.sampled_from([frozenset(), frozenset({"codex"})])),
+            ready=draw(st.sampled_from([None, frozenset(), frozenset({"codex"})])),
             live=draw(st.dictionaries(st.sampled_from(PROJECTS), st.integers(1, 2), max_size=2)),
         )
         for number in range(draw(st.integers(0, 5)))
@@ -240,7 +240,7 @@ def test_who_comes_after_the_limit_waits_for_its_turn() -> None:
         ),
         (
             Demand(pool="gpu", preset="codex"),
-            pool_of(1, lacks=frozenset({"codex"})),
+            pool_of(1, 1, ready=frozenset({"opencode"})),
             Reason.NO_MATCHING_NODE,
             "no node of pool gpu has codex installed and signed in",
         ),
