@@ -53,11 +53,11 @@ def _trouble(written: dict[str, str] | None) -> Trouble | None:
 
 
 def _start_seconds(nodes: Iterable[UUID], now: datetime) -> dict[UUID, float]:
-    """Median seconds from the command to start a run to the agent's start, over each node's last few.
+    """Median seconds from sending the command to start a run to the agent's start, over each node's last few.
 
-    The time that a run was queued at the hub is not the node's.
+    The time that a run was queued at the hub is not the node's, nor is the time that the link was down.
     """
-    asked_at = Command.objects.filter(run=OuterRef("runs__pk"), kind=StartRun.KIND).values("created_at")[:1]
+    asked_at = Command.objects.filter(run=OuterRef("runs__pk"), kind=StartRun.KIND).values("first_sent_at")[:1]
     found = (
         Node.objects.filter(pk__in=list(nodes), runs__pk__gte=_first_id(now - RECENT), runs__started_at__isnull=False)
         .annotate(asked_at=Subquery(asked_at))

@@ -113,11 +113,15 @@ def test_what_is_not_measured_has_no_value() -> None:
 
 
 def started(agent: Agent, seconds: float) -> None:
-    """A run whose agent was there so long after the node was told, and that had waited a day for it to be told."""
+    """A run whose agent was there so long after the node was told.
+
+    It had waited a day to be placed, and six hours for the link.
+    """
     now = timezone.now()
     run = make_run(agent=agent, state=State.SUCCEEDED, started_at=now)
-    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", number=1)
-    Command.objects.filter(run=run.pk).update(created_at=now - timedelta(seconds=seconds))
+    sent_at = now - timedelta(seconds=seconds)
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", number=1, first_sent_at=sent_at)
+    Command.objects.filter(run=run.pk).update(created_at=sent_at - timedelta(hours=6))
     agent.runs.filter(pk=run.pk).update(created_at=now - timedelta(days=1))
 
 
