@@ -50,7 +50,8 @@ def examine_node(case: Case, name: str) -> Iterator[Finding]:
         return
     try:
         node = case.hub.get(f"/api/admin/agent-nodes/{quote(name, safe='')}")
-        may_dial = node["direction"] == "dial" and not case.where.url and case.config is not None
+        is_revoked = node.get("state") == "revoked"
+        may_dial = node["direction"] == "dial" and not is_revoked and not case.where.url and case.config is not None
         for finding in _check_node(case, node):  # what the connection will show, it says better
             if not may_dial or finding.code.startswith("node_") or finding.level is Level.OK:
                 yield replace(finding, fix="") if may_dial else finding
@@ -62,6 +63,8 @@ def examine_node(case: Case, name: str) -> Iterator[Finding]:
         return
     if may_dial:
         yield from _dial(case, node)
+    elif is_revoked:
+        yield note(f"node {name}", "not dialled: it would be shown the hub's credentials.", code="not_dialled")
     elif node["direction"] == "tunnel":
         yield note(f"node {name}", "it dials the hub, so there is nothing to dial from here.", code="not_dialled")
     else:
@@ -74,7 +77,8 @@ def _check_node(case: Case, node: Json) -> Iterator[Finding]:
         return
     what = f"node {node['id']}"
     if node.get("state") == "revoked":
-        fix = _REJOIN if node["direction"] == "tunnel" else "Give it new certificates, and enable it in the registry."
+        is_configured = node["direction"] == "dial" and not node["is_joined"]
+        fix = "Give it new certificates, and enable it in the registry." if is_configured else _REJOIN
         yield note(what, "revoked: it is not let in, and gets no work.", fix.format(node=node["id"]), "node_revoked")
         return
     if not node["is_enabled"]:

@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from agenthub_site.listening import EVERYWHERE
 from integrations.cli.where import short
+from nodes.contract.hosts import is_everywhere, is_loopback
 
 from .findings import Case, Finding, note, ok, problem
 from .nodes import of_skew
+
+if TYPE_CHECKING:
+    from nodes.server.joining import HubPlace
 
 SECONDS: Final = 5.0
 ANSWER_BYTES: Final = 64 * 1024
@@ -46,31 +49,39 @@ def check_server(case: Case) -> Iterator[Finding]:
 
 
 def check_listener(case: Case) -> Iterator[Finding]:
-    """Of a node by configuration: does it listen where the hub is to dial it?"""
-    config = case.config
-    if config is None or config.server.role != "node" or _place(case) is not None:
+    """Of a node that the hub dials: does it listen where it is to?"""
+    config, place = case.config, _place(case)
+    if place is not None:
+        if place.listen:
+            listen = _bound(case) or place.listen
+            yield from _look_at_listener(listen, "mtls", "Join again with --listen 0.0.0.0 and a port.")
+        return
+    if config is None or config.server.role != "node":
         return
     setting = config.internal_grpc
     if not setting.enabled:
         yield problem("gRPC", "off: the hub cannot dial this node.", "Set internal_grpc.enabled = true.", "grpc_off")
         return
-    host, _, port = setting.listen.rpartition(":")
+    opening = "Set internal_grpc.listen to 0.0.0.0 and a port."
+    yield from _look_at_listener(setting.listen, setting.security.mode, opening)
+
+
+def _look_at_listener(listen: str, mode: str, opening: str) -> Iterator[Finding]:
+    """``opening`` is how to have others reach it."""
+    host, _, port = listen.rpartition(":")
     bare = host.strip("[]")
     try:
-        socket.create_connection(("127.0.0.1" if bare in EVERYWHERE else bare, int(port)), SECONDS).close()
-    except OSError as error:
+        socket.create_connection(("127.0.0.1" if is_everywhere(host) else bare, int(port)), SECONDS).close()
+    except (OSError, ValueError) as error:
         yield problem(
-            "gRPC", f"nothing listens on {setting.listen} ({error.strerror or error}).",
+            "gRPC", f"nothing listens on {listen} ({getattr(error, 'strerror', None) or error}).",
             f"Start the node (agenthub node run); `ss -tlnp | grep {port}` shows who has the port.",
             "grpc_not_listening",
         )  # fmt: skip
         return
-    yield ok("gRPC", f"listens on {setting.listen} ({setting.security.mode})")
-    if bare not in EVERYWHERE and bare in ("localhost", "127.0.0.1", "::1"):
-        yield note(
-            "gRPC", "only this machine can reach it.", "Set internal_grpc.listen to 0.0.0.0 and a port.",
-            "loopback_only",
-        )  # fmt: skip
+    yield ok("gRPC", f"listens on {listen} ({mode})")
+    if is_loopback(host):
+        yield note("gRPC", "only this machine can reach it.", opening, "loopback_only")
 
 
 def check_hub_web(case: Case) -> Iterator[Finding]:
@@ -79,25 +90,25 @@ def check_hub_web(case: Case) -> Iterator[Finding]:
     if place is None:
         return
     try:
-        skew = clock_skew(place[0])
+        skew = clock_skew(place.url)
     except (OSError, http.client.HTTPException, ValueError) as error:
         yield problem(
-            "hub", f"{place[0]} does not answer ({getattr(error, 'strerror', None) or error}): certificates cannot be "
+            "hub", f"{place.url} does not answer ({getattr(error, 'strerror', None) or error}): certificates cannot be "
             "renewed.", "Check the address in node/hub.json, DNS and the firewall; join again if the hub has moved.",
             "hub_unreachable",
         )  # fmt: skip
         return
-    yield ok("hub", f"answers at {place[0]}")
+    yield ok("hub", f"answers at {place.url}")
     yield from of_skew("clock", -skew, "the hub's")
 
 
 def check_hub_link(case: Case) -> Iterator[Finding]:
     """Why the node server has no link, in its own words; and the hub's gRPC door, looked at without a link.
 
-    One more link would take over the present one.
+    One more link would take over the present one. A node that the hub dials has no business at that door.
     """
     place = _place(case)
-    if place is None:
+    if place is None or place.listen:
         return
     from nodes.link.diagnose import look
     from nodes.pki import HUB_SERVER_NAME
@@ -115,7 +126,7 @@ def check_hub_link(case: Case) -> Iterator[Finding]:
             "link", f"none at the last try ({told.get('at', '')[:16]} UTC): {told.get('message', '')}",
             told.get("remedy", ""), told.get("code", ""),
         )  # fmt: skip
-    for address in place[1]:
+    for address in place.addresses:
         if trouble := asyncio.run(look(address, authority, HUB_SERVER_NAME, None)):
             yield problem("link", trouble.what, trouble.fix, str(trouble.data.get("cause", trouble.code)))
         else:
@@ -150,12 +161,18 @@ def clock_skew(url: str) -> float:
     return theirs.astimezone(UTC).timestamp() - (before + (time.monotonic() - began) / 2)
 
 
-def _place(case: Case) -> tuple[str, tuple[str, ...]] | None:
+def _place(case: Case) -> "HubPlace | None":
     """Where the hub is, by ``node/hub.json``; None where this machine did not join one."""
     from nodes.contract.errors import ConfigError
     from nodes.server.joining import HubPlace
 
     with suppress(ConfigError):
-        if place := HubPlace.load(case.where.home / "node"):
-            return place.url, place.addresses
+        return HubPlace.load(case.where.home / "node")
     return None
+
+
+def _bound(case: Case) -> str:
+    """Where the node server listens, as it said last: it may have been started with another ``--listen``."""
+    with suppress(OSError, ValueError):
+        return (case.where.home / "node/address").read_text("ascii").strip()
+    return ""

@@ -4,6 +4,7 @@ import fcntl
 import shutil
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,29 @@ def test_a_node_by_configuration_is_told_whether_it_listens(case: Case) -> None:
         assert codes(this_node.check_listener(case)).keys() == {"", "loopback_only"}
     found = codes(this_node.check_listener(case))["grpc_not_listening"]
     assert "Connection refused" in found.message and "ss -tlnp" in found.fix
+
+
+def test_a_node_that_joined_to_be_dialled_is_looked_at_where_it_listens(joined: tuple[Case, SmallHub]) -> None:
+    case, _ = joined
+    node_dir = case.where.home / "node"
+    place = HubPlace.load(node_dir)
+    assert place
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        replace(place, listen=address).write(node_dir)
+        assert codes(this_node.check_listener(case)).keys() == {"", "loopback_only"}
+    assert address in codes(this_node.check_listener(case))["grpc_not_listening"].message
+    assert list(this_node.check_hub_link(case)) == []
+
+
+def test_where_a_node_server_listens_is_its_own_word(joined: tuple[Case, SmallHub]) -> None:
+    case, _ = joined
+    place = HubPlace.load(case.where.home / "node")
+    assert place
+    replace(place, listen="127.0.0.1:1").write(case.where.home / "node")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        NodeHome(case.where.home / "node").write_address(f"127.0.0.1:{listener.getsockname()[1]}")
+        assert "grpc_not_listening" not in codes(this_node.check_listener(case))
 
 
 def test_a_user_for_agents_that_is_not_there_is_named(home: Path) -> None:

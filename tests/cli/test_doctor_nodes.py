@@ -13,6 +13,7 @@ from agenthub_site.doctor.main import line_of
 from integrations.cli.client import Client
 from integrations.cli.render import short_id
 from integrations.cli.where import Where
+from nodes.contract.config import Config
 from nodes.health import Evidence, Trouble, judge
 
 from .small_hub import RUN, Json, SmallHub, event
@@ -30,7 +31,8 @@ def case(hub: SmallHub, home: Path) -> Case:
 def add_node(hub: SmallHub, status: str, reason: str = "Why.", *, details: Json | None = None, **row: Any) -> None:
     node = {
         "id": "oslo", "uuid": UUID, "direction": "dial", "is_enabled": True, "is_cordoned": False,
-        "default_worktree_root": "/data/worktrees", "grpc_target": "https://oslo:50051", "tls_server_name": "", **row,
+        "default_worktree_root": "/data/worktrees", "grpc_target": "https://oslo:50051", "tls_server_name": "",
+        "is_joined": False, **row,
     }  # fmt: skip
     heard = {
         "last_heard_at": None if status == "unknown" else NOW.isoformat(), "facts": {"git_version": "2.39"},
@@ -80,11 +82,40 @@ def test_the_word_unauthorized_is_said_once(case: Case, hub: SmallHub, trouble: 
     assert said.startswith(words) and said.count("unauthorized") == 1
 
 
-@pytest.mark.parametrize(("direction", "fix"), [("tunnel", "agenthub node token oslo"), ("dial", "new certificates")])
-def test_a_revoked_node_is_not_called_disabled(case: Case, hub: SmallHub, direction: str, fix: str) -> None:
-    add_node(hub, "unauthorized", direction=direction, is_enabled=False, state="revoked")
+@pytest.mark.parametrize(
+    ("direction", "is_joined", "fix"),
+    [
+        ("tunnel", True, "agenthub node token oslo"),
+        ("tunnel", False, "agenthub node token oslo"),
+        ("dial", True, "agenthub node token oslo"),
+        ("dial", False, "new certificates"),
+    ],
+)
+def test_a_revoked_node_is_not_called_disabled(
+    case: Case, hub: SmallHub, direction: str, is_joined: bool, fix: str
+) -> None:
+    add_node(hub, "unauthorized", direction=direction, is_joined=is_joined, is_enabled=False, state="revoked")
     found = codes(nodes.check_nodes(case))
     assert found.keys() == {"node_revoked"} and fix in found["node_revoked"].fix
+
+
+@pytest.mark.parametrize(("state", "dialled"), [("revoked", []), ("online", ["oslo"])])
+def test_a_revoked_node_is_not_dialled(
+    case: Case, hub: SmallHub, monkeypatch: pytest.MonkeyPatch, state: str, dialled: list[str]
+) -> None:
+    tried: list[str] = []
+
+    def dial(_: Case, node: Json) -> list[Finding]:
+        tried.append(node["id"])
+        return []
+
+    monkeypatch.setattr(nodes, "_dial", dial)
+    add_node(hub, "unauthorized" if state == "revoked" else "online", state=state, is_joined=False)
+    case.config = Config()
+    found = codes(nodes.examine_node(case, "oslo"))
+    assert tried == dialled and ("node_revoked" in found) == (state == "revoked")
+    if state == "revoked":
+        assert "new certificates" in found["node_revoked"].fix and "not_dialled" in found
 
 
 def test_a_node_that_is_well_is_no_finding_but_ok(case: Case, hub: SmallHub) -> None:
