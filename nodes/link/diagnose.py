@@ -168,7 +168,15 @@ def explain_refusal(error: grpc.aio.AioRpcError) -> LinkError:
         )
     if said.startswith(NodeMismatch.code):
         return NodeMismatch(said, cause=Cause.WRONG_NODE)
-    return PeerRefused(f"unauthorized: the link was refused: {said}", cause=Cause.UNAUTHORIZED)
+    if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+        return PeerRefused(f"unauthorized: the link was refused: {said}", cause=Cause.UNAUTHORIZED)
+    # Whoever answers may well accept us, and cannot at present.
+    is_busy = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return NodeUnreachable(
+        f"failed to connect: the other end answers, but opens no link: {said}",
+        fix="It is overloaded, or its log says why.",
+        cause=Cause.BUSY if is_busy else Cause.NOT_READY,
+    )
 
 
 def _skew(error: grpc.aio.AioRpcError) -> str:

@@ -17,6 +17,8 @@ class Cause(StrEnum):
     NOT_TLS = "not_tls"
     NOT_A_LINK = "not_a_link"
     SLOW = "slow"
+    BUSY = "busy"
+    NOT_READY = "not_ready"
     UNKNOWN_AUTHORITY = "unknown_authority"
     EXPIRED = "certificate_expired"
     NOT_YET_VALID = "certificate_not_yet_valid"

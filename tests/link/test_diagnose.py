@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import grpc
+import grpc.aio
 import pytest
 
 from nodes import pki
+from nodes.health import Status, Trouble
 from nodes.link import diagnose as diagnosing
 from nodes.link.dial import dial, dial_hub
 from nodes.link.errors import Cause, LinkError, NodeUnreachable
@@ -114,3 +117,25 @@ async def test_a_listener_that_says_nothing(certificates: Certificates) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         error = await failure(f"127.0.0.1:{deaf.getsockname()[1]}", certificates)
     assert error.data["cause"] == Cause.FROZEN
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code", "cause", "health"),
+    [
+        ("UNAUTHENTICATED", "unauthorized", "unauthorized", Cause.UNAUTHORIZED, Status.UNAUTHORIZED),
+        ("PERMISSION_DENIED", "Only the hub may.", "link_refused", Cause.UNAUTHORIZED, Status.UNAUTHORIZED),
+        ("FAILED_PRECONDITION", "node_mismatch: Not me.", "node_mismatch", Cause.WRONG_NODE, Status.MISMATCH),
+        ("FAILED_PRECONDITION", "It cannot use its files.", "node_unreachable", Cause.NOT_READY, None),
+        ("RESOURCE_EXHAUSTED", "Concurrent RPC limit exceeded!", "node_unreachable", Cause.BUSY, None),
+        ("INTERNAL", "Oh.", "node_unreachable", Cause.NOT_READY, None),
+    ],
+)
+def test_only_who_is_not_let_in_is_unauthorized(
+    status: str, said: str, code: str, cause: Cause, health: Status | None
+) -> None:
+    nothing = grpc.aio.Metadata()
+    error = diagnosing.explain_refusal(grpc.aio.AioRpcError(grpc.StatusCode[status], nothing, nothing, said, None))
+    assert (error.code, error.data["cause"]) == (code, cause)
+    assert Trouble(error.code, error.text, datetime.now(UTC), cause).refusal == health
+    assert ("unauthorized" in error.what) == (health is Status.UNAUTHORIZED)
+    assert health or (said in error.what and error.what.startswith("failed to connect") and error.fix)
