@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.template.loader import render_to_string
@@ -20,6 +20,7 @@ from rest_framework.settings import api_settings
 from rest_framework.views import set_rollback
 
 from agenthub_site.accounts.errors import CsrfFailed
+from agenthub_site.origins import WrongHost
 from agenthub_site.refused import note_request
 from nodes.contract.errors import (
     Forbidden,
@@ -185,7 +186,12 @@ def hub_errors(get_response: Any) -> Any:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return answer(request, too_large() if isinstance(exception, RequestDataTooBig) else BadRequest())
+    match exception:
+        case RequestDataTooBig():
+            return answer(request, too_large())
+        case DisallowedHost():
+            return answer(request, WrongHost(host=request.headers.get("Host", "")[:200]))
+    return answer(request, BadRequest())
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:

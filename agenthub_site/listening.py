@@ -5,9 +5,9 @@ import socket
 
 from integrations.cli.where import Where
 from nodes.contract.errors import ConfigError
+from nodes.contract.hosts import is_everywhere
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
-EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
 REMEDY = "Set another with [server] listen in config.toml, or AGENTHUB_SERVER__LISTEN=127.0.0.1:0 for any free one."
 
 
@@ -49,4 +49,4 @@ def url_of(where: Where, address: str) -> str:
         return public.rstrip("/")
     host, _, port = address.rpartition(":")
     scheme = "https" if where.server("tls_cert") else "http"
-    return f"{scheme}://{'127.0.0.1' if host.strip('[]') in EVERYWHERE else host}:{port}"
+    return f"{scheme}://{'127.0.0.1' if is_everywhere(host) else host}:{port}"

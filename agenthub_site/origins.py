@@ -16,7 +16,9 @@ Headers = Mapping[str, str]
 
 class WrongHost(HubError):
     code, http, grpc = "wrong_host", 400, "INVALID_ARGUMENT"
-    message = "This hub does not answer to that host name. Set [server] public_url to the address people use."
+    message = (
+        "This hub does not answer to that host name. Set [server] public_url to the address people use, and restart it."
+    )
 
 
 class WrongOrigin(Forbidden):

@@ -2,8 +2,9 @@
 
 import ssl
 
+from nodes.contract.hosts import is_loopback
+
 from .link.diagnose import Shown
-from .link.peers import is_loopback
 from .models import Node
 from .pki import node_identity
 

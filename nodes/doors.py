@@ -1,13 +1,10 @@
 """Where nodes reach this hub: its gRPC door for links, and its web door for joining and renewing."""
 
-import socket
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from nodes.contract.config import Config
-
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
+from nodes.contract.hosts import bracketed, is_everywhere, is_loopback, own_name
 
 
 def tunnel_address_file(home: Path) -> Path:
@@ -22,10 +19,9 @@ def hub_addresses(config: Config) -> tuple[str, ...]:
     bound = _read(tunnel_address_file(config.home)) or config.internal_grpc.listen
     host, _, port = bound.rpartition(":")
     public = urlsplit(config.server.public_url).hostname or ""
-    own = socket.getfqdn() if host.strip("[]") in _EVERYWHERE else host
     # A hub whose web door is public but whose gRPC door is bound to loopback is reached by loopback alone.
-    hosts = [own] if _is_loopback(own) else [public, own]
-    return tuple(dict.fromkeys(f"{_bracketed(name)}:{port}" for name in hosts if name))
+    hosts = [host] if is_loopback(host) else [public, own_name() if is_everywhere(host) else host]
+    return tuple(dict.fromkeys(f"{bracketed(name)}:{port}" for name in hosts if name))
 
 
 def hub_url(config: Config) -> str:
@@ -33,8 +29,8 @@ def hub_url(config: Config) -> str:
     if config.server.public_url:
         return config.server.public_url.rstrip("/")
     host, _, port = (_read(config.home / "address") or config.server.listen).rpartition(":")
-    name = socket.getfqdn() if host.strip("[]") in _EVERYWHERE else host
-    return f"{'https' if config.server.tls_cert else 'http'}://{_bracketed(name)}:{port}"
+    name = own_name() if is_everywhere(host) else host
+    return f"{'https' if config.server.tls_cert else 'http'}://{bracketed(name)}:{port}"
 
 
 def join_command(url: str, token: str) -> str:
@@ -46,23 +42,12 @@ def reach_warning(config: Config) -> str:
     """What keeps other machines from joining; empty if nothing does."""
     if not config.internal_grpc.addresses and not tunnel_address_file(config.home).exists():
         return "This hub does not listen for nodes at present: see internal_grpc.listen and its log."
-    if all(_is_loopback(address.rpartition(":")[0]) for address in hub_addresses(config)):
+    if all(is_loopback(address.rpartition(":")[0]) for address in hub_addresses(config)):
         return (
             "This hub listens for nodes on this machine only. For others, set internal_grpc.listen (0.0.0.0:50051, "
             "say) and server.public_url, and restart it."
         )
     return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _read(path: Path) -> str:

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from agenthub_site.listening import DEFAULT_LISTEN, EVERYWHERE, BadListen, choose_address
+from agenthub_site.listening import DEFAULT_LISTEN, BadListen, choose_address
 from integrations.cli.client import Client, HubRefused, HubUnreachable
+from nodes.contract.hosts import is_everywhere
 
 from .findings import Case, Finding, note, ok, problem, warning
 
@@ -71,7 +72,6 @@ def check_web_door(case: Case) -> Iterator[Finding]:
     if case.config is None or case.where.url or case.is_node:
         return
     server = case.config.server
-    is_everywhere = server.listen.rpartition(":")[0].strip("[]") in EVERYWHERE
     if server.public_url.startswith("https://") and not server.tls_cert and not server.trusted_proxies:
         yield warning(
             "web door", "server.public_url is https, and no proxy is trusted to say so: what comes through one counts "
@@ -79,10 +79,10 @@ def check_web_door(case: Case) -> Iterator[Finding]:
             "Set server.trusted_proxies to the proxy's address, or server.tls_cert and server.tls_key.",
             "proxy_not_trusted",
         )  # fmt: skip
-    elif is_everywhere and not server.public_url:
-        yield warning(
-            "web door", "it listens on every address, but answers only to localhost: other names are refused "
-            "(wrong_host).", "Set server.public_url to what people open.", "no_public_url",
+    elif is_everywhere(server.listen.rpartition(":")[0]) and not server.public_url:
+        yield note(
+            "web door", "it listens on every address, but answers only to this machine's own name and addresses: other "
+            "names for it are refused (wrong_host).", "Set server.public_url to what people open.", "no_public_url",
         )  # fmt: skip
 
 
@@ -131,7 +131,7 @@ def check_link_door(case: Case) -> Iterator[Finding]:
         )  # fmt: skip
         return
     host, _, port = address.rpartition(":")
-    here = f"127.0.0.1:{port}" if host.strip("[]") in EVERYWHERE else address
+    here = f"127.0.0.1:{port}" if is_everywhere(host) else address
     if trouble := asyncio.run(look(here, authority, HUB_SERVER_NAME, None)):
         yield problem("gRPC", trouble.what, trouble.fix, str(trouble.data.get("cause", trouble.code)))
         return

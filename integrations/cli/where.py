@@ -59,9 +59,14 @@ def find_where(explicit: str | None = None, environ: Mapping[str, str] = os.envi
     """Home, file and raw values. Raises ``BadWhere`` if a named file is missing or unreadable."""
     home = _absolute(environ.get("AGENTHUB_HOME") or DEFAULT_HOME)
     named = explicit or environ.get("AGENTHUB_CONFIG")
+    config: Path | None
     if named:
-        config: Path | None = _absolute(named)
-        if config and not config.is_file():
+        config = _absolute(named)
+        try:
+            is_there = config.is_file()
+        except OSError as error:  # in a directory that is closed to this account
+            raise BadWhere(f"{config} cannot be read: {error.strerror}.") from error
+        if not is_there:
             raise BadWhere(f"There is no configuration file at {config}.")
     else:
         candidates = (home / "config.toml", SYSTEM_CONFIG)

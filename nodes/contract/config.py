@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from .errors import ConfigError
+from .hosts import bracketed, is_everywhere, is_loopback, own_hosts
 from .isolation import Isolation, Network
 
 ENV_PREFIX = "AGENTHUB_"
@@ -360,11 +361,20 @@ class Config(BaseSettings):
 
     @property
     def allowed_hosts(self) -> list[str]:
-        """Host names the web door answers to: loopback, the listening host, and that of ``public_url``."""
-        hosts = {"localhost", "127.0.0.1", "[::1]", "agenthub.local", self.server.listen.rpartition(":")[0]}
+        """Host names the web door answers to: loopback, the listening host, and that of ``public_url``.
+
+        A hub that others reach answers to this machine's names and addresses too. One that listens on loopback alone
+        does not: a page elsewhere could have such a name lead there.
+        """
+        listen = self.server.listen.rpartition(":")[0]
+        hosts = {"localhost", "127.0.0.1", "[::1]", "agenthub.local"}
+        if not is_everywhere(listen):
+            hosts.add(listen)
+        if not is_loopback(listen):
+            hosts |= own_hosts()
         if self.server.public_url:
-            hosts.add(urlsplit(self.server.public_url).hostname or "")
-        return sorted(hosts - {"", "0.0.0.0", "[::]"})  # noqa: S104 - left out, not bound
+            hosts.add(bracketed(urlsplit(self.server.public_url).hostname or ""))
+        return sorted(hosts - {""})
 
     @property
     def operator_socket(self) -> Path:
@@ -381,10 +391,22 @@ def find_config(explicit: str | None, home: Path, environ: Mapping[str, str] = o
     named = explicit or environ.get("AGENTHUB_CONFIG")
     if named:
         path = expand(named)
-        if not path.is_file():
+        try:
+            is_there = path.is_file()
+        except OSError as error:  # in a directory that is closed to this account
+            raise ConfigError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+        if not is_there:
             raise ConfigError(f"There is no configuration file at {path}.", path=str(path))
         return path
-    return next((p for p in (home / "config.toml", SYSTEM_CONFIG) if p.is_file()), None)
+    return next((p for p in (home / "config.toml", SYSTEM_CONFIG) if _is_file(p)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """False too for what is in a directory that is closed to this account: it is not meant for it."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False
 
 
 def load_config(explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Config:

@@ -3,7 +3,6 @@
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nodes.contract.config import AuthConfig, Config
 from nodes.contract.errors import ConfigError, Conflict
+from nodes.contract.hosts import is_loopback
 
 from .certificates import (
     AUTHORITY,
@@ -121,13 +121,6 @@ def require_loopback(config: Config, address: str, who: str) -> None:
             f'internal_grpc.security.mode = "disabled" is for loopback only, and {who} is {address}. Use tls or mtls; '
             "internal_grpc.security.allow_plaintext = true sends everything in plain text all the same."
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _authority(cert_dir: Path, node_id: str) -> bytes:

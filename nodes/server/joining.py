@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from nodes import pki
 from nodes.contract.errors import ConfigError, Conflict, HubError, Unavailable
+from nodes.contract.hosts import bracketed, is_everywhere
 from nodes.link.joining import (
     Enrolled,
     TokenText,
@@ -44,7 +45,6 @@ from .rundir import all_runs
 ANSWER_BYTES: Final = 256 * 1024
 SECONDS: Final = 30.0
 _MOST_NAMED: Final = 5
-_EVERYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound
 Answer = TypeVar("Answer")
 CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
 
@@ -235,7 +235,7 @@ def _target_of(listen: str, url: str) -> str:
     host, colon, port = listen.rpartition(":")
     if not (colon and host and port.isdecimal() and 0 < int(port) < 65536):
         raise ConfigError(f"--listen must be host:port, such as 0.0.0.0:50051, got {listen!r}.")
-    if host.strip("[]") in _EVERYWHERE:
+    if is_everywhere(host):
         host = _own_address(url)
     return f"https://{host}:{port}"
 
@@ -250,7 +250,7 @@ def _own_address(url: str) -> str:
             host = str(probe.getsockname()[0])
     except (OSError, ValueError) as error:
         raise HubUnreachable(f"No hub can be reached at {url} ({error}). Check the address.") from error
-    return f"[{host}]" if ":" in host else host
+    return bracketed(host)
 
 
 def _check_home(home: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_bearer_needs_no_csrf_token_and_wins_over_a_session(browser: Client, a
 
 
 def test_a_wrong_host_is_refused(client: Client) -> None:
-    assert refusal(client.get("/api/v1/me/", headers={"host": "evil.example"})) == (400, "bad_request")
+    assert refusal(client.get("/api/v1/me/", headers={"host": "evil.example"})) == (400, "wrong_host")
 
 
 def test_a_database_that_is_away_is_unavailable_and_can_be_asked_again(as_bob: Api, monkeypatch: MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from agents.services.agents import archive_agent
 from agents.states import State
 from audit.models import AuditEvent
 from nodes import pki
+from nodes.contract.config import Config, ServerConfig
 from nodes.leases import take_lease
 from nodes.models import Node
 from nodes.services import register_node
@@ -59,8 +60,8 @@ HEALTH = """curl http://main-hub:8080/api/admin/agent-nodes/node-01/health \\
 -H "Authorization: Bearer $TOKEN\""""
 
 
-def curl(api: Api, line: str) -> Any:
-    """What the line would be answered, with the client's token for ``$TOKEN``."""
+def curl(api: Api, line: str, *, says_host: bool = False) -> Any:
+    """What the line would be answered, with the client's token for ``$TOKEN``; with the host of its URL, if asked."""
     words = shlex.split(line.replace("\\\n", " "))
     method, body, url = "GET", None, ""
     while words:
@@ -73,7 +74,8 @@ def curl(api: Api, line: str) -> Any:
             assert words.pop(0) in {"Authorization: Bearer $TOKEN", "Content-Type: application/json"}
         else:
             url = word
-    return getattr(api, method.lower())(urlsplit(url).path, body)
+    headers = {"Host": urlsplit(url).netloc} if says_host else {}
+    return getattr(api, method.lower())(urlsplit(url).path, body, headers=headers)
 
 
 @pytest.fixture
@@ -89,6 +91,24 @@ def test_the_gpu_server_is_registered(as_root: Api) -> None:
     response = curl(as_root, GPU)
     assert response.status_code == 201
     assert response.json()["id"] == "gpu-01"
+
+
+@pytest.mark.parametrize("line", [LIST, GPU, HEALTH], ids=["localhost", "public_url", "this machine"])
+def test_a_hub_that_listens_everywhere_answers_to_the_hosts_of_the_documented_lines(
+    as_root: Api, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    make_node("node-01")
+    monkeypatch.setattr("socket.getfqdn", lambda: "main-hub")
+    server = ServerConfig(listen="0.0.0.0:8080", public_url="http://hub.example.com:8080")
+    monkeypatch.setattr(settings, "ALLOWED_HOSTS", Config(server=server).allowed_hosts)
+    assert curl(as_root, line, says_host=True).status_code in {200, 201}
+
+
+def test_another_host_is_refused_with_the_setting_that_admits_it(as_root: Api) -> None:
+    response = curl(as_root, GPU, says_host=True)
+    assert refusal(response) == (400, "wrong_host")
+    error = response.json()["error"]
+    assert "public_url" in error["message"] and error["data"] == {"host": "hub.example.com:8080"}
 
 
 def test_a_node_is_registered_with_what_was_given(node: dict[str, Any]) -> None:

@@ -1,5 +1,8 @@
 """A bad setting is refused by the name of its key, with what is allowed, wherever it stands."""
 
+import errno
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +10,10 @@ import pytest
 
 from integrations.cli import where
 from nodes.contract import config as settings
+from nodes.contract import hosts
 from nodes.contract.config import Config, find_config, load_config
 from nodes.contract.errors import ConfigError
+from nodes.contract.hosts import own_hosts
 
 Load = Callable[..., Config]
 
@@ -119,3 +124,74 @@ def test_a_file_that_is_named_must_be_there(home: Path, tmp_path: Path, how: str
     missing = str(tmp_path / "missing.toml")
     with pytest.raises(ConfigError, match=r"missing\.toml"):
         find_config(*((missing, home, {}) if how == "option" else (None, home, {"AGENTHUB_CONFIG": missing})))
+
+
+def closed(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in a directory that is another account's alone, whoever runs the test."""
+    real = Path.stat
+
+    def stat(path: Path, **given: bool) -> os.stat_result:
+        if path.is_relative_to(directory):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path, **given)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    return directory / "config.toml"
+
+
+def test_a_system_directory_that_is_closed_to_this_account_is_left_aside(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "SYSTEM_CONFIG", closed(tmp_path / "etc", monkeypatch))
+    assert find_config(None, home, {}) is None
+
+
+def test_a_named_file_in_a_closed_directory_is_said_in_words(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = str(closed(tmp_path / "etc", monkeypatch))
+    with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
+        find_config(named, home, {})
+    with pytest.raises(where.BadWhere, match="cannot be read: Permission denied"):
+        where.find_where(named, {"AGENTHUB_HOME": str(home)})
+
+
+NAMES = {"box.lan", "box", "10.0.0.5", "[fd00::5]"}
+
+
+@pytest.mark.parametrize(
+    ("listen", "answers"),
+    [
+        ("0.0.0.0:8080", NAMES),
+        ("[::]:8080", NAMES),
+        ("10.0.0.5:8080", NAMES),
+        ("127.0.0.1:8080", set()),
+        ("localhost:8080", set()),
+        ("[::1]:8080", set()),
+    ],
+)
+def test_a_hub_that_others_reach_answers_to_its_machines_names_and_one_on_loopback_does_not(
+    load: Load, monkeypatch: pytest.MonkeyPatch, listen: str, answers: set[str]
+) -> None:
+    monkeypatch.setattr("socket.getfqdn", lambda: "box.lan")
+    monkeypatch.setattr("socket.gethostname", lambda: "box")
+    monkeypatch.setattr("nodes.contract.hosts._own_addresses", lambda: {"10.0.0.5", "fd00::5"})
+    answered = set(load(f'[server]\nlisten = "{listen}"').allowed_hosts)
+    assert answered & NAMES == answers
+    assert {"localhost", "127.0.0.1", "[::1]"} <= answered and not answered & {"", "0.0.0.0", "[::]", "*"}
+
+
+def test_every_address_of_this_machine_is_its_own() -> None:
+    known = {info[4][0] for info in socket.getaddrinfo("localhost", 80)}
+    assert {f"[{address}]" if ":" in str(address) else address for address in known} <= own_hosts()
+
+
+def test_addresses_are_read_as_linux_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fib_trie").write_text(
+        "Local:\n  +-- 10.0.0.0/24 2 0 2\n     |-- 10.0.0.0\n        /24 link UNICAST\n     |-- 10.0.0.5\n"
+        "        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+    )
+    (tmp_path / "if_inet6").write_text("fd000000000000000000000000000005 04 40 00 82     eth0\n")
+    monkeypatch.setattr(hosts, "_PROC", tmp_path)
+    monkeypatch.setattr(hosts, "_SOMEWHERE", ())
+    assert own_hosts() >= {"10.0.0.5", "[fd00::5]"} and not own_hosts() & {"10.0.0.0", "10.0.0.255"}

@@ -26,7 +26,7 @@ from nodes.contract import events
 from nodes.contract.config import Config, InternalGrpcConfig
 from nodes.contract.errors import ConfigError
 from nodes.contract.record import encode
-from nodes.doors import hub_addresses, tunnel_address_file
+from nodes.doors import hub_addresses, hub_url, tunnel_address_file
 from nodes.evidence import health_of
 from nodes.join import revoke_node
 from nodes.leases import take_lease
@@ -341,3 +341,28 @@ def test_nodes_are_told_the_addresses_that_are_set(home: Path) -> None:
     config = config_of(home)
     config.internal_grpc.addresses = ["a.example.com:50051", "b.example.com:50051"]
     assert hub_addresses(config) == ("a.example.com:50051", "b.example.com:50051")
+
+
+@pytest.mark.parametrize(
+    ("listen", "told"),
+    [
+        ("0.0.0.0:50051", ("hub.example.com:50051", "localhost:50051")),
+        ("[::]:50051", ("hub.example.com:50051", "localhost:50051")),
+        ("127.0.0.1:50051", ("127.0.0.1:50051",)),
+        ("10.0.0.5:50051", ("hub.example.com:50051", "10.0.0.5:50051")),
+    ],
+)
+def test_only_a_door_on_loopback_hides_the_name_that_people_use(
+    home: Path, monkeypatch: pytest.MonkeyPatch, listen: str, told: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("socket.getfqdn", lambda: "localhost")
+    config = config_of(home, listen)
+    config.server.public_url = "https://hub.example.com"
+    assert hub_addresses(config) == told
+
+
+def test_the_web_door_that_is_printed_is_one_that_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.getfqdn", lambda: "box.lan")
+    config = config_of(home)
+    config.server.listen = "0.0.0.0:8080"
+    assert hub_url(config) == "http://box.lan:8080" and "box.lan" in config.allowed_hosts
