@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Final
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_EXPORT: Final = re.compile(r"^export\s+")
+_QUOTED: Final = re.compile(r"""(["'])(.*)\1(?:\s+#.*)?""")
+_COMMENT: Final = re.compile(r"(?:^|\s+)#.*")
 MOST_BYTES: Final = 1024 * 1024
 
 
@@ -37,18 +40,18 @@ def read_own(path: Path, *, is_secret: bool = False) -> str:
 
 
 def read_agents_env(path: Path, *, may_be_empty: bool = False) -> dict[str, str]:
-    """Agent → token, of lines ``AGENT_ID=TOKEN``; ``#`` begins a comment, and quotes around a token are left out.
+    """Agent → token, of lines ``AGENT_ID=TOKEN``, before which ``export`` may stand.
 
-    Raises ``BadFile``.
+    A ``#`` at the beginning, or after a space, begins a comment; quotes around a token are left out, and within them
+    it is a part of it. Raises ``BadFile``.
     """
     text = read_own(path, is_secret=True)
     tokens: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
         if not line or line.startswith("#"):
             continue
-        name, equals, token = (part.strip() for part in line.partition("="))
-        if len(token) >= 2 and token[0] == token[-1] and token[0] in "\"'":
-            token = token[1:-1]
+        name, equals, said = (part.strip() for part in _EXPORT.sub("", line).partition("="))
+        token = _token(said)
         if not (equals and token and _NAME.fullmatch(name)):
             raise BadFile(f"{path}, line {number}: write AGENT_ID=TOKEN, with an id of letters, digits, '.', '_', '-'.")
         if name in tokens:
@@ -57,3 +60,8 @@ def read_agents_env(path: Path, *, may_be_empty: bool = False) -> dict[str, str]
     if not tokens and not may_be_empty:
         raise BadFile(f"{path} has no agents in it: write lines of AGENT_ID=TOKEN.")
     return tokens
+
+
+def _token(said: str) -> str:
+    quoted = _QUOTED.fullmatch(said)
+    return quoted[2] if quoted else _COMMENT.sub("", said, count=1)

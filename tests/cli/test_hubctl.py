@@ -146,7 +146,21 @@ def test_agents_are_imported_into_the_only_project(
     assert cli("hubctl", "import-agents", str(tmp_path / "none")) == 2
 
 
-@pytest.mark.parametrize("text", ["", "# none\n", "codex\n", "codex=\n", "bad name=token-1\n", "a=x\na=y\n"])
+def test_agents_env_may_have_comments_behind_tokens_and_lines_of_a_shell(tmp_path: Path) -> None:
+    file = tmp_path / "agents.env"
+    lines = [
+        "ada=one # the planner", "export wim=two", "export  zoe = 'three' # quoted", 'eve="fo#ur # of it"', "max=a#b",
+        "exporter=five\t# tab",
+    ]  # fmt: skip
+    write_own(file, "\n".join(lines))
+    assert read_agents_env(file) == {
+        "ada": "one", "wim": "two", "zoe": "three", "eve": "fo#ur # of it", "max": "a#b", "exporter": "five",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# none\n", "codex\n", "codex=\n", "codex= # none\n", "bad name=token-1\n", "a=x\na=y\n"]
+)
 def test_a_bad_agents_env_is_refused_without_telling_tokens(tmp_path: Path, text: str) -> None:
     file = tmp_path / "agents.env"
     write_own(file, text)
