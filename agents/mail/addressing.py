@@ -21,6 +21,8 @@ from ..webhooks.models import Webhook
 TEAM: Final = "team:"
 TEAM_ALL: Final = f"{TEAM}{ALL}"
 WEBHOOK: Final = "webhook:"
+STARTER: Final = "user"
+"""Whoever started the run at hand."""
 _MOST_WORDS: Final = 100
 _ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -47,7 +49,8 @@ def address_of(actor: Actor) -> Address:
 
 
 def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run | None = None) -> Recipients:
-    """Whom ``words`` name in the project: two queries, however many they are; one more for webhooks.
+    """Whom ``words`` name in the project: two queries, however many they are; one more each for webhooks
+    and ``user``.
 
     ``agent:NAME`` or ``agent:ID``, ``user:NAME`` or ``user:ID``, a bare name or id of an agent, ``PROJECT/NAME``
     (of this project), ``user`` (who started the run), ``webhook:NAME``, ``team:SLUG`` (its members but the sender;
@@ -64,10 +67,17 @@ def resolve(project_id: UUID, words: Sequence[str], *, sender: Address, run: Run
         if not others:
             raise UnknownRecipient(f"There is nobody else in the team {slug!r}.", to=f"{TEAM}{slug}")
         return Recipients(others, f"{TEAM}{slug}")
-    starter = run.user_id if run is not None else None
-    names = Names(project_id, words, [starter] if starter else [])
+    starter = _starter_of(run) if run is not None and STARTER in words else None
+    names = Names(project_id, words)
     webhooks = _webhooks(project_id, words)
     return Recipients(tuple(_one(word, names, webhooks, starter) for word in words))
+
+
+def _starter_of(run: Run) -> Address | None:
+    """Who started it, if they still read the project's mail: one of its people, or a root operator."""
+    reads = Q(is_superuser=True) | Q(pk__in=Membership.objects.filter(project=run.project_id).values("user"))
+    is_here = run.user_id is not None and User.objects.filter(reads, pk=run.user_id, is_active=True).exists()
+    return Address.of("user", run.user_id) if is_here and run.user_id else None
 
 
 def _webhooks(project_id: UUID, words: Sequence[str]) -> "_Named":
@@ -105,10 +115,10 @@ class _Named:
 class Names:
     """The agents and people of a project whom some words may name: two queries, however many they are."""
 
-    def __init__(self, project_id: UUID, words: Sequence[str], more: Sequence[UUID] = ()) -> None:
+    def __init__(self, project_id: UUID, words: Sequence[str]) -> None:
         clean = [word for word in words if word.isprintable()]  # nobody's name is otherwise, and no database takes NUL
         names = {word.partition(":")[2] or word for word in clean} | {word.rpartition("/")[2] for word in clean}
-        ids = [*more, *(UUID(name) for name in names if _ID.fullmatch(name))]
+        ids = [UUID(name) for name in names if _ID.fullmatch(name)]
         agents = Agent.objects.filter(Q(pk__in=ids) | Q(name__in=names), project=project_id, archived_at=None)
         people = Membership.objects.filter(Q(user__in=ids) | Q(user__username__in=names), project=project_id)
         self._agents, self._people = _Named(), _Named()
@@ -126,9 +136,9 @@ class Names:
         return Address(kind, found) if found is not None else None
 
 
-def _one(word: str, names: Names, webhooks: _Named, starter: UUID | None) -> Address:
-    if word == "user" and starter is not None:
-        found = names.find(f"user:{starter}")
+def _one(word: str, names: Names, webhooks: _Named, starter: Address | None) -> Address:
+    if word == STARTER and starter is not None:
+        found: Address | None = starter
     elif word.startswith(WEBHOOK):
         id_ = webhooks.find(word.removeprefix(WEBHOOK))
         found = Address("webhook", id_) if id_ is not None else None

@@ -20,8 +20,9 @@ from nodes.peering import require_peer
 from nodes.runtimes.presets import PRESETS
 
 from ..isolation import require_isolation
+from ..mail.addressing import STARTER
 from ..models import Agent
-from ..teams.models import TeamMember
+from ..teams.models import ALL, TeamMember
 from .placing import follow_agent
 from .routing import require_route
 
@@ -51,6 +52,7 @@ def create_agent(project: Project, *, by: Actor, **fields: Any) -> Agent:
     agent.wakes_for_id = _wakes_for(agent, by)
     _follow_preset(agent)
     _check(agent)
+    _require_free_word(agent.name)
     if not agent.is_external:
         require_route(agent)
         require_isolation(agent)
@@ -72,7 +74,7 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
     where the agent runs now. Whoever changes one that wakes on mail answers for the runs that mail starts.
     """
     require(by, Can.EDIT_AGENT, agent)
-    ran_on, was_external = agent.demand, agent.is_external
+    ran_on, was_external, was_called = agent.demand, agent.is_external, agent.name
     whole = _in_one_way(_known(changes))
     for name, value in whole.items():
         setattr(agent, name, value)
@@ -80,6 +82,8 @@ def edit_agent(agent: Agent, *, by: Actor, **changes: Any) -> Agent:
         whole["runtime"] = _follow_preset(agent)
     whole["wakes_for_id"] = agent.wakes_for_id = _wakes_for(agent, by)
     _check(agent)
+    if agent.name != was_called:
+        _require_free_word(agent.name)
     if agent.is_external != was_external:
         problem = "An agent that comes from elsewhere stays one, and others do not become one. Make another agent."
         raise Invalid(problem, fields={"runtime": [problem]})
@@ -161,6 +165,14 @@ def _check(agent: Agent) -> None:
         )
     if _is_taken(agent):
         raise NameTaken(name=agent.name)
+
+
+def _require_free_word(name: str) -> None:
+    """Mail to ``all`` and to ``user`` goes to others than an agent of that name. Raises ``Invalid``."""
+    if name in (ALL, STARTER):
+        meant = "everybody in the project" if name == ALL else "whoever started a run"
+        problem = f"In mail {name!r} means {meant}: give the agent another name."
+        raise Invalid(problem, fields={"name": [problem]})
 
 
 def _place_problems(agent: Agent) -> dict[str, list[str]]:

@@ -39,6 +39,8 @@ def test_a_name_is_taken_once_per_project_and_free_again_when_archived(
     ("fields", "field"),
     [
         ({"name": "no spaces"}, "name"),
+        ({"name": "all"}, "name"),
+        ({"name": "user"}, "name"),
         ({"preset": ""}, "preset"),
         ({"runtime": "command"}, "command"),
         ({"command": "make"}, "command"),
@@ -65,6 +67,18 @@ def test_editing_checks_what_creating_checks(agent: Agent, alice: User) -> None:
     assert edit_agent(agent, by=actor_of(alice), model="large").model == "large"
     with pytest.raises(Invalid):
         edit_agent(agent, by=actor_of(alice), name="")
+
+
+@pytest.mark.parametrize("word", ["all", "user"])
+def test_a_word_that_means_others_in_mail_is_no_name_for_an_agent(agent: Agent, alice: User, word: str) -> None:
+    Agent.objects.filter(pk=agent.pk).update(worktree_repo="/srv/repo")
+    agent.refresh_from_db()
+    with pytest.raises(Invalid, match=f"In mail '{word}' means"):
+        edit_agent(agent, by=actor_of(alice), name=word)
+    Agent.objects.update(name=word)  # as before this was refused
+    agent.refresh_from_db()
+    edit_agent(agent, by=actor_of(alice), name=word, description="Still editable.")
+    edit_agent(agent, by=actor_of(alice), name="demo")
 
 
 def test_an_agent_is_found_by_id_by_name_and_by_project_and_name(agent: Agent, bob: User) -> None:
