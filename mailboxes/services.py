@@ -37,14 +37,14 @@ from .models import Delivery, Inbox, Message
 from .payload import encode_payload
 from .reading import Mail, Page, find_inbox, is_due, lock_inboxes, mails_of, read_mails, those_of
 from .sending import Draft, Sent, take_numbers, write_drafts
-from .settling import Acked, Claim, MessageId, Return, Settling, give_back, write_acks, write_claims
+from .settling import Acked, Claim, MessageId, NamedId, Return, Settling, give_back, write_acks, write_claims
 from .states import OPEN, State
 from .writer import writer
 
 __all__ = [
-    "Acked", "Address", "Draft", "Mail", "MessageId", "Page", "Sent", "ack", "claim", "draft", "give_back_mail",
-    "give_up", "inbox", "let_go", "mark_told", "post", "post_async", "receive", "requeue", "send", "settling", "sweep",
-    "take_back",
+    "Acked", "Address", "Draft", "Mail", "MessageId", "NamedId", "Page", "Sent", "ack", "claim", "draft",
+    "give_back_mail", "give_up", "inbox", "let_go", "mark_told", "post", "post_async", "receive", "requeue", "send",
+    "settling", "sweep", "take_back",
 ]  # fmt: skip
 
 logger = structlog.get_logger(__name__)
@@ -205,7 +205,7 @@ def receive(
 
 def settling(
     recipient: Address,
-    message_ids: Sequence[MessageId],
+    message_ids: Sequence[NamedId],
     *,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
@@ -220,7 +220,7 @@ def settling(
 
 def ack(
     recipient: Address,
-    message_ids: Sequence[MessageId],
+    message_ids: Sequence[NamedId],
     *,
     run_id: UUID | None = None,
     projects: Collection[UUID] | None = None,
@@ -228,8 +228,8 @@ def ack(
 ) -> list[Acked]:
     """Settle the recipient's copies; for each id, in order, whether that changed anything.
 
-    An id is a message's, or the number in the inbox. What is not the recipient's, or belongs to one of the runs
-    ``apart``, has the code ``not_found``.
+    An id is a message's, or the number in the inbox. What is neither, is not the recipient's, or belongs to one of the
+    runs ``apart``, has the code ``not_found``.
     """
     wanted = settling(recipient, message_ids, run_id=run_id, projects=projects, apart=apart)
     return writer.write(write_acks, wanted)

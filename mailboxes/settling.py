@@ -23,6 +23,8 @@ from .tables import maybe, places, run_query, time_of_db, time_to_db, uuid_of_db
 
 MessageId = UUID | int
 """A message's id, or its number in the recipient's inbox."""
+NamedId = MessageId | str
+"""As a caller named it: a text is neither, and nothing is found for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Settling:
     """A recipient has dealt with these."""
 
     recipient: Address
-    message_ids: tuple[MessageId, ...]
+    message_ids: tuple[NamedId, ...]
     run_id: UUID | None = None
     projects: frozenset[UUID] | None = None
     apart: frozenset[UUID] = frozenset()
@@ -129,15 +131,15 @@ class Settling:
 
     def covers(self, row: "_Row") -> bool:
         """Whether a delivery of the recipient's is among those that are meant."""
-        is_here = row.run == self.run_id if self.run_id else row.run not in self.apart
-        return is_here and (self.projects is None or row.project in self.projects)
+        is_here = self.run_id is None or row.run == self.run_id
+        return is_here and row.run not in self.apart and (self.projects is None or row.project in self.projects)
 
 
 @dataclass(frozen=True, slots=True)
 class Acked:
     """What came of one ``ack``. ``state`` is what the delivery is now; empty, with a ``code``, if there is none."""
 
-    id: MessageId
+    id: NamedId
     changed: bool
     state: str = ""
     message_id: UUID | None = None
@@ -191,7 +193,7 @@ def write_acks(settlings: Sequence[Settling]) -> list[list[Acked] | HubError]:
     return answers
 
 
-def _read_named(settlings: Sequence[Settling], boxes: Mapping[Address, int]) -> dict[tuple[int, MessageId], _Row]:
+def _read_named(settlings: Sequence[Settling], boxes: Mapping[Address, int]) -> dict[tuple[int, NamedId], _Row]:
     """The deliveries that are named, by inbox and both kinds of id; locked, so that what they say holds."""
     wanted: list[str] = []
     values: list[Any] = []
@@ -204,7 +206,7 @@ def _read_named(settlings: Sequence[Settling], boxes: Mapping[Address, int]) -> 
             if ids:
                 wanted.append(f"inbox_id = %s AND {column} IN ({places(ids)})")
                 values += [box, *ids]
-    rows: dict[tuple[int, MessageId], _Row] = {}
+    rows: dict[tuple[int, NamedId], _Row] = {}
     if not wanted:
         return rows
     lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_update else ""

@@ -91,7 +91,7 @@ async def inbox(by: Acting, body: Body) -> dict[str, Any]:
     given = read_shape(ActorInboxIn, body)
     state = None if given.include_delivered else "open"
     wanted = InboxIn(after=given.after, limit=given.limit, run_id=given.run_id, state=state)
-    page = await in_thread(read_inbox, by.actor, wanted, () if given.run_id else by.apart)
+    page = await in_thread(read_inbox, by.actor, wanted, by.apart)
     return {"messages": page.pop("results"), **page}
 
 
@@ -99,7 +99,7 @@ async def receive(by: Acting, body: Body) -> dict[str, Any]:
     """Lease what is due, and wait for it if the body says so."""
     require_own(by.actor)
     given = read_shape(ActorReceiveIn, body)
-    return {"messages": await receive_waiting(by.actor, given, () if given.run_id else by.apart)}
+    return {"messages": await receive_waiting(by.actor, given, by.apart)}
 
 
 async def ack(by: Acting, body: Body) -> dict[str, Any]:
@@ -114,7 +114,7 @@ async def ack(by: Acting, body: Body) -> dict[str, Any]:
 
 def _acked(each: Acked) -> dict[str, Any]:
     if each.code:
-        said = {"code": each.code, "message": f"There is no message {each.id} in this inbox.", "data": {}}
+        said = {"code": each.code, "message": f"There is no message {str(each.id)[:80]} in this inbox.", "data": {}}
         return {"message_id": str(each.id), "error": said}
     return {
         "message_id": str(each.message_id),

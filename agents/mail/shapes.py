@@ -54,9 +54,11 @@ class ReceiveIn(Shape):
 
 
 class AckIn(Shape):
-    """``message_ids`` are messages' ids, or their numbers in the inbox."""
+    """``message_ids`` are messages' ids, or their numbers in the inbox. What is neither is not found, by itself."""
 
-    message_ids: Annotated[list[UUID | Annotated[int, Field(ge=1, lt=2**62)]], Field(min_length=1, max_length=500)]
+    message_ids: Annotated[
+        list[Annotated[UUID | int | str, Field(union_mode="left_to_right")]], Field(min_length=1, max_length=500)
+    ]
     run_id: UUID | None = None
 
 

@@ -82,9 +82,9 @@ async def cancel(by: Acting, body: bytes) -> dict[str, Any]:
 
 
 def _triggers_of(by: Acting, run_id: UUID | None) -> "QuerySet[Trigger]":
-    """Those of one run; or all of the actor's but for those of its other live runs."""
-    own = triggers_of(address_of(by.actor))
-    return own.filter(run_id=run_id) if run_id else own.exclude(run_id__in=by.apart)
+    """Those of one run, or all of the actor's; within a run none of its other live runs."""
+    own = triggers_of(address_of(by.actor)).exclude(run_id__in=by.apart)
+    return own.filter(run_id=run_id) if run_id else own
 
 
 def _cancel(by: Acting, trigger_id: str, run_id: UUID | None) -> dict[str, Any]:

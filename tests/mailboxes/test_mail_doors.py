@@ -100,6 +100,16 @@ def test_a_message_goes_from_a_person_to_an_agent_and_back(as_: Callable[[str], 
     assert alice("GET", "/api/v1/inbox?state=open")[1]["results"][0]["payload"] == "Yes?"
 
 
+def test_an_id_that_is_none_has_its_own_error_in_an_ack(as_: Callable[[str], Caller], project: Project) -> None:
+    mender = as_("mender")
+    as_("bob")("POST", "/api/v1/messages", {"to": ["mender"], "payload": 1})
+    status, acked = mender("POST", "/api/v1/inbox/ack", {"message_ids": ["nonsense", 0, "", 1]})
+    assert status == 200
+    told = [(each["id"], each["code"]) for each in acked["results"]]
+    assert told == [("nonsense", "not_found"), (0, "not_found"), ("", "not_found"), (1, None)]
+    assert acked["results"][-1]["status_changed"]
+
+
 def test_a_team_is_everybody_but_the_sender(as_: Callable[[str], Caller], project: Project) -> None:
     _, sent = as_("mender")("POST", "/api/v1/messages", {"to": ["team:all"], "payload": 1})
     people = {str(pk) for pk in User.objects.filter(username__in=("alice", "bob")).values_list("pk", flat=True)}

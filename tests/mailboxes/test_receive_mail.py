@@ -68,6 +68,19 @@ def test_an_ack_is_bound_to_a_run_and_to_projects(project: Project) -> None:
     assert ack(BEN, [sent.message_id])[0].changed
 
 
+def test_an_ack_leaves_runs_that_are_apart_alone_though_it_names_one(project: Project) -> None:
+    theirs = new_id()
+    mail(project, run_id=theirs)
+    assert ack(BEN, [1], run_id=theirs, apart=[theirs])[0].code == "not_found"
+    assert ack(BEN, [1], run_id=theirs)[0].changed
+
+
+def test_an_id_that_is_none_is_not_found_and_stops_none_beside_it(project: Project) -> None:
+    mail(project)
+    acked = ack(BEN, ["nonsense", 0, -1, 2**70, 1])
+    assert [(each.code, each.changed) for each in acked] == [*[("not_found", False)] * 4, ("", True)]
+
+
 def test_a_lease_that_ran_out_comes_again_after_its_backoff_and_is_marked(project: Project) -> None:
     mail(project)
     (copy,) = receive(BEN, lease_seconds=30)
