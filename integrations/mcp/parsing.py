@@ -26,6 +26,8 @@ def read_json(field: str, text: str) -> Any:
         raise wrong(field, why) from error
     if not _is_shallow(value, DEPTH):
         raise wrong(field, f"It is nested too deeply; {DEPTH} levels are allowed.")
+    if not _is_text(value):
+        raise wrong(field, "It has half of a surrogate pair (\\ud800 to \\udfff by itself), which is no character.")
     return value
 
 
@@ -93,6 +95,15 @@ def read_list(field: str, value: Any) -> list[str]:
 
 def wrong(field: str, why: str) -> Invalid:
     return Invalid(f"{field}: {why}", fields={field: [why]})
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a database can keep what it says: half of a surrogate pair has no bytes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_shallow(value: Any, depth: int) -> bool:
