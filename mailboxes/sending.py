@@ -70,6 +70,15 @@ class Sent:
     """Each recipient, and the number in their inbox."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Of a message that is stored: to whom it went, and in which words."""
+
+    message_id: UUID
+    audience: str
+    to: tuple[Address, ...]
+
+
 _MESSAGE: Final = (
     "id", "project", "run_id", "sender_kind", "sender_id", "audience", "subject", "kind", "payload", "reply_to_id",
     "hop_count", "dedupe_key", "digest", "created_at",
@@ -185,6 +194,16 @@ def _read_kept(drafts: Sequence[Draft]) -> dict[tuple[str, str, str, UUID], tupl
         )
         for message in found
     }
+
+
+def find_sent(project_id: UUID, sender: Address, dedupe_key: str) -> Kept | None:
+    """What the sender sent under this key. One query."""
+    copies = Delivery.objects.filter(
+        message__dedupe_key=dedupe_key, message__sender_id=sender.id, message__sender_kind=sender.kind,
+        message__project=project_id,
+    )  # fmt: skip
+    rows = list(copies.values_list("message_id", "message__audience", "inbox__kind", "inbox__owner"))
+    return Kept(rows[0][0], rows[0][1], tuple(Address(kind, owner) for *_, kind, owner in rows)) if rows else None
 
 
 class _Parents:

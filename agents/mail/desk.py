@@ -15,20 +15,30 @@ from mailboxes.services import draft, inbox
 from nodes.contract.errors import Invalid, NotFound
 
 from ..models import Run
-from .addressing import address_of, resolve
+from .addressing import UnknownRecipient, WebhookOff, address_of, resolve
 from .hops import most_hops_of
+from .repeats import went_to
 from .shapes import InboxIn, SendIn, show_mails
 
 
 def prepare(actor: Actor, given: SendIn) -> Draft:
-    """A message of the actor's that may be sent. Raises ``Forbidden``, ``NotFound``, ``UnknownRecipient``, ``Invalid``."""  # noqa: E501
+    """A message of the actor's that may be sent. Raises ``Forbidden``, ``NotFound``, ``UnknownRecipient``, ``Invalid``.
+
+    Sent before under its ``dedupe_key``, it goes to whom it went then, where they are no longer to be found.
+    """
     run = find_run(actor, given.run_id)
     project_id = run.project_id if run and not given.project else _project_of(actor, given.project)
     require(actor, Can.SEND_MESSAGE, project_id)
     if run is not None and run.project_id != project_id:
         raise NotFound("There is no such run in this project.", run=str(run.pk))
     sender = address_of(actor)
-    to = resolve(project_id, given.to, sender=sender, run=run)
+    try:
+        to = resolve(project_id, given.to, sender=sender, run=run)
+    except (UnknownRecipient, WebhookOff):
+        before = went_to(project_id, given.to, sender=sender, dedupe_key=given.dedupe_key, run=run)
+        if before is None:
+            raise
+        to = before
     is_passed_on = given.reply_to is not None or bool(given.hop_count)
     most_hops = most_hops_of(project_id) if is_passed_on and actor.kind is ActorKind.AGENT else HOPS
     return draft(

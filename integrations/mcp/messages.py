@@ -64,7 +64,10 @@ async def message_send(
     *,
     to_agent: Annotated[
         str | None,
-        Field(description="An agent of your project, or team:NAME. Left out: all agents, each with its own copy."),
+        Field(
+            description="An agent of your project, or team:NAME, user:NAME (as `inbox_pull` told it), webhook:NAME. "
+            "Left out: all agents, each with its own copy."
+        ),
     ] = None,
     subject: Annotated[str, Field(description="One line.")],
     body: Annotated[str, Field(description="At most 60 KiB; put longer things into the repository, and name them.")],
@@ -75,14 +78,14 @@ async def message_send(
     round_id: Annotated[str, Field(description="The round that it is about. Counts against the task's limit.")] = "",
     reply_to: Annotated[str, Field(description="The id of the message that you answer.")] = "",
 ) -> Json:
-    """Send a message to another agent of your project, a team, or all agents. It is kept until it is acknowledged."""
+    """Send a message to an agent or person of your project, a team, or all agents. It is kept until acknowledged."""
     answered = as_uuid(reply_to) if reply_to else None
     if reply_to and answered is None:
         raise NotFound("There is no message of that id that you sent or got.")
     line, kind = one_line(subject)[:SUBJECT_CHARS], message_kind(msg_type)
     kept = (("subject", subject, line), ("msg_type", msg_type, kind))
     told: Json = await asking.in_thread(
-        _send, by=asking.actor, to_agent=to_agent or None, subject=line, body=body, kind=kind,
+        _send, by=asking.actor, to_agent=to_agent, subject=line, body=body, kind=kind,
         more={name: said for name, said, ours in kept if said != ours},
         dedupe_key=dedupe_key or asking.within.key or None, round_id=round_id or None, reply_to=answered,
         run_id=asking.within.run_id,
@@ -129,7 +132,7 @@ def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
         body, rest = each.payload_text, {}
     return {
         "id": str(each.message_id),
-        "dedupe_key": each.dedupe_key,
+        "dedupe_key": each.dedupe_key or str(each.message_id),
         "reply_to": str(each.reply_to) if each.reply_to else None,
         "from_agent": names.get(each.sender, str(each.sender)),
         "to_agent": _to(each, names),

@@ -17,7 +17,7 @@ from agenthub_site.accounts.services import add_member, create_service_account, 
 from agents.coordination.services.messages import send_message
 from agents.mail.acting import acting_as, actor_of_agent
 from agents.mail.actor_calls import call
-from agents.mail.addressing import UnknownRecipient, resolve
+from agents.mail.addressing import UnknownRecipient, WebhookOff, resolve
 from agents.mail.desk import prepare
 from agents.mail.shapes import SendIn
 from agents.models import Agent
@@ -37,7 +37,9 @@ from agents.teams.services import (
 )
 from agents.triggers.services import set_trigger
 from agents.triggers.ticking import tick
+from agents.webhooks.models import Webhook
 from mailboxes.addresses import Address
+from mailboxes.errors import DedupeConflict
 from mailboxes.models import Delivery, Message
 from mailboxes.services import inbox, post
 from nodes.contract.errors import Invalid, NotFound
@@ -105,6 +107,58 @@ def test_the_same_key_is_the_same_message_though_members_came_and_went(
     again = write(by, dedupe_key="k")
     assert (again.message_id, again.created) == (first.message_id, False)
     assert (got(bob), got(tester)) == ([1], [])
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_the_same_key_is_the_same_message_though_the_team_is_gone(docs: Team, by: Actor, how: str) -> None:
+    first = write(by, dedupe_key="k")
+    if how == "deleted":
+        delete_team(docs, by=by)
+    else:
+        TeamMember.objects.filter(team=docs).delete()
+    again = write(by, dedupe_key="k")
+    assert (again.message_id, again.created, again.deliveries) == (first.message_id, False, first.deliveries)
+    for other in ({"payload": 2}, {"to": "team:none"}, {"to": "ghost"}):
+        with pytest.raises(DedupeConflict):
+            write(by, dedupe_key="k", **other)
+    with pytest.raises(UnknownRecipient):
+        write(by, dedupe_key="another")
+    assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize("word", ["mender", "agent:mender", "harbour/mender", "ID"])
+def test_the_same_key_is_the_same_message_though_its_recipient_was_archived(
+    mender: Agent, by: Actor, bob: User, word: str
+) -> None:
+    given = SendIn(to=["user:bob", word.replace("ID", str(mender.pk))], payload=1, project="harbour", dedupe_key="k")
+    first = post(prepare(by, given))
+    with CaptureQueriesContext(connection) as before:
+        prepare(by, given)
+    assert not any("mailbox_message" in query["sql"] for query in before.captured_queries)
+    archive_agent(mender, by=by)
+    again = post(prepare(by, given))
+    assert (again.message_id, again.created) == (first.message_id, False)
+    for other in ({"payload": 2}, {"to": [word]}, {"to": ["user:alice", "mender"]}, {"to": ["user:bob", "ghost"]}):
+        with pytest.raises((DedupeConflict, UnknownRecipient)):
+            post(prepare(by, given.model_copy(update=other)))
+    assert (got(mender), got(bob)) == ([1], [1])
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_the_same_key_is_the_same_message_though_the_webhook_is_off_or_gone(
+    project: Project, by: Actor, is_deleted: bool
+) -> None:
+    hook = Webhook.objects.create(project=project, name="builds", url="https://example.org/")
+    first = write(by, to="webhook:builds", dedupe_key="k")
+    if is_deleted:
+        hook.delete()
+    else:
+        Webhook.objects.update(is_enabled=False)
+    assert write(by, to="webhook:builds", dedupe_key="k").message_id == first.message_id
+    with pytest.raises((WebhookOff, UnknownRecipient)):
+        write(by, to="webhook:builds", dedupe_key="another")
+    with pytest.raises((WebhookOff, UnknownRecipient)):
+        write(by, to="webhook:builds")
 
 
 def test_who_was_taken_out_keeps_what_came_and_gets_no_more(docs: Team, by: Actor, bob: User, mender: Agent) -> None:

@@ -11,16 +11,21 @@ import pytest
 from django.db import DataError
 from django.utils import timezone
 
-from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.models import User
 from agents.coordination.models import Assignment, Lock, Round, Task
 from agents.coordination.services import assignments
 from agents.coordination.services.rounds import Planned, approve_round, reject_round, submit_plan
 from agents.coordination.services.tasks import close_task
+from agents.services.agents import archive_agent
+from agents.webhooks.models import Webhook
 from audit.models import AuditEvent
 from integrations.mcp.parsing import read_plan
 from integrations.mcp.server import _guarded
 from integrations.mcp.tool import all_tools
 from mailboxes import services as mail
+from mailboxes.models import Message
+from mailboxes.services import Address, inbox, send
 from nodes.contract import own_tools
 from nodes.contract.errors import Invalid
 from tests.coordination.conftest import Crew
@@ -116,7 +121,7 @@ def test_a_message_waits_unread_until_its_ack_and_an_ack_may_come_twice(ada: Cal
     assert ada("inbox_pull")["messages"] == []
 
 
-@pytest.mark.parametrize("how", [{}, {"to_agent": None}, {"to_agent": ""}])
+@pytest.mark.parametrize("how", [{}, {"to_agent": None}])
 def test_a_broadcast_reaches_every_other_agent_and_each_reads_it_alone(
     ada: Call, wim: Call, zoe: Call, how: dict[str, Any]
 ) -> None:
@@ -125,6 +130,50 @@ def test_a_broadcast_reaches_every_other_agent_and_each_reads_it_alone(
     assert wim("message_ack", message_id=sent)["changed"]
     (row,) = zoe("inbox_pull")["messages"]
     assert (row["id"], row["to_agent"]) == (sent, None)
+
+
+def test_an_empty_recipient_is_refused_and_reaches_nobody(ada: Call, wim: Call) -> None:
+    refused = ada("message_send", to_agent="", subject="x", body="y")
+    assert (refused["error"], "leave it out to write to all" in refused["message"]) == ("INVALID", True)
+    assert wim("inbox_pull")["messages"] == []
+
+
+def test_a_person_who_wrote_is_answered_by_the_word_that_was_told(crew: Crew, ada: Call, bob: User) -> None:
+    me, them = Address.of("agent", crew.ada.id), Address.of("user", bob.pk)
+    asked = send(crew.project.pk, them, [me], {"text": "How far is it?"})
+    (row,) = ada("inbox_pull")["messages"]
+    assert row["from_agent"] == "user:bob"
+    sent = ada("message_send", to_agent="user:bob", subject="Re", body="Done.", reply_to=str(asked.message_id))
+    (got,) = inbox(them).results
+    assert (str(got.message_id), got.payload["body"]) == (sent["message_id"], "Done.")
+
+
+def test_a_person_or_webhook_elsewhere_is_not_found(crew: Crew, ada: Call, eve: Actor) -> None:
+    for word in ("user:erik", "user:nobody", "webhook:builds", "agent:eve", "user:"):
+        assert ada("message_send", to_agent=word, subject="x", body="y")["error"] == "NOT_FOUND"
+    Webhook.objects.create(project=crew.project, name="builds", url="https://example.org/")
+    assert ada("message_send", to_agent="webhook:builds", subject="x", body="y")["ok"]
+
+
+def test_a_message_without_a_key_is_told_under_its_own_id(ada: Call, wim: Call) -> None:
+    """As agent-hub-mcp had it."""
+    sent = wim("message_send", to_agent="ada", subject="x", body="y")["message_id"]
+    wim("message_send", to_agent="ada", subject="x", body="y", dedupe_key="k")
+    assert [row["dedupe_key"] for row in ada("inbox_pull")["messages"]] == [sent, "k"]
+
+
+def test_a_repeat_is_the_same_message_though_its_recipients_are_gone(crew: Crew, ada: Call) -> None:
+    one: dict[str, Any] = {"to_agent": "wim", "subject": "x", "body": "y", "dedupe_key": "one"}
+    all_: dict[str, Any] = {"subject": "x", "body": "y", "dedupe_key": "all"}
+    first, everybody = ada("message_send", **one), ada("message_send", **all_)
+    for name in ("wim", "zoe"):
+        archive_agent(crew.agent(name), by=SYSTEM)
+    assert ada("message_send", **one) == first
+    assert ada("message_send", **all_) == everybody
+    assert ada("message_send", **{**one, "body": "z"})["error"] == "DUPLICATE_MESSAGE"
+    assert ada("message_send", **{**one, "to_agent": "zoe"})["error"] == "DUPLICATE_MESSAGE"
+    assert ada("message_send", **{**one, "dedupe_key": "new"})["error"] == "NOT_FOUND"
+    assert Message.objects.filter(sender_id=crew.ada.id).count() == 2
 
 
 def test_a_dedupe_key_is_the_same_message_again_and_its_senders_own(ada: Call, wim: Call, zoe: Call) -> None:
@@ -306,6 +355,8 @@ def test_rounds_are_in_progress_once_something_is_claimed(crew: Crew, ada: Call,
         ("[" * 5_000, "INVALID"),
         ('{"assignments":' + "[" * 40 + "]" * 40 + "}", "INVALID"),
         ("x" * 600_000, "TOO_LARGE"),
+        ('{"assignments": [{"agent_id": "wim", "goal": "\\ud800"}]}', "INVALID"),
+        ('{"assignments": [{"agent_id": "\\udfff", "goal": "x"}]}', "INVALID"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused_with_a_code(ada: Call, text: str, code: str) -> None:
@@ -316,8 +367,12 @@ def test_a_plan_that_does_not_fit_is_refused_with_a_code(ada: Call, text: str, c
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "{", '{"branch": 1}', '{"changed_files": {}}', '{"tests_run": [1]}', '{"notes": ["x"]}']
-)
+    "text",
+    [
+        "[]", "{", '{"branch": 1}', '{"changed_files": {}}', '{"tests_run": [1]}', '{"notes": ["x"]}',
+        '{"notes": "\\ud800"}', '{"tests_run": ["\\ud800"]}', '{"changed_files": "[\\"\\\\ud800\\"]"}',
+    ],
+)  # fmt: skip
 def test_a_handoff_that_does_not_fit_is_refused_with_a_code(crew: Crew, ada: Call, wim: Call, text: str) -> None:
     """B19."""
     (item,) = approved(crew, ada)

@@ -14,7 +14,8 @@ from mailboxes import services as mail
 from mailboxes.tables import run_query, uuid_of_db, uuid_to_db
 from nodes.contract.errors import Invalid, NotFound
 
-from ...mail.addressing import TEAM, TEAM_ALL, Recipients, resolve
+from ...mail.addressing import TEAM_ALL, Recipients, WebhookOff, resolve
+from ...mail.repeats import went_to
 from ..errors import AgentsOnly, MessageLimitReached
 from ..models import Limits, Task
 from ..queries import as_uuid, find_round, limits_of
@@ -34,7 +35,8 @@ def send_message(
     run_id: UUID | None = None,
     more: Mapping[str, str] | None = None,
 ) -> mail.Sent:
-    """To an agent of the sender's project by its name, or to ``team:SLUG``; without one, to all of its other agents.
+    """To an agent of the sender's project by its name; to ``team:SLUG``, ``user:NAME`` or ``webhook:NAME``; without a
+    name, to all of the project's other agents.
 
     It belongs to the run ``run_id``; an answer belongs to that of what it answers. ``more`` goes into the payload,
     beside the ``body``.
@@ -46,7 +48,7 @@ def send_message(
     here = _look_round(by, to_agent)
     require(by, Can.SEND_MESSAGE, here.project_id)
     round_ = find_round(by, round_id) if round_id else None
-    recipients = here.to(to_agent)
+    recipients = here.to(to_agent, dedupe_key)
     made: dict[str, Any] = {
         "payload": {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})},
         "subject": subject,
@@ -85,9 +87,23 @@ class _Surroundings:
     max_hop_count: int
     names: dict[str, UUID]
 
-    def to(self, name: str | None) -> Recipients:
-        """A team; one by its name or id; all but the sender without one. Raises ``NotFound``, ``Invalid``."""
-        if name is not None and name.startswith(TEAM):
+    def to(self, name: str | None, dedupe_key: str | None) -> Recipients:
+        """``_find``; or whom it went to before under its key, though they are gone."""
+        try:
+            return self._find(name)
+        except (NotFound, Invalid, WebhookOff):
+            words = [TEAM_ALL if name is None else name]
+            before = went_to(self.project_id, words, sender=self.sender, dedupe_key=dedupe_key)
+            if before is None:
+                raise
+            return before
+
+    def _find(self, name: str | None) -> Recipients:
+        """An agent by its name or id; who is named by ``team:``, ``user:`` or ``webhook:``; all others without a name.
+
+        Raises ``NotFound``, ``Invalid``, ``WebhookOff``.
+        """
+        if name is not None and ":" in name:  # which no agent's name has
             return resolve(self.project_id, [name], sender=self.sender)
         if name is not None:
             pk = self.names.get(name)
@@ -104,12 +120,15 @@ class _Surroundings:
 
 
 def _look_round(by: Actor, name: str | None) -> _Surroundings:
-    """In one statement, since every message begins with it. Raises ``AgentsOnly``."""
+    """In one statement, since every message begins with it. Raises ``AgentsOnly``, ``Invalid``."""
     if by.kind is not ActorKind.AGENT:
         raise AgentsOnly()
     (project_id,) = by.project_ids
     meant, values = "", []
     if name is not None:
+        if not name:
+            problem = "An empty to_agent is nobody: name an agent, or leave it out to write to all."
+            raise Invalid(problem, fields={"to_agent": ["leave it out to write to all"]})
         name = name.replace("\x00", "")  # which no database takes, and no name has
         meant = "AND (a.id = %s OR a.name = %s OR a.id = %s)"
         values = [uuid_to_db(UUID(by.id)), name, uuid_to_db(as_uuid(name) or UUID(by.id))]
