@@ -174,7 +174,7 @@ def explain_refusal(error: grpc.aio.AioRpcError) -> LinkError:
     is_busy = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     return NodeUnreachable(
         f"failed to connect: the other end answers, but opens no link: {said}",
-        fix="It is overloaded, or its log says why.",
+        fix="It is overloaded, or its log says why." if is_busy else "Once that is mended there, the link comes up.",
         cause=Cause.BUSY if is_busy else Cause.NOT_READY,
     )
 

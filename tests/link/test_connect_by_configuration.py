@@ -405,7 +405,7 @@ async def test_the_bootstrap_token_is_asked_for_once_and_worth_nothing_after(end
 async def test_a_memory_that_cannot_be_read_lets_nobody_in(ends: Ends, capsys: pytest.CaptureFixture[str]) -> None:
     (ends.memory.path / "known-hub.json").write_text("{")
     async with ends.node() as address:
-        with pytest.raises(PeerRefused, match="its log says which"):
+        with pytest.raises(NodeUnreachable, match="its log says which"):
             await ends.connect(address)
     assert "agenthub node forget-hub" in capsys.readouterr().err
 
