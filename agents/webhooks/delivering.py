@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connections, transaction
+from django.db import connections, transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -47,9 +47,8 @@ ASKED_SECONDS: Final = 150
 TASK_SECONDS: Final = 20.0
 """A task begins no further delivery after this; the next tick asks again."""
 LEASE_SECONDS: Final = 60.0
-RETRIED: Final = frozenset({408, 425, 429})
-"""And all of 5xx. What else is no 2xx is dead at once."""
 GONE: Final = 410
+"""What else is no 2xx, and may not pass, is dead at once."""
 FIRST_SECONDS, TIMES, MOST_SECONDS = 10.0, 4, 3_600.0
 """A delivery's pauses: 10 s, 40 s, 160 s …, up to an hour; with ``mailboxes.limits.ATTEMPTS`` some three hours."""
 REST_MOST_SECONDS: Final = 60.0
@@ -94,9 +93,10 @@ def deliver_all(pks: Sequence[str]) -> int:
 
 
 def _deliver_apart(pk: str) -> int:
+    """Whatever goes wrong with one, the others go on: what it leased comes again when its lease runs out."""
     try:
         return deliver(pk)
-    except DatabaseError:  # what is due stays so; the others go on
+    except Exception:
         logger.exception("webhook.not_delivered", webhook=pk)
         return 0
     finally:
@@ -143,7 +143,7 @@ def _deliver_one(webhook: Webhook, mail: Mail) -> bool:
             ack(webhook.address, [mail.number])
             _note(webhook, str(answer), failures=0, not_before=None)
         return True
-    if answer.status in RETRIED or answer.status >= 500 or answer.status == 0:
+    if answer.may_pass:
         _try_later(webhook, mail, answer)
         return False
     _give_up(webhook, mail, f"It answered {answer.status}.", is_gone=answer.status == GONE)

@@ -19,6 +19,8 @@ CONNECT_SECONDS: Final = 5.0
 """For all addresses of the host together."""
 SECONDS: Final = 10.0
 """For everything after the connection: handshake, request, the head of the answer."""
+RETRIED: Final = frozenset({0, 408, 425, 429})
+"""And all of 5xx: answers after which the same is posted again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Answer:
 
     def __str__(self) -> str:
         return self.error or str(self.status)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another answer may come later."""
+        return self.status in RETRIED or self.status >= 500
 
 
 def post(
@@ -48,7 +55,9 @@ def post(
             target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
             connection.request("POST", target, body, dict(headers))
             answer = connection.getresponse()
-            return Answer(answer.status, _retry_after(answer.getheader("Retry-After")))
+            given = Answer(answer.status)
+            pause = _retry_after(answer.getheader("Retry-After")) if given.may_pass else None
+            return Answer(answer.status, pause)
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError) as error:
@@ -113,6 +122,6 @@ def _retry_after(text: str | None) -> float | None:
         return float(text.strip()[:9])
     try:
         at = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (LookupError, OverflowError, TypeError, ValueError):  # a zone of a billion hours does not fit
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -19,14 +19,22 @@ from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.hub_secrets import delete_secret
 from agenthub_site.accounts.models import Project, User
 from agents.webhooks import delivering, posting
-from agents.webhooks.delivering import ASKED_SECONDS, AT_ONCE, SIDE_BY_SIDE, deliver, deliver_all, tick
+from agents.webhooks.delivering import (
+    ASKED_SECONDS,
+    AT_ONCE,
+    LEASE_SECONDS,
+    SIDE_BY_SIDE,
+    deliver,
+    deliver_all,
+    tick,
+)
 from agents.webhooks.lookups import Lookups
 from agents.webhooks.models import Webhook
 from agents.webhooks.services import add_webhook, change_webhook, remove_webhook, rotate_webhook_secret
 from audit.models import AuditEvent
 from mailboxes.limits import ATTEMPTS
 from mailboxes.models import Delivery
-from mailboxes.services import Address, inbox, requeue, send
+from mailboxes.services import Address, inbox, requeue, send, sweep
 from nodes.contract.config import WebhooksConfig
 from tests.factories import make_root
 
@@ -141,12 +149,22 @@ def test_the_other_end_is_left_alone_for_as_long_as_it_wants(hook: Webhook, ears
     assert Delivery.objects.get().due_at > timezone.now() + timedelta(seconds=880)
 
 
-@pytest.mark.parametrize("text", ["99999999999999", "-5", "soon", "Mon, 99 Foo 2020", ""])
+FAR_ZONE = "Mon, 01 Jan 2030 00:00:00 +99999999999999"
+
+
+@pytest.mark.parametrize("text", ["99999999999999", "-5", "soon", "Mon, 99 Foo 2020", "", FAR_ZONE])
 def test_nonsense_for_a_pause_costs_at_most_an_hour(hook: Webhook, ears: Ears, text: str) -> None:
     ears.answers = [(503, {"retry-after": text})]
     write(hook)
     deliver(str(hook.pk))
     assert timezone.now() < Delivery.objects.get().due_at <= timezone.now() + timedelta(hours=1)
+
+
+def test_nonsense_for_a_pause_does_not_undo_what_was_taken(hook: Webhook, ears: Ears) -> None:
+    ears.answers = [(200, {"retry-after": FAR_ZONE})]
+    write(hook)
+    assert deliver(str(hook.pk)) == 1
+    assert states(hook) == [("acked", 1, "")]
 
 
 def test_after_the_last_attempt_it_is_dead(hook: Webhook, ears: Ears) -> None:
@@ -271,6 +289,25 @@ def test_the_webhooks_of_a_task_are_posted_to_side_by_side(
         write(each)
     assert deliver_all([str(each.pk) for each in hooks]) == len(ears.got) == 4
     assert set(Delivery.objects.values_list("state", flat=True)) == {"acked"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_webhook_that_breaks_the_hub_stops_no_other(
+    hook: Webhook, ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(url: str, *given: Any) -> posting.Answer:
+        if url.endswith("broken"):
+            raise RuntimeError("nobody thought of this")
+        return posting.post(url, *given)
+
+    monkeypatch.setattr(delivering, "post", break_down)
+    broken, _ = add_webhook(hook.project, name="broken", url=f"{ears.address}&broken", by=SYSTEM)
+    write(broken)
+    write(hook)
+    assert deliver_all([str(broken.pk), str(hook.pk)]) == 1
+    assert (states(hook)[0][0], states(broken)[0][0]) == ("acked", "leased")
+    sweep(timezone.now() + timedelta(seconds=LEASE_SECONDS + 1))
+    assert states(broken) == [("queued", 1, "Its lease ran out.")]
 
 
 def test_a_name_whose_servers_never_answer_is_tried_again_like_others(
