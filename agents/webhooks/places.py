@@ -16,6 +16,13 @@ from .models import URL_CHARS
 
 LOOKUPS: Final = Lookups()
 _NAT64: Final = ip_network("64:ff9b::/96")
+_NEVER: Final = (
+    ip_network("::/96"),  # an IPv4 address in a form that is no longer used
+    ip_network("::ffff:0:0:0/96"),  # an IPv4 address for a translator of this network
+    ip_network("64:ff9b:1::/48"),  # likewise
+    ip_network("fec0::/10"),  # this site alone
+)
+"""Public by their prefix, and yet led to by nothing but the machine's own network."""
 
 
 class PlaceRefused(HubError):
@@ -71,6 +78,8 @@ def is_public(address: str) -> bool:
     """Whether anybody on the internet could be there; what stands for an IPv4 address is judged as that one."""
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):
+        if any(ip in network for network in _NEVER):
+            return False
         inner = ip.ipv4_mapped or ip.sixtofour or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None)
         ip = inner or ip
     return ip.is_global and not ip.is_multicast
