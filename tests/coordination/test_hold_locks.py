@@ -1,15 +1,21 @@
 """Locks end by themselves, and their fencing number only grows."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
+from typing import Any
 
 import pytest
+from django.db import connection, connections
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import Actor
 from agents.coordination.errors import LockConflict, LockNotHeld
 from agents.coordination.models import Lock
 from agents.coordination.services.locks import REMOVED_AFTER, acquire_lock, release_lock, remove_free
+from audit.models import AuditEvent
 from nodes.contract.errors import Invalid
+from tests.support import eventually
 
 from .conftest import Crew
 
@@ -81,6 +87,86 @@ def test_free_rows_are_removed_and_numbers_grow_on_all_the_same(crew: Crew, eve:
     assert set(Lock.objects.values_list("key", flat=True)) == {"c", "main"}
     for key, before in (*numbers.items(), ("held", held.fencing_number)):
         assert acquire_lock(key, by=crew.zoe).fencing_number > before
+
+
+def test_a_row_that_came_and_went_while_another_looked_repeats_no_number(crew: Crew) -> None:
+    """Forced: all of it happens right after the first look of ``acquire_lock``."""
+    numbers: list[int] = []
+
+    def look(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen = execute(sql, params, many, context)
+        if not numbers and Lock._meta.db_table in sql:
+            numbers.append(0)
+            numbers.append(come_and_go(crew))
+        return seen
+
+    with connection.execute_wrapper(look):
+        numbers.append(acquire_lock("main", by=crew.wim).fencing_number)
+    assert numbers[2] > numbers[1] > 0
+
+
+def come_and_go(crew: Crew) -> int:
+    """The number under which ``main`` was held, whose row is removed since."""
+    number = acquire_lock("main", by=crew.zoe).fencing_number
+    release_lock("main", by=crew.zoe)
+    acquire_lock("other", by=crew.zoe)
+    assert remove_free(timezone.now()) == 1
+    return number
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite's transactions take turns")
+def test_no_row_comes_and_goes_between_the_greatest_number_and_the_new_row(crew: Crew) -> None:
+    has_read, goes_on, is_done = Event(), Event(), Event()
+
+    def pause(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        seen = execute(sql, params, many, context)
+        if "MAX(" in sql:
+            has_read.set()
+            assert goes_on.wait(30)
+        return seen
+
+    def first() -> int:
+        try:
+            with connection.execute_wrapper(pause):
+                return acquire_lock("main", by=crew.wim).fencing_number
+        finally:
+            connections.close_all()
+
+    def second() -> None:
+        try:
+            come_and_go(crew)
+        except LockConflict:  # the first was first
+            pass
+        finally:
+            is_done.set()
+            connections.close_all()
+
+    def waits() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return bool(cursor.fetchall())
+
+    with ThreadPoolExecutor(2) as threads:
+        number = threads.submit(first)
+        assert has_read.wait(30)
+        rival = threads.submit(second)
+        try:
+            eventually(lambda: is_done.is_set() or waits())
+        finally:
+            goes_on.set()
+        number.result(), rival.result()
+    held = list(AuditEvent.objects.filter(name="lock.acquired", data__key="main").values_list("data", flat=True))
+    assert len({each["fencing_number"] for each in held}) == len(held)
+
+
+def test_a_key_is_the_same_with_blanks_around_it(crew: Crew) -> None:
+    assert acquire_lock(" main ", by=crew.wim).key == "main"
+    assert release_lock(" main ", by=crew.wim).holder is None
+    with pytest.raises(Invalid):
+        release_lock("", by=crew.wim)
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 86_401])

@@ -1,5 +1,6 @@
 """Locks: a lease on something shared, with a number that only grows. Times are the database's clock."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -9,6 +10,7 @@ from django.db.models import Exists, F, Max, OuterRef, Q
 from django.db.models.functions import Now
 
 from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from nodes.contract.errors import Invalid
@@ -76,25 +78,37 @@ def acquire_lock(
 def lock_key(project_id: UUID, key: str) -> Lock:
     """The row of a key, made if it is missing, and locked until the transaction ends.
 
-    A new one begins at the project's greatest number, so that one that was removed is never counted again.
+    A new one begins at the project's greatest number, so that one that was removed is never counted again. The project
+    is locked before that number is read: between it and the new row no row is removed, or made by another.
     """
-    while True:
-        greatest = Lock.objects.filter(project=project_id).aggregate(number=Max("fencing_number", default=0))["number"]
-        Lock.objects.get_or_create(project_id=project_id, key=key, defaults={"fencing_number": greatest})
-        found = Lock.objects.select_for_update(no_key=True).filter(project=project_id, key=key).first()
-        if found is not None:  # else it was removed just now
-            return found
+    row = Lock.objects.select_for_update(no_key=True).filter(project=project_id, key=key)
+    if found := row.first():
+        return found
+    _lock_projects([project_id])
+    if found := row.first():  # another made it meanwhile
+        return found
+    greatest = Lock.objects.filter(project=project_id).aggregate(number=Max("fencing_number", default=0))["number"]
+    return Lock.objects.create(project_id=project_id, key=key, fencing_number=greatest)
 
 
+def _lock_projects(ids: Collection[UUID]) -> None:
+    """Until the transaction ends rows of locks come and go in these projects by this transaction alone."""
+    list(Project.objects.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk").values_list("pk"))
+
+
+@transaction.atomic
 def remove_free(now: datetime) -> int:
     """Remove the rows of locks that are free: of each project all but the one with its greatest number, which new ones
     begin at. One that ran out stays for a day, in which its holder may still give it back. How many went.
     """
     greater = Lock.objects.filter(project=OuterRef("project"), fencing_number__gt=OuterRef("fencing_number"))
     free = Q(holder=None) | Q(expires_at__lte=now - REMOVED_AFTER)
-    found = list(Lock.objects.filter(free, Exists(greater)).order_by("pk").values_list("pk", flat=True)[:AT_ONCE])
+    found = dict(Lock.objects.filter(free, Exists(greater)).order_by("pk").values_list("pk", "project")[:AT_ONCE])
+    if not found:
+        return 0
+    _lock_projects(set(found.values()))
     # Somebody may have taken one of them meanwhile: the statement that removes looks again.
-    removed, _ = Lock.objects.filter(free, pk__in=found).delete() if found else (0, {})
+    removed, _ = Lock.objects.filter(free, Exists(greater), pk__in=found).delete()
     return removed
 
 
@@ -106,6 +120,7 @@ def release_lock(key: str, *, by: Actor, fencing_number: int = 0) -> Lock:
     """
     agent = own_agent(by)
     require(by, Can.WORK_ON_TASK, agent)
+    key = checked_word("lock_key", key, 255)
     row = Lock.objects.filter(project=agent.project_id, key=key)
     mine = row.filter(fencing_number=fencing_number) if fencing_number else row
     if not mine.filter(holder=agent).update(holder=None, expires_at=None, acquired_at=None):
