@@ -79,6 +79,15 @@ def test_an_assignment_for_anyone_is_anyones_again_after_its_lease(crew: Crew) -
     with pytest.raises(errors.AssignmentNotPending):
         claim_assignment(assignment, by=crew.zoe)
     later = timezone.now() + LATER
+    assert assignments.tick(later) == 1
+    for refuse in (
+        lambda: report_progress(assignment, by=crew.wim, status="in_progress", now=later),
+        lambda: complete_assignment(assignment, Work(), by=crew.wim, now=later),
+    ):
+        with pytest.raises(errors.LeaseExpired):
+            refuse()
+    claim_assignment(assignment, by=crew.wim, now=later)
+    later += LATER
     claim_assignment(assignment, by=crew.zoe, now=later)  # no tick in between
     assert assignment.agent == crew.agent("zoe")
     with pytest.raises(errors.AssignmentNotValid):

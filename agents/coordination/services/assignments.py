@@ -228,11 +228,12 @@ def _require_working(round_: Round) -> None:
 def _require_held(assignment: Assignment, agent: Agent, now: datetime) -> None:
     """``assignment``, whose task is locked, is read anew, and must be the agent's at this time."""
     assignment.refresh_from_db()
-    if assignment.agent_id != agent.pk:
+    is_free_again = assignment.state == AssignmentState.PENDING and assignment.expiries > 0
+    if assignment.agent_id != agent.pk and not (is_free_again and assignment.is_for_anyone):
         raise AssignmentNotValid()
     _require_working(assignment.round)
     if assignment.state not in HELD:
-        if assignment.state == AssignmentState.PENDING and assignment.expiries:
+        if is_free_again:
             raise LeaseExpired()
         raise AssignmentNotActive(f"{AssignmentNotActive.message} It is {assignment.state}.", state=assignment.state)
     if assignment.lease_expires_at is None or assignment.lease_expires_at <= now:
