@@ -6,7 +6,7 @@ from agenthub_site.accounts.actors import Actor
 from agents.coordination import errors
 from agents.coordination.models import Assignment, Round, Task
 from agents.coordination.queries import find_task
-from agents.coordination.services.assignments import claim_assignment
+from agents.coordination.services.assignments import Work, claim_assignment, complete_assignment
 from agents.coordination.services.rounds import Planned, approve_round, reject_round, review_round, submit_plan
 from agents.coordination.services.tasks import close_task, create_task
 from audit.models import AuditEvent
@@ -48,6 +48,18 @@ def test_auto_create_next_round_opens_it_with_the_same_goals(crew: Crew) -> None
     assert (opened.number, opened.state) == (2, "awaiting_operator_approval")
     assert [item.goal for item in opened.assignments.all()] == ["Goal 0"]
     assert Task.objects.get().state == "awaiting_operator_approval"
+
+
+def test_a_round_that_no_longer_fits_the_limits_is_planned_by_the_dispatcher(crew: Crew) -> None:
+    round_ = crew.plan("wim", "wim")
+    approve_round(round_, by=crew.operator)
+    for assignment in round_.assignments.all():
+        claim_assignment(assignment, by=crew.wim)
+        complete_assignment(assignment, Work(), by=crew.wim)
+    crew.limit(auto_create_next_round=True, max_assignments_per_round=1)
+    review, opened = review_round(round_, by=crew.ada, verdict="changes_requested")
+    assert (review.round.state, opened, Task.objects.get().state) == ("changes_requested", None, "draft")
+    assert crew.plan("wim", task=round_.task).number == 2
 
 
 def test_max_rounds_holds_for_plans_and_for_rounds_that_open_by_themselves(crew: Crew) -> None:

@@ -141,9 +141,9 @@ def review_round(round_: Round, *, by: Actor, verdict: str, note: str = "") -> t
     """The dispatcher's verdict on a round whose work is done, and the next round if one opened by itself.
 
     ``approved`` completes round and task. ``changes_requested`` makes the task a draft again, or opens the next round
-    with the same goals where the limits say ``auto_create_next_round``: those of agents that were put away since are
-    for anyone. Raises ``InvalidVerdict``,
-    ``NotTaskDispatcher``, ``RoundNotReviewable``, ``MaxRoundsReached``; then nothing has changed.
+    with the same goals where the limits say ``auto_create_next_round`` and allow that many: those of agents that were
+    put away since are for anyone. Raises ``InvalidVerdict``, ``NotTaskDispatcher``, ``RoundNotReviewable``,
+    ``MaxRoundsReached``; then nothing has changed.
     """
     require(by, Can.WORK_ON_TASK, round_)
     agent = own_agent(by)
@@ -160,7 +160,7 @@ def review_round(round_: Round, *, by: Actor, verdict: str, note: str = "") -> t
     opened = None
     if is_approved:
         move(task, TaskState.COMPLETED, RoundNotReviewable)
-    elif limits.auto_create_next_round:
+    elif limits.auto_create_next_round and round_.assignments.count() <= limits.max_assignments_per_round:
         again = [
             Planned(item.goal, None if item.is_for_anyone or (item.agent and item.agent.archived_at) else item.agent)
             for item in round_.assignments.select_related("agent").order_by("position")
