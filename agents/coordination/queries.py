@@ -12,13 +12,14 @@ from nodes.contract.errors import NotFound
 from ..models import Agent
 from .errors import AgentsOnly, AssignmentNotValid, RoundNotFound, TaskNotFound
 from .models import Assignment, Handoff, Limits, Round, Task
+from .services.texts import checked_word
 
 M = TypeVar("M")
 
 
 def as_uuid(text: object) -> UUID | None:
     try:
-        return UUID(str(text))
+        return UUID(str(text).strip())
     except ValueError:
         return None
 
@@ -32,7 +33,11 @@ def _one(rows: QuerySet[Any], id_: object, missing: Callable[[], NotFound]) -> A
 
 
 def find_task(actor: Actor, key_or_id: str) -> Task:
-    """By the key that its creator chose, or by its id. ``TaskNotFound``; also for a key of several visible projects."""
+    """By the key that its creator chose, or by its id. ``TaskNotFound``; also for a key of several visible projects.
+
+    ``Invalid`` for what is no key.
+    """
+    key_or_id = checked_word("task_id", key_or_id, 128)
     seen = Task.objects.visible_to(actor).select_related("project", "dispatcher")
     found: list[Task] = list(seen.filter(key=key_or_id)[:2])
     if len(found) != 1 and (pk := as_uuid(key_or_id)):

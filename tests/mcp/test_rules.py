@@ -462,6 +462,14 @@ def test_a_lock_conflict_says_who_holds_it_and_until_when(wim: Call, zoe: Call) 
     assert zoe("lock_release", lock_key="main")["error"] == "LOCK_NOT_HELD"
 
 
+def test_keys_and_ids_may_have_blanks_around_them(ada: Call, wim: Call) -> None:
+    assert wim("lock_acquire", lock_key=" main ")["lock"]["lock_key"] == "main"
+    assert wim("lock_release", lock_key=" main ")["ok"]
+    assert ada("task_draft_create", task_id=" T ", title="Mend the nets")["task_id"] == "T"
+    made = ada("round_plan_submit", task_id=" T ", plan_json=plan(("wim", "Mend")))
+    assert ada("assignment_list", round_id=f" {made['round_id']} ")["assignments"]
+
+
 def test_an_expired_lock_is_taken_by_another_under_a_greater_number(wim: Call, zoe: Call) -> None:
     first = wim("lock_acquire", lock_key="main")["lock"]["fencing_number"]
     Lock.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
