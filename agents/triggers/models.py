@@ -44,6 +44,9 @@ class Trigger(models.Model):
     """The run to which its messages belong."""
     token_id = models.UUIDField(null=True, blank=True, editable=False)
     """The token with which it was set: it may no more than that, and no longer."""
+    at = models.DateTimeField(null=True, editable=False)
+    delay_seconds = models.FloatField(null=True, editable=False)
+    """When it fires once, as it was said: the one or the other."""
     cron = models.CharField(max_length=100, blank=True, default="")
     """Five fields, in ``timezone``. Empty: once, at ``next_at``."""
     timezone = models.CharField(max_length=64, blank=True, default="UTC")

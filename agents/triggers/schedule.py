@@ -15,14 +15,18 @@ _MOST_MISSED: Final = 1_000
 
 def once(now: datetime, *, at: datetime | None = None, delay_seconds: float | None = None) -> datetime:
     """The time that is meant. Raises ``Invalid`` for one that is past, or more than 30 days away."""
-    due = at if at is not None else now + timedelta(seconds=min(delay_seconds or 0.0, 10 * LONGEST.total_seconds()))
-    if due.tzinfo is None:
-        due = due.replace(tzinfo=UTC)
+    delay = timedelta(seconds=min(delay_seconds or 0.0, 10 * LONGEST.total_seconds()))
+    due = in_utc(at) if at is not None else now + delay
     if not now < due <= now + LONGEST:
         field = "at" if at is not None else "delay_seconds"
         message = "A trigger fires in the future, and within 30 days; by cron it goes on after that."
         raise Invalid(message, fields={field: [message]})
     return due
+
+
+def in_utc(at: datetime) -> datetime:
+    """What names no zone is by UTC."""
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def check_cron(expression: str, timezone: str) -> tuple[str, str]:
@@ -51,13 +55,27 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def next_after(expression: str, timezone: str, after: datetime) -> datetime:
-    return next(CronSim(expression, after.astimezone(zone_of(timezone)))).astimezone(UTC)
+    """Raises ``Invalid`` for a zone that is gone, and a schedule that is no longer one."""
+    try:
+        return next(_times(expression, timezone, after)).astimezone(UTC)
+    except StopIteration:
+        raise Invalid(f"{expression!r} never comes again.", fields={"cron": ["never comes again"]}) from None
+
+
+def _times(expression: str, timezone: str, after: datetime) -> CronSim:
+    try:
+        return CronSim(expression, after.astimezone(zone_of(timezone)))
+    except CronSimError as error:
+        raise Invalid(f"{expression!r} is no schedule ({error}).", fields={"cron": ["is no schedule"]}) from None
 
 
 def missed_until(expression: str, timezone: str, due: datetime, now: datetime) -> tuple[int, datetime, datetime]:
-    """(how many times from ``due`` to ``now``, the last of them, the first after ``now``), counting up to 1,000."""
-    count, last, times = 1, due, CronSim(expression, due.astimezone(zone_of(timezone)))
-    for at in times:
+    """(how many times from ``due`` to ``now``, the last of them, the first after ``now``), counting up to 1,000.
+
+    Raises ``Invalid`` as ``next_after`` does.
+    """
+    count, last = 1, due
+    for at in _times(expression, timezone, due):
         following = at.astimezone(UTC)
         if following > now:
             return count, last, following

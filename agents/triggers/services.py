@@ -22,7 +22,7 @@ from nodes.contract.limits import PROMPT_BYTES
 from ..mail.addressing import address_of, resolve
 from ..models import Agent
 from .models import Trigger
-from .schedule import check_cron, next_after, once
+from .schedule import check_cron, in_utc, next_after, once
 
 MOST: Final = 100
 """Triggers of one owner that are not over."""
@@ -86,7 +86,8 @@ def set_trigger(
         cron, zone = check_cron(cron, zone)
     trigger = Trigger(
         project=project, name=name, owner_kind=owner.kind, owner_id=owner.id, owner_label=by.label[:150],
-        key=key, run_id=run_id, cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
+        key=key, run_id=run_id, at=in_utc(at) if at else None, delay_seconds=delay_seconds,
+        cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
         payload="null" if agent else encode_payload(payload), agent=agent, prompt=prompt if agent else "",
         overlap=overlap, catch_up=catch_up,
         token_id=Token.objects.filter(pk=by.token.id).values_list("pk", flat=True).first() if by.token else None,
@@ -115,12 +116,19 @@ def _find_kept(made: Trigger) -> Trigger | None:
     if made.key is None:
         return None
     kept = Trigger.objects.filter(owner_kind=made.owner_kind, owner_id=made.owner_id, key=made.key).first()
-    if kept and any(getattr(kept, name) != getattr(made, name) for name in _SAID):
+    if kept is None:
+        return None
+    is_old = not kept.cron and kept.at is None and kept.delay_seconds is None  # of a hub that did not keep them
+    said = _SAID if is_old and not made.cron else (*_SAID, "at", "delay_seconds")
+    if any(getattr(kept, name) != getattr(made, name) for name in said):
         raise KeyReused(trigger=str(kept.pk))
     return kept
 
 
-_SAID: Final = ("project_id", "run_id", "name", "cron", "timezone", "to", "subject", "payload", "agent_id", "prompt")
+_SAID: Final = (
+    "project_id", "run_id", "name", "cron", "timezone", "to", "subject", "payload", "agent_id", "prompt", "overlap",
+    "catch_up",
+)  # fmt: skip
 
 
 def cancel_trigger(trigger: Trigger, *, by: Actor) -> Trigger:

@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM, Actor, Entry
@@ -56,7 +56,20 @@ def tick(now: datetime) -> int:
     """Fire what is due. How many times were dealt with."""
     due = Trigger.objects.filter(state=Trigger.State.ACTIVE, next_at__lte=now).order_by("next_at")
     due = due.exclude(retry_at__gt=now)
-    return sum(_deal_with(pk, now) for pk in list(due.values_list("pk", flat=True)[:AT_ONCE]))
+    return sum(_deal_apart(pk, now) for pk in list(due.values_list("pk", flat=True)[:AT_ONCE]))
+
+
+def _deal_apart(pk: UUID, now: datetime) -> bool:
+    """``_deal_with``; whatever goes wrong with one trigger, the others are dealt with as well."""
+    try:
+        return _deal_with(pk, now)
+    except DatabaseError:  # it is due at the next tick as well
+        logger.exception("trigger.not_dealt_with", trigger=str(pk))
+        return False
+    except Exception:
+        logger.exception("trigger.broke", trigger=str(pk))
+    _note_failure(pk, now, "The hub could not deal with it. Its log says why.")
+    return True
 
 
 def _deal_with(pk: UUID, now: datetime) -> bool:
@@ -73,7 +86,7 @@ def _deal_with(pk: UUID, now: datetime) -> bool:
             _settle(trigger, firing, plan.following)
             return True
     except HubError as error:
-        _note_failure(pk, now, error)
+        _note_failure(pk, now, error.text)
         return True
 
 
@@ -85,7 +98,7 @@ def _claim(pk: UUID, now: datetime) -> Trigger | None:
 
 def _plan(trigger: Trigger, now: datetime) -> _Plan:
     due = trigger.next_at or now
-    is_late = now - due > LATE and trigger.attempts == 0
+    is_late = now - (trigger.retry_at or due) > LATE  # its pause after a failure is none of the hub's
     if not trigger.cron:
         if is_late and trigger.catch_up == Trigger.CatchUp.SKIP:
             return _Plan(due, None, Firing.Outcome.MISSED, "The hub was away at its time.")
@@ -160,35 +173,53 @@ def _keep(firing: Firing) -> None:
         Firing.objects.filter(trigger=firing.trigger_id, pk__lte=pk).delete()
 
 
-def _note_failure(pk: UUID, now: datetime, error: HubError) -> None:
-    """Try again after a pause; after the last attempt go on to the next time, or give up."""
+def _note_failure(pk: UUID, now: datetime, error: str) -> None:
+    """Try again after a pause; after the last attempt go on to the next time, or give up.
+
+    With ``catch_up`` of all the next time may have passed as well; otherwise such times are missed.
+    """
     with transaction.atomic():
         trigger = _claim(pk, now)
         if trigger is None or trigger.next_at is None:
             return
         trigger.attempts += 1
-        trigger.last_error = error.text[:200]
+        trigger.last_error = error[:200]
         if trigger.attempts < ATTEMPTS:
             trigger.retry_at = now + RETRY * 2 ** (trigger.attempts - 1)
             trigger.save(update_fields=["attempts", "last_error", "retry_at"])
             return
-        failed = Firing(
-            trigger=trigger, due_at=trigger.next_at, at=now, outcome=Firing.Outcome.FAILED, detail=error.text[:200]
+        _keep(
+            Firing(trigger=trigger, due_at=trigger.next_at, at=now, outcome=Firing.Outcome.FAILED, detail=error[:200])
         )
-        _keep(failed)
-        if trigger.cron and not _fails_always(trigger):
-            trigger.next_at = next_after(trigger.cron, trigger.timezone, max(now, trigger.next_at))
-        else:
-            trigger.state, trigger.next_at = Trigger.State.FAILED, None
+        trigger.next_at = _go_on(trigger, trigger.next_at, now)
+        if trigger.next_at is None:
+            trigger.state = Trigger.State.FAILED
             record(
                 trigger.project_id, "trigger.failed", by=SYSTEM, of=("trigger", trigger.pk), trigger=trigger.name,
                 error=trigger.last_error,
             )  # fmt: skip
         trigger.attempts, trigger.retry_at = 0, None
         trigger.save(update_fields=["attempts", "last_error", "retry_at", "next_at", "state"])
-        logger.warning("trigger.failed", trigger=str(pk), error=error.text)
+        logger.warning("trigger.failed", trigger=str(pk), error=error)
+
+
+def _go_on(trigger: Trigger, failed: datetime, now: datetime) -> datetime | None:
+    """For which time a trigger waits after one that failed; None if for none. What it passes over is in its history."""
+    if not trigger.cron or _fails_always(trigger):
+        return None
+    try:
+        if trigger.catch_up == Trigger.CatchUp.ALL:
+            return next_after(trigger.cron, trigger.timezone, failed)
+        count, last, following = missed_until(trigger.cron, trigger.timezone, failed, now)
+    except HubError:  # its time zone is gone, or its schedule no longer understood
+        return None
+    if count > 1:
+        detail = f"{count - 1} of its times passed while the one before was tried."
+        _keep(Firing(trigger=trigger, due_at=last, at=now, outcome=Firing.Outcome.MISSED, detail=detail))
+    return following
 
 
 def _fails_always(trigger: Trigger) -> bool:
-    last = list(trigger.firings.order_by("-id").values_list("outcome", flat=True)[:FAILURES])
+    tried = trigger.firings.exclude(outcome=Firing.Outcome.MISSED).order_by("-id")
+    last = list(tried.values_list("outcome", flat=True)[:FAILURES])
     return len(last) == FAILURES and set(last) == {Firing.Outcome.FAILED}

@@ -15,7 +15,7 @@ from agenthub_site.accounts.tokens import revoke_token
 from agents.mail.acting import Acting, actor_of_agent
 from agents.models import Agent, Run
 from agents.states import State
-from agents.triggers import calls, services
+from agents.triggers import calls, services, ticking
 from agents.triggers.models import Firing, Trigger
 from agents.triggers.schedule import check_cron, missed_until, next_after
 from agents.triggers.services import (
@@ -135,6 +135,75 @@ def test_what_fails_is_tried_a_few_times_and_then_given_up(
     assert (trigger.state, outcomes(trigger)) == ("failed", ["failed"])
     assert trigger.last_error
     assert AuditEvent.objects.filter(name="trigger.failed").count() == 1
+
+
+def test_one_whose_time_zone_is_gone_fails_and_stops_no_other(remind: Callable[..., Trigger], by: Actor) -> None:
+    lost, sound = remind(cron="* * * * *", name="lost"), remind(cron="* * * * *")
+    Trigger.objects.filter(pk=lost.pk).update(timezone="Mars/Olympus")
+    now = timezone.now() + timedelta(minutes=1)
+    for _ in range(ATTEMPTS):
+        Trigger.objects.update(next_at=now, retry_at=None)
+        assert tick(now) == 2
+    lost.refresh_from_db()
+    assert (lost.state, lost.next_at, outcomes(lost)) == ("failed", None, ["failed"])
+    assert "time zone" in lost.last_error
+    assert outcomes(sound) == ["fired"] * ATTEMPTS
+    assert AuditEvent.objects.get(name="trigger.failed").data["trigger"] == "lost"
+
+
+def test_one_at_which_the_hub_breaks_stops_no_other(
+    remind: Callable[..., Trigger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = remind(), remind()
+    plan = ticking._plan
+
+    def break_down(trigger: Trigger, now: datetime) -> Any:
+        if trigger.pk == broken.pk:
+            raise RuntimeError("nobody thought of this")
+        return plan(trigger, now)
+
+    monkeypatch.setattr(ticking, "_plan", break_down)
+    now = timezone.now() + timedelta(seconds=61)
+    assert tick(now) == 2
+    assert tick(now) == 0  # not before its pause is over
+    broken.refresh_from_db()
+    assert (broken.attempts, "log" in broken.last_error, outcomes(sound)) == (1, True, ["fired"])
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "then"),
+    [("all", ["failed", "fired", "fired"]), ("one", ["failed", "missed"]), ("skip", ["failed", "missed"])],
+)
+def test_times_that_pass_while_one_is_tried_are_fired_or_in_the_history(
+    remind: Callable[..., Trigger], bob: User, catch_up: str, then: list[str]
+) -> None:
+    trigger = remind(by=actor_of(bob), cron="* * * * *", catch_up=catch_up)
+    began = datetime(2026, 6, 1, 9, tzinfo=UTC)
+    over = began + timedelta(minutes=2, seconds=5)
+    Trigger.objects.update(next_at=began, attempts=ATTEMPTS - 1, retry_at=over)
+    membership = bob.memberships.get()
+    bob.memberships.all().delete()
+    tick(over)
+    membership.save(force_insert=True)
+    for _ in range(3):
+        tick(over)
+    trigger.refresh_from_db()
+    assert (outcomes(trigger), trigger.next_at) == (then, began + timedelta(minutes=3))
+    passed = trigger.firings.filter(outcome="missed").values_list("due_at", "detail")
+    assert list(passed) in (
+        [], [(began + timedelta(minutes=2), "2 of its times passed while the one before was tried.")],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("when", [{"cron": "0 9 * * *"}, {"delay_seconds": 60}], ids=str)
+def test_what_was_tried_before_an_outage_is_missed_by_it_all_the_same(
+    remind: Callable[..., Trigger], by: Actor, when: dict[str, Any]
+) -> None:
+    trigger = remind(catch_up="skip", **when)
+    began = datetime(2026, 6, 1, 9, tzinfo=UTC)
+    Trigger.objects.update(next_at=began, attempts=1, retry_at=began + timedelta(seconds=5))
+    tick(began + timedelta(hours=3))
+    assert (outcomes(trigger), mail_of(by)) == (["missed"], [])
 
 
 def test_paused_it_waits_and_resumed_it_goes_on(remind: Callable[..., Trigger], by: Actor) -> None:
@@ -273,6 +342,35 @@ def test_asked_for_twice_with_one_key_it_is_one_trigger(agent: Agent, project: P
     assert ask(key="another")["id"] != first["id"]
     assert set_trigger(project, by=by, delay_seconds=60, payload={"text": "Look"}, key="k").owner_id == by.id
     assert AuditEvent.objects.filter(name="trigger.created").count() == Trigger.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ({"delay_seconds": 60}, {"delay_seconds": 90}),
+        ({"delay_seconds": 60}, {"at": NOW + timedelta(days=1)}),
+        ({"at": NOW + timedelta(days=1)}, {"at": NOW + timedelta(days=2)}),
+        ({"delay_seconds": 60}, {"cron": "* * * * *"}),
+        ({"cron": "* * * * *"}, {"cron": "* * * * *", "overlap": "allow"}),
+        ({"cron": "* * * * *"}, {"cron": "* * * * *", "catch_up": "all"}),
+    ],
+    ids=["delay", "delay to time", "time", "delay to cron", "overlap", "catch_up"],
+)
+def test_a_key_is_for_one_time_and_one_way(
+    project: Project, by: Actor, first: dict[str, Any], other: dict[str, Any]
+) -> None:
+    made = set_trigger(project, by=by, key="k", **first)
+    assert set_trigger(project, by=by, key="k", **first).pk == made.pk
+    with pytest.raises(KeyReused):
+        set_trigger(project, by=by, key="k", **other)
+
+
+def test_a_key_of_a_hub_that_kept_no_time_is_good_all_the_same(remind: Callable[..., Trigger]) -> None:
+    first = remind(key="k")
+    Trigger.objects.update(delay_seconds=None)
+    assert remind(key="k").pk == first.pk
+    with pytest.raises(KeyReused):
+        remind(key="k", cron="* * * * *")
 
 
 def test_asked_again_after_its_time_it_is_the_same_trigger(remind: Callable[..., Trigger]) -> None:
