@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ..policy import SOMEWHERE, Action, ActionKind
 from . import files, grammar, known, programs, scanning
+from .answers import ANSWERS
 from .hosts import HOST, host_copied, host_named, host_of
 from .places import Place
 from .tree import Simple, Unreadable, Word
@@ -21,10 +22,6 @@ STARTED = 20
 """Among how many arguments a command is looked for."""
 ESSENCE_CHARS = 2_000
 _SAFE_BINS = ("/bin/", "/usr/bin/", "/usr/local/bin/", "/opt/homebrew/bin/")
-_VERSIONS = ({"--version"}, {"-V"}, {"-v"}, {"version"}, {"-version"}, {"--help"}, {"-h"})
-_HAVE_VERSIONS = known.names(
-    "java javac rustc gcc g++ clang make cmake tsc ruff black mypy pytest eslint prettier git gofmt swift kotlin"
-)
 _NUMBERED = re.compile(r"^(python|pypy|pip|ruby|perl|php|lua|node)-?\d[\d.]*$")
 """Several versions of one program."""
 _PLAIN_VALUE = re.compile(r"[\w .,:@%+/=-]*")
@@ -283,7 +280,7 @@ class Commands:
             programs.wrapper(self, run)
         elif name in known.SHELLS:
             programs.run_shell(self, run)
-        elif _has_version(run):
+        elif self.answers(run):
             self.emit(run, ActionKind.READ)
         elif name in known.PROGRAMS:
             programs.program(self, run, known.PROGRAMS[name])
@@ -300,6 +297,11 @@ class Commands:
         else:
             self.emit(run, ActionKind.SHELL)
             self.visit(run)
+
+    def answers(self, run: Run) -> bool:
+        """Whether a program only tells its version, or how it is used."""
+        is_plain = run.is_trusted and not run.is_grave and run.is_literal and not (run.is_fed or self.is_fed)
+        return is_plain and len(run.words) == 2 and run.texts[1] in ANSWERS.get(run.name, ())
 
     def is_of_another(self, run: Run) -> bool:
         """``./env ls``: some program of that name. Whether no more can be said of it, as nothing is built in."""
@@ -355,11 +357,6 @@ class Commands:
             return
         self.cwds = list(dict.fromkeys([*found, *self.cwds]))  # it may have failed, or been in a subshell
         self.where = self.within(found[0])
-
-
-def _has_version(run: Run) -> bool:
-    is_known = run.name in known.PROGRAMS or run.name in known.INTERPRETERS or run.name in _HAVE_VERSIONS
-    return is_known and run.is_trusted and not run.is_grave and run.is_literal and set(run.texts[1:]) in _VERSIONS
 
 
 def spelled(command: Simple) -> str:

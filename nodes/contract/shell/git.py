@@ -37,7 +37,8 @@ def git(commands: Commands, run: Run) -> None:
         elif here in known.FLAGS:
             at += 1
         elif here in ("--version", "-v", "--help", "-h"):
-            commands.emit(run, ActionKind.READ)
+            is_all = at + 1 == len(run.words) and not is_grave
+            commands.emit(run, ActionKind.READ if is_all else ActionKind.SHELL)  # a page may be shown by any program
             commands.cwds = cwds
             return
         elif here.startswith("-"):

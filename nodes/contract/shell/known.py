@@ -233,7 +233,7 @@ class Program:
     read: str = ""
     write: str = ""
     local: str = ""
-    """Changes or runs something on this machine only."""
+    """Changes or runs something on this machine only: it may be what the workspace names, as a plugin or a setting."""
     network: str = ""
     publish: str = ""
     values: str = ""
@@ -258,7 +258,7 @@ class Program:
 
 
 _NPM = ("registry.npmjs.org",)
-_NPM_READ = "ls,list,la,ll,root,prefix,bin,why,explain,config get,config list,pkg get,licenses"
+_NPM_READ = "ls,list,la,ll,root,prefix,bin,why,explain,config get,config list,pkg get"
 _NPM_NETWORK = (
     "install,i,in,ci,add,update,up,upgrade,outdated,audit,view,info,show,search,fund,ping,whoami,login,adduser,create,"
     "init,dlx,fetch,import,install-test,it,cit,dedupe,remove,rm,un,uninstall,prune,rebuild,import,self-update,"
@@ -276,10 +276,14 @@ _PIP = Program(
     hosts=("pypi.org",), values="--python --log --proxy --cache-dir", breaks="--log --python --cache-dir",
     reaches="-o --outdated -u --uptodate -i --index-url --extra-index-url -f --find-links --proxy -r --requirement",
 )  # fmt: skip
-_NPM_LIKE = Program(
-    read=_NPM_READ, network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values="--prefix -C --dir --filter -F -w "
-    "--workspace --registry --userconfig --cache --loglevel --cwd --tag --otp",
-)  # fmt: skip
+_NPM_VALUES = (
+    "--prefix -C --dir --filter -F -w --workspace --registry --userconfig --cache --loglevel --cwd --tag --otp"
+)
+_NPM_CLIENT = Program(read=_NPM_READ, network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values=_NPM_VALUES)
+_NPM_LIKE = Program(network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values=_NPM_VALUES)
+"""pnpm and yarn run code that the workspace names (``.pnpmfile.cjs``, ``yarnPath``), whatever they are told to do."""
+_BUN = Program(read="pm ls,pm bin,pm hash", network=_NPM_NETWORK, publish=_NPM_PUBLISH, hosts=_NPM, values=_NPM_VALUES)
+"""What is no subcommand of it is a script."""
 _DOCKER = Program(
     read="ps,images,logs,inspect,version,info,port,top,stats,diff,history,image ls,image inspect,image history,"
     "container ls,container logs,container inspect,volume ls,volume inspect,network ls,network inspect,compose ps,"
@@ -294,8 +298,8 @@ _DOCKER = Program(
 _CLOUD = Program(default=ActionKind.PUBLISH, network=_CLOUD_READ, values="-n --namespace --context --kubeconfig -o -l")
 
 PROGRAMS: Mapping[str, Program] = {
-    "npm": _NPM_LIKE, "pnpm": _NPM_LIKE, "yarn": _NPM_LIKE, "yarnpkg": _NPM_LIKE, "cnpm": _NPM_LIKE,
-    "bower": _NPM_LIKE, "jsr": _NPM_LIKE, "vsce": _NPM_LIKE, "ovsx": _NPM_LIKE, "bun": _NPM_LIKE,
+    "npm": _NPM_CLIENT, "pnpm": _NPM_LIKE, "yarn": _NPM_LIKE, "yarnpkg": _NPM_LIKE, "cnpm": _NPM_CLIENT,
+    "bower": _NPM_LIKE, "jsr": _NPM_LIKE, "vsce": _NPM_LIKE, "ovsx": _NPM_LIKE, "bun": _BUN,
     "lerna": Program(publish="publish,version"),
     "nx": Program(publish="release publish,release"),
     "changeset": Program(publish="publish"),
@@ -307,7 +311,7 @@ PROGRAMS: Mapping[str, Program] = {
     "surge": Program(default=ActionKind.PUBLISH),
     "pip": _PIP, "pip3": _PIP, "pipx": _PIP,
     "uv": Program(
-        read="pip list,pip freeze,pip show,pip tree,help,cache dir",
+        read="help,cache dir", local="pip list,pip freeze,pip show,pip tree",
         network="pip install,pip uninstall,pip sync,pip compile,sync,add,remove,lock,tool install,tool upgrade,tool "
             "run,"
         "python install,export,self update,init",
@@ -316,21 +320,21 @@ PROGRAMS: Mapping[str, Program] = {
         reaches="--outdated --index --default-index --index-url --extra-index-url --find-links -i -f",
     ),
     "poetry": Program(
-        read="show,check,env list,env info,version --short,about", reaches="-l --latest -o --outdated -a --all",
+        local="show,check,env list,env info,about", reaches="-l --latest -o --outdated -a --all",
         network="install,add,update,lock,remove,sync,search,self",
         publish="publish", hosts=("pypi.org",), values="-C -P --directory --project",
     ),
-    "pdm": Program(read="list,info", network="install,add,update,lock,sync,"
+    "pdm": Program(local="list,info", network="install,add,update,lock,sync,"
     "remove", publish="publish", hosts=("pypi.org",)),
     "hatch": Program(publish="publish", network="env create,dep"),
     "flit": Program(publish="publish", network="install"),
     "rye": Program(publish="publish", network="sync,add,lock,fetch", hosts=("pypi.org",)),
-    "pipenv": Program(read="graph", network="install,update,lock,sync,uninstall", hosts=("pypi.org",)),
+    "pipenv": Program(local="graph", network="install,update,lock,sync,uninstall", hosts=("pypi.org",)),
     "conda": Program(read="list,info", network="install,create,update,search,env create", publish="upload"),
     "anaconda": Program(publish="upload", network="login"),
     "twine": Program(publish="upload,register", local="check"),
     "cargo": Program(
-        read="tree,metadata,version,locate-project,pkgid,help", publish="publish,yank,owner,login",
+        local="tree,metadata,version,locate-project,pkgid,help", publish="publish,yank,owner,login",
         network="add,install,fetch,update,search,generate-lockfile,info,vendor,binstall", hosts=("crates.io",),
         values="-C --color --manifest-path", breaks="--config -Z --manifest-path",
     ),
@@ -343,8 +347,8 @@ PROGRAMS: Mapping[str, Program] = {
         network="install,update,fetch,search,outdated,info,signin,uninstall", hosts=("rubygems.org",),
         reaches="-r --remote -b --both -s --source --clear-sources -p --http-proxy", breaks="--config-file",
     ),
-    "bundle": Program(read="list,show,info", network="install,update,add,outdated,lock", hosts=("rubygems.org",)),
-    "composer": Program(read="show,licenses", network="install,update,require,remove", hosts=("packagist.org",),
+    "bundle": Program(local="list,show,info", network="install,update,add,outdated,lock", hosts=("rubygems.org",)),
+    "composer": Program(local="show,licenses", network="install,update,require,remove", hosts=("packagist.org",),
         reaches="-a --all --available -l --latest -o --outdated"),
     "mvn": Program(publish="deploy,release:perform,release:prepare,site-deploy,deploy:deploy-file,"
     "nexus-staging:release"),
@@ -352,7 +356,7 @@ PROGRAMS: Mapping[str, Program] = {
     "gradle": Program(publish="publish,uploadArchives,publishPlugins,publishToMavenCentral,publishAllPublications"),
     "gradlew": Program(publish="publish,uploadArchives,publishPlugins,publishToMavenCentral,publishAllPublications"),
     "sbt": Program(publish="publish,publishSigned,release"),
-    "dotnet": Program(publish="nuget push,nuget delete", network="add,restore,tool install,workload", read="--info"),
+    "dotnet": Program(publish="nuget push,nuget delete", network="add,restore,tool install,workload"),
     "nuget": Program(publish="push,delete", network="install,restore"),
     "mix": Program(publish="hex.publish", network="deps.get,deps.update,hex.info"),
     "pod": Program(publish="trunk,repo push", network="install,update"),
@@ -447,7 +451,7 @@ PROGRAMS: Mapping[str, Program] = {
     "snap": Program(default=ActionKind.NETWORK), "flatpak": Program(default=ActionKind.NETWORK),
     "nix": Program(default=ActionKind.NETWORK), "nix-env": Program(default=ActionKind.NETWORK),
     "asdf": Program(read="current,list", network="install,plugin,latest,list all,list-all"),
-    "nvm": Program(read="current,ls", network="install"), "rustup": Program(read="show", network="update,install,"
+    "nvm": Program(read="current,ls", network="install"), "rustup": Program(local="show", network="update,install,"
     "target,component,toolchain"),
     "deno": Program(network="add,install,cache,upgrade", publish="publish,deploy", hosts=("jsr.io",)),
     "svn": Program(
@@ -457,11 +461,11 @@ PROGRAMS: Mapping[str, Program] = {
         reaches="-u --show-updates -r --revision",
     ),
     "hg": Program(
-        read="status,diff,log", network="pull,clone,incoming,outgoing,in,out,identify,id", publish="push",
+        local="status,diff,log", network="pull,clone,incoming,outgoing,in,out,identify,id", publish="push",
         breaks="--config --repository -R --cwd --debugger --pager",
     ),
     "jj": Program(
-        read="log,status,diff,show", network="git fetch,git clone", publish="git push",
+        local="log,status,diff,show", network="git fetch,git clone", publish="git push",
         breaks="--config --config-file --config-toml --tool -R --repository",
     ),
     "ngrok": Program(default=ActionKind.PUBLISH), "cloudflared": Program(default=ActionKind.PUBLISH),

@@ -64,7 +64,7 @@ def program(commands: Commands, run: Run, spec: Program) -> None:
         or any(text.startswith("+") for text in texts[1:])
     ):
         kind = ActionKind.SHELL
-    if kind in (ActionKind.READ, ActionKind.SHELL) and phrase(spec, words) is ActionKind.READ:
+    if kind in (ActionKind.READ, ActionKind.SHELL) and phrase(spec, words) in (ActionKind.READ, ActionKind.SHELL):
         kind = ActionKind.NETWORK if any(breaks(text, spec.reaches) for text in texts[1:]) else kind
     if kind not in (ActionKind.NETWORK, ActionKind.PUBLISH):
         commands.emit(run, kind)
@@ -138,7 +138,8 @@ def by_options(  # noqa: PLR0912 - one for each program
     elif name in ("npm", "pnpm", "yarn", "bun") and kind is ActionKind.SHELL:
         if words and len(words[0]) > 2 and ("publish".startswith(words[0]) or "unpublish".startswith(words[0])):
             return publish  # it takes abbreviations
-        is_bare = name in ("yarn", "yarnpkg") and not words
+        is_told = {"--version", "-v", "--help", "-h"} & {*texts}
+        is_bare = name in ("yarn", "yarnpkg") and not words and not is_told
         return ActionKind.NETWORK if is_bare else kind
     elif name in ("vercel", "now", "surge") and "--prod" in texts:
         return publish
