@@ -18,6 +18,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 from nodes.contract.events import Payload
 
+from .quoted import lowered, quoted
 from .wrapped import WrappedForms
 
 SECRET: Final = "[secret]"  # noqa: S105
@@ -316,15 +317,16 @@ def secret_values(environment: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """A secret as it is, as it stands in JSON and in a URL, and line by line."""
+    """A secret as it is, as it stands in JSON, in a URL and as shells, Python and pages print it, and line by line."""
     raw = secret.encode("utf-8", "surrogateescape")
     clean = _BAD.sub("\ufffd", secret)
-    forms = {clean, clean.strip(), *_in_json(clean), quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    addresses = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    forms = {clean, clean.strip(), *_in_json(clean), *_quoted(clean), *addresses, *map(lowered, addresses)}
     for line in map(str.strip, clean.splitlines()):
         # What frames a key tells nothing, and would hide from us that another key follows it.
         is_frame = _PEM_BEGIN.fullmatch(line) or _PEM_END.fullmatch(line)
         if any(map(str.isalnum, line)) and not is_frame:
-            forms |= {line, *_in_json(line)}
+            forms |= {line, *_in_json(line), *_quoted(line)}
     return {form for form in forms if len(form) >= MIN_SECRET_CHARS}
 
 
@@ -342,10 +344,16 @@ def _encoded(secret: str) -> set[str]:
     return {form for form in forms if len(form) >= MIN_SECRET_CHARS}
 
 
-def _in_json(text: str) -> set[str]:
+def _quoted(text: str) -> set[str]:
+    """The text as it is printed, and as that stands in JSON: a tool call holds what its command printed."""
+    found = quoted(text)
+    return found.union(*(_in_json(form, 1) for form in found))
+
+
+def _in_json(text: str, depth: int = JSON_DEPTH) -> set[str]:
     """The text as it stands in JSON, and in JSON within that."""
     found, inner = set[str](), {text}
-    for _ in range(JSON_DEPTH):
+    for _ in range(depth):
         inner = {json.dumps(each, ensure_ascii=ascii_)[1:-1] for each in inner for ascii_ in (True, False)}
         found |= inner
     return found

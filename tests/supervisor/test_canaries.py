@@ -15,9 +15,9 @@ from tests.supervisor.conftest import Node, only, texts
 from tests.supervisor.repositories import make_repository
 
 CANARY = 'cAnAry "7Xq/+&\u00e4%~ secret\\value'
-SEEN = ("cAnAry", "7Xq/+&", CANARY, base64.b64encode(CANARY.encode()).decode(), CANARY.encode().hex())
+SEEN = ("cAnAry", "7Xq/+", CANARY, base64.b64encode(CANARY.encode()).decode(), CANARY.encode().hex())
 AGENT = r"""
-import base64, json, os, sys, time, urllib.parse
+import base64, html, json, os, subprocess, sys, time, urllib.parse
 c = os.environ["DEPLOY"]
 raw = c.encode()
 say = lambda text: print(text, flush=True)
@@ -29,6 +29,10 @@ for before in (b"a", b"ab", b"abc"):
 say("url-safe " + base64.urlsafe_b64encode(raw).decode())
 say("url " + urllib.parse.quote(c) + " " + urllib.parse.quote_plus(c) + " " + urllib.parse.quote(c, safe=""))
 say("hex " + raw.hex() + " " + raw.hex().upper())
+shell = '''export -p; set; set -x; : "$DEPLOY"; printf '%q\\n' "$DEPLOY" '''
+say(subprocess.run(["bash", "-c", shell], capture_output=True, text=True).stdout)
+subprocess.run(["bash", "-c", shell], stdout=subprocess.DEVNULL)
+say("python " + repr({"k": c}) + repr(raw) + " page " + html.escape(c))
 say("json " + json.dumps({"k": c}) + json.dumps({"k": c}, ensure_ascii=False))
 for piece in (c[:5], c[5:9], c[9:]):
     sys.stdout.write(piece); sys.stdout.flush(); time.sleep(0.1)

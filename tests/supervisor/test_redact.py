@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+import html
 import json
 import re
+import subprocess
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +164,50 @@ def test_a_secret_is_known_in_its_other_forms() -> None:
         "pa%22ss%20w%C3%B6rd%0A12",
     ):
         assert SECRET in redactor.text(f"x {form} y")
+
+
+SPECIAL = "~#a'b\"c$d`e\\f g&<h>i*j?[k]{l}(m);n|o!p^q,r:~s=~t%u/v\u00e9w"
+DUMPS = {
+    "export -p": "export -p",
+    "declare -x": "declare -x",
+    "set": "set | grep ^SECRET=",
+    "set -x": 'set -x; : "$SECRET" 2>&1',
+    "printf %q": "printf '%q\\n' \"$SECRET\"",
+    "printf %q within": "printf '%q\\n' \"X=$SECRET\"",
+    "dash": "sh -c 'export -p; set | grep ^SECRET='",
+    "@Q": 'echo "${SECRET@Q} ${SECRET@A}"',
+}
+
+
+def dumped(script: str, secret: str) -> str:
+    """What of it bash prints that holds the secret's end, or its beginning."""
+    environment = {"SECRET": secret, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("secret", [SPECIAL, SPECIAL[::-1], "it's $5 `now`", "line'one$\n\tline\"two"])
+@pytest.mark.parametrize("how", DUMPS)
+def test_what_a_shell_prints_of_a_secret_is_hidden(how: str, secret: str) -> None:
+    printed = dumped(DUMPS[how], secret)
+    redactor = Redactor([secret], roots=ROOTS)
+    for text in (printed, json.dumps(printed), json.dumps(printed, ensure_ascii=False)):
+        told = redactor.text(text)
+        assert SECRET in told
+        assert not [part for part in re.findall(r"\w+", secret) if len(part) > 2 and part in told.lower()], told
+        assert not re.search(r"b.{1,8}c.{1,8}d|s.{1,4}t%u", told), told
+
+
+@pytest.mark.parametrize("secret", [SPECIAL, "it's $5 `now`", 'say "now" & then'])
+def test_what_python_and_pages_print_of_a_secret_is_hidden(secret: str) -> None:
+    redactor = Redactor([secret], roots=ROOTS)
+    for text in (
+        repr({"k": secret}), repr(f"X='{secret}'"), repr(f'X="{secret}"'), ascii(secret), repr(secret.encode()),
+        html.escape(secret), html.escape(secret, quote=False), html.escape(secret).replace("&#x27;", "&#39;"),
+        re.sub("%..", lambda found: found[0].lower(), quote(secret, safe="")),
+    ):  # fmt: skip
+        left = redactor.text(text)
+        assert SECRET in left and not re.search(r"\$5|now|b.{1,8}c.{1,8}d", left), (text, left)
 
 
 def test_payloads_are_redacted_at_any_depth() -> None:
