@@ -28,7 +28,7 @@ class Caller:
 
     async def now(self) -> Actor:
         """The actor with the roles of now. Raises ``Unauthenticated`` once the credential is no good."""
-        return await _again.actor(self.scope)
+        return _come_by(self.scope, await _again.actor(self.scope))
 
     async def check(self, project_id: UUID) -> Actor:
         """The actor of now. ``Unauthenticated`` once the credential is no good, ``NotFound`` once nothing is seen."""
@@ -48,9 +48,13 @@ async def admit(scope: Scope) -> Caller:
 
 async def recall(scope: Scope) -> Caller:
     """As ``admit``, by an answer that may be ``FRESH_SECONDS`` old: for those who come many times a second."""
-    actor = await _again.actor(scope)
+    return Caller(_come_by(scope, await _again.actor(scope)), scope)
+
+
+def _come_by(scope: Scope, actor: Actor) -> Actor:
+    """An answer is shared by all connections with one credential; where each comes from is its own."""
     address, user_agent = whence(scope)
-    return Caller(replace(actor, address=address, user_agent=user_agent), scope)
+    return replace(actor, address=address, user_agent=user_agent)
 
 
 Credential = tuple[str, bytes, bool]

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
 from agenthub_site import hot
-from agenthub_site.accounts.admission import credential_of
+from agenthub_site.accounts import admission
+from agenthub_site.accounts.actors import SYSTEM, Actor
+from agenthub_site.accounts.admission import Caller, credential_of, recall
 from agenthub_site.hot import DeadlineExceeded, identify
 from agenthub_site.origins import WrongOrigin, check_origin
 from agenthub_site.rates import Rates
@@ -67,6 +70,25 @@ def test_only_a_bearer_takes_the_place_of_an_origin(authorization: bytes) -> Non
     assert credential_of(scope)[0] == ""
     with pytest.raises(WrongOrigin):
         check_origin(scope, {"origin": "http://evil.example"})
+
+
+async def test_an_answer_that_is_shared_says_of_each_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Approvals are answered by it, and their audit says from where."""
+    asked = []
+
+    async def ask(scope: dict[str, Any]) -> Actor:
+        asked.append(scope)
+        return replace(SYSTEM, address=scope["client"][0], user_agent="the first")
+
+    monkeypatch.setattr(admission, "actor_from_scope", ask)
+    monkeypatch.setattr(admission, "_again", admission._Answers())
+    scopes = [
+        {**scope_of((b"authorization", b"bearer aht_x"), (b"user-agent", agent)), "client": (address, 1)}
+        for address, agent in (("192.0.2.7", b"one"), ("192.0.2.8", b"two"))
+    ]
+    for now in ([await Caller(SYSTEM, scope).now() for scope in scopes], [(await recall(s)).actor for s in scopes]):
+        assert [(actor.address, actor.user_agent) for actor in now] == [("192.0.2.7", "one"), ("192.0.2.8", "two")]
+    assert len(asked) == 1
 
 
 def test_a_bearer_proves_that_no_page_is_behind_it() -> None:
