@@ -143,7 +143,7 @@ def send_input(run: Run, *, by: Actor, text: str, input_id: str | None = None, m
     """Give the agent one more prompt; the same ``input_id`` twice is one input. Returns the input's id.
 
     ``mode`` is ``queue`` (after the present turn) or ``interrupt`` (in its place). ``WrongState`` for an ended run,
-    ``InputConflict`` for an id under which something else was sent.
+    ``InputConflict`` for an id under which something else was sent, ``BudgetExceeded`` as for a new run.
     """
     require(by, Can.SEND_INPUT, run)
     text = _checked_prompt(text)
@@ -161,6 +161,7 @@ def send_input(run: Run, *, by: Actor, text: str, input_id: str | None = None, m
         raise WrongState(f"The run is {run.state}; it takes no input now.", state=run.state)
     if run.agent.runtime != Agent.Runtime.ACP:
         raise WrongState("A command takes its prompt once, at the start; it has no further input.")
+    require_budget(run.agent, run.user_id)
     outbox.queue_command(run.placed_node_id, body, run=run.pk, key=input_id)
     record(run.project_id, "run.input_sent", by=by, of=("run", run.pk), run=run.pk, node=run.node_id, input=input_id)
     return input_id

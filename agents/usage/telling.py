@@ -9,6 +9,8 @@ from pydantic_core import from_json
 
 MOST_TOKENS: Final = 10**13
 MOST_COST: Final = 10**6
+NO_CURRENCY: Final = "XXX"
+"""In ISO 4217's words: of a run that told its cost in several, which then is not known."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 
 
@@ -23,15 +25,17 @@ class Told:
     currency: str = ""
 
     def raised_by(self, other: "Told") -> "Told":
-        """Figures only grow: a repeat, or what comes late, changes nothing. The first currency stays."""
-        is_same_money = not self.currency or other.currency in ("", self.currency)
-        cost = _larger(self.cost_micros, other.cost_micros) if is_same_money else self.cost_micros
+        """Figures only grow: a repeat, or what comes late, changes nothing. In several currencies a cost is unknown."""
+        currency = self.currency or other.currency
+        if other.currency not in ("", currency):
+            currency = NO_CURRENCY
+        is_known = currency != NO_CURRENCY
         return Told(
             _larger(self.input_tokens, other.input_tokens),
             _larger(self.output_tokens, other.output_tokens),
             _larger(self.total_tokens, other.total_tokens),
-            cost,
-            self.currency or other.currency,
+            _larger(self.cost_micros, other.cost_micros) if is_known else None,
+            currency,
         )
 
     @property
@@ -53,16 +57,16 @@ def read_usage(payload: bytes) -> Told | None:
         return None
     if not isinstance(said, dict):
         return None
-    currency = said.get("currency")
+    currency, cost = said.get("currency"), _micros(said.get("cost"))
+    if not (isinstance(currency, str) and _CURRENCY.fullmatch(currency)):
+        currency = "USD"
     told = Told(
         _count(said.get("input_tokens")),
         _count(said.get("output_tokens")),
         _count(said.get("total_tokens")),
-        _micros(said.get("cost")),
-        currency if isinstance(currency, str) and _CURRENCY.fullmatch(currency) else "",
+        None if currency == NO_CURRENCY else cost,
+        "" if cost is None else currency,
     )
-    if told.cost_micros is not None and not told.currency:
-        told = Told(told.input_tokens, told.output_tokens, told.total_tokens, told.cost_micros, "USD")
     return None if told.shares() == Told().shares() and told.cost_micros is None else told
 
 

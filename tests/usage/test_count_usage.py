@@ -10,7 +10,7 @@ from django.utils import timezone
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
 from agents.models import Agent, Run
-from agents.services.runs import start_run
+from agents.services.runs import send_input, start_run
 from agents.states import State
 from agents.usage.budgets import BudgetExceeded, add_budget, edit_budget
 from agents.usage.models import Budget, DayUsage, Price, RunUsage
@@ -71,8 +71,19 @@ def test_what_makes_no_sense_is_not_counted(payload: bytes) -> None:
     assert read_usage(payload) is None
 
 
-def test_the_first_currency_stays() -> None:
-    assert Told(cost_micros=5, currency="USD").raised_by(Told(cost_micros=9, currency="EUR")).cost_micros == 5
+def test_a_cost_in_several_currencies_is_not_known(run: Run) -> None:
+    """Whichever came first, the tokens count, and a price estimates them."""
+    tell(run, input_tokens=1_000_000, cost=0.01, currency="ZZZ")
+    assert all_of_it().cost == {"ZZZ": 10_000}
+    for cost in (3, 4):
+        tell(run, input_tokens=2_000_000, cost=cost, currency="USD")
+        assert (all_of_it().cost, all_of_it().unpriced_tokens) == ({}, 2_000_000)
+    tell(run, input_tokens=2_000_000, cost=5, currency="ZZZ")
+    assert RunUsage.objects.get().cost_micros is None and all_of_it().cost == {}
+
+
+def test_a_currency_without_a_cost_is_none() -> None:
+    assert read_usage(b'{"total_tokens": 5, "currency": "ZZZ"}') == Told(total_tokens=5)
 
 
 # Budgets.
@@ -87,6 +98,17 @@ def test_a_spent_budget_refuses_new_runs_until_it_is_raised(agent: Agent, run: R
     assert (refused.value.code, refused.value.data["spent"]) == ("budget_exceeded", 100)
     edit_budget(budget, by=actor_of(alice), amount=1_000)
     assert start_run(agent, by=actor_of(bob), prompt="Go.").pk
+
+
+def test_a_spent_budget_refuses_further_input_to_a_live_run(run: Run, alice: User, bob: User) -> None:
+    budget = add_budget(by=actor_of(alice), project=run.project, unit="tokens", amount=100, period="day")
+    assert send_input(run, by=actor_of(bob), text="On.", input_id="i-1") == "i-1"
+    tell(run, total_tokens=100)
+    with pytest.raises(BudgetExceeded):
+        send_input(run, by=actor_of(bob), text="And on.")
+    assert send_input(run, by=actor_of(bob), text="On.", input_id="i-1") == "i-1"  # it was sent before
+    edit_budget(budget, by=actor_of(alice), amount=1_000)
+    send_input(run, by=actor_of(bob), text="And on.")
 
 
 @pytest.mark.parametrize("how", ["agent", "user", "everybody", "cost"])
