@@ -45,6 +45,16 @@ def test_the_session_of_a_sid_ends_and_no_other(op: FakeProvider, anna: Client) 
     assert (ended.actor_kind, ended.actor_id) == ("integration", "oidc")
 
 
+def test_a_sid_that_was_never_told_ends_all_of_its_subject(op: FakeProvider) -> None:
+    """A provider may put it into the token that ends a session, and in none that begins one."""
+    anna, elsewhere, other = visitor(), visitor(), visitor()
+    come_back(anna, op)
+    come_back(elsewhere, op)
+    come_back(other, op, sub="olga", preferred_username="olga")
+    assert tell(logout_token(op, sid="sid-9")).status_code == 200
+    assert (is_in(anna), is_in(elsewhere), is_in(other)) == (False, False, True)
+
+
 def test_all_sessions_of_a_subject_end(op: FakeProvider, anna: Client) -> None:
     elsewhere, other = visitor(), visitor()
     come_back(elsewhere, op, sid="sid-2")

@@ -75,9 +75,12 @@ def unlink(identity: Identity, *, by: Actor) -> None:
 
 
 def end_of_provider(subject: str, *, issuer: str, sid: str, by: Actor) -> int:
-    """End the session ``sid``, or all that ``subject`` opened; how many it were."""
+    """End the session ``sid``, or all that ``subject`` opened; how many it were.
+
+    A provider may name both, and yet have signed nobody in under a ``sid``: then it is all of ``subject``.
+    """
     found = ProviderSession.objects.filter(identity__issuer=issuer)
-    if sid:
+    if sid and (not subject or found.filter(sid=sid).exists()):
         found = found.filter(sid=sid)
     if subject:
         found = found.filter(identity__subject=subject)
