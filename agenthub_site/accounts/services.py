@@ -35,6 +35,7 @@ def create_user(
         user.set_password(password)
         user.clean_fields()
     with transaction.atomic():
+        _require_free_name(user)
         _save_new(user, f"There is a user named {username} already.")
         record(None, "user.created", by=by, of=("user", user.pk), username=username, is_superuser=is_superuser)
     return user
@@ -63,6 +64,8 @@ def edit_user(user: User, *, by: Actor, **changes: Any) -> User:
             raise LastRoot()
         with field_errors():
             user.clean_fields(exclude=["password"])
+        if "username" in changes:
+            _require_free_name(user)
         _save(user, {*changes, "is_staff"})
         if changes.get("is_active") is False:
             shut_out(user, by=by)
@@ -177,6 +180,7 @@ def create_service_account(project: Project, name: str, role: str, by: Actor) ->
     with field_errors():
         user.clean_fields()
     with transaction.atomic():
+        _require_free_name(user)
         _save_new(user, f"There is a user named {name} already.")
         _lock(project)
         Membership.objects.create(project=project, user=user, role=role)
@@ -213,6 +217,13 @@ def _require_another_owner(membership: Membership) -> None:
     owners = Membership.objects.filter(project_id=membership.project_id, role=Role.OWNER)
     if not owners.exclude(pk=membership.pk).exists():
         raise LastOwner()
+
+
+def _require_free_name(user: User) -> None:
+    """``Root`` beside ``root`` would pass for somebody else."""
+    taken = User.objects.filter(username__iexact=user.username).exclude(pk=user.pk).first()
+    if taken is not None:
+        raise AlreadyExists(f"There is a user named {taken.username} already.")
 
 
 def _save_new(row: User | Project, taken: str) -> None:

@@ -10,6 +10,7 @@ from agenthub_site.accounts.services import (
     create_project,
     create_user,
     edit_project,
+    edit_user,
     remove_member,
     set_password,
 )
@@ -88,6 +89,12 @@ def test_root_makes_people_with_passwords_that_hold(root: User) -> None:
         create_user("emil", by=actor_of(root), password="12345")
     with pytest.raises(AlreadyExists):
         create_user("dora", by=actor_of(root))
+    with pytest.raises(AlreadyExists):
+        create_user("Dora", by=actor_of(root))
+    other = create_user("Emil", by=actor_of(root))
+    with pytest.raises(AlreadyExists):
+        edit_user(other, by=actor_of(root), username="DORA")
+    assert edit_user(other, by=actor_of(root), username="emil").username == "emil"
 
 
 def test_nobody_else_makes_people(alice: User) -> None:
