@@ -66,9 +66,10 @@ def find_addresses(host: str, allowed: Sequence[str], lookups: Lookups = LOOKUPS
     if not is_named(host, allowed):
         for address in addresses:
             if not (is_public(address) or is_named(address, allowed)):
+                # Which one it is would tell whoever set the webhook what is where within.
                 raise PlaceRefused(
-                    f"{host} is {address}, which is no address of the public web. The operator can allow it: "
-                    "webhooks.allow in the hub's settings.",
+                    f"{host} is no address of the public web. The operator can allow it: webhooks.allow in the hub's "
+                    "settings.",
                     host=host,
                 )
     return addresses

@@ -270,7 +270,7 @@ def test_a_webhook_is_made_and_tried_out(web: Page, hub: Hub) -> None:
     web.get_by_role("button", name="Send a test").click()
     expect(web.locator("body")).not_to_contain_text("whsec_")
     row = web.locator(".delivery")
-    expect(row).to_contain_text("127.0.0.1 is 127.0.0.1, which is no address of the public web")
+    expect(row).to_contain_text("127.0.0.1 is no address of the public web")
     for scheme in ("light", "dark"):
         web.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
         assert faint_texts(web) == {}
