@@ -44,7 +44,7 @@ _HELP = {
     "slug": "1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",
     "grpc_target": "https://host:port, for the hub to dial; nothing for a node that dials the hub.",
     "tls_server_name": "The name in the node's certificate, if it is not the target's host.",
-    "default_worktree_root": "An absolute path on the node, for agents without a directory of their own.",
+    "default_worktree_root": "Where runs' worktrees are made: within the node's safe paths. Empty: its own.",
     "labels": "Texts by name, to find nodes by.",
     "capacity": "Runs at once. The lesser of this and what the node says counts.",
     "is_enabled": "A disabled node gets no work.",

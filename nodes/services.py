@@ -29,7 +29,8 @@ _EDITABLE: Final = frozenset({
     "is_enabled",
 })  # fmt: skip
 _WAY: Final = frozenset({"direction", "grpc_target", "tls_server_name"})
-"""How the hub gets to a node. Its own machine's it finds itself."""
+"""How the hub gets to a node."""
+_FIXED_LOCALLY: Final = _WAY | {"default_worktree_root"}
 _MOST_NAMED: Final = 100
 
 
@@ -80,9 +81,9 @@ def edit_node(node: Node, *, by: Actor, **changes: Any) -> Node:
     changes = {name: value for name, value in changes.items() if getattr(node, name) != value}
     if not changes:
         return node
-    if node.is_local and changes.keys() & _WAY:
-        why = "The hub itself finds its own machine's node."
-        raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _WAY)})
+    if node.is_local and changes.keys() & _FIXED_LOCALLY:
+        why = "Of its own machine's node the hub itself knows it; its worktrees' root stands in config.toml."
+        raise Invalid(fields={name: [why] for name in sorted(changes.keys() & _FIXED_LOCALLY)})
     before = {name: getattr(node, name) for name in changes}
     for name, value in changes.items():
         setattr(node, name, value)

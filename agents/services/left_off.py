@@ -32,7 +32,7 @@ class LeftOff(NamedTuple):
         """A worktree that was made for the earlier run has its work in it."""
         if configured.mode != "create_worktree" or not (self.branch and self.workspace):
             return configured
-        return Workspace(mode="reuse_worktree", workdir=self.workspace)
+        return Workspace(mode="reuse_worktree", workdir=self.workspace, worktree_root=configured.worktree_root)
 
 
 def left_off(runs: Sequence[Run]) -> dict[UUID, LeftOff]:

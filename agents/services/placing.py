@@ -115,6 +115,7 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
     locked = Node.objects.select_for_update(no_key=True).filter(pk__in=set(chosen.values())).order_by("pk")
     nodes = list(locked)
     live = live_runs_of_nodes(node.pk for node in nodes)
+    by_id = {node.pk: node for node in nodes}
     views = {node.pk: _view(node, live.get(node.pk, {}), now) for node in nodes}
     taken: Counter[UUID] = Counter()
     placed: list[tuple[Run, StartRun]] = []
@@ -129,7 +130,7 @@ def _place_locked(chosen: Mapping[UUID, UUID], now: datetime) -> tuple[int, dict
         if view is None or taken[view.id] >= view.free or not fits(demand, view):
             continue
         try:
-            command = start_command(run, view.id, terms[run.agent_id], earlier.get(run.pk))
+            command = start_command(run, by_id[view.id], terms[run.agent_id], earlier.get(run.pk))
         except Invalid as error:
             unfit[run.pk] = error.text
             continue
@@ -232,14 +233,14 @@ def _view(node: Node, live: Mapping[UUID, int], now: datetime) -> NodeView:
     )
 
 
-def start_command(run: Run, node: UUID | None, terms: Terms, earlier: LeftOff | None) -> StartRun:
+def start_command(run: Run, node: Node | None, terms: Terms, earlier: LeftOff | None) -> StartRun:
     """What ``node`` is told to start. ``Invalid`` if the agent is set up in a way that no node takes.
 
     ``earlier``: where the run that this one resumes left off. On another node there is nothing left of it.
     """
     try:
-        command = _start_command(run, terms)
-        if earlier is None or earlier.node != node:
+        command = _start_command(run, node, terms)
+        if earlier is None or node is None or earlier.node != node.pk:
             return command
         went_on = {"prompt": earlier.prompt_for(run), "workspace": earlier.workspace_for(command.workspace)}
         return command.model_copy(update={"session": earlier.session, **went_on})
@@ -249,7 +250,7 @@ def start_command(run: Run, node: UUID | None, terms: Terms, earlier: LeftOff | 
         raise Invalid(f"The agent {run.agent.name} cannot be started: {said}.", fields=problems) from error
 
 
-def _start_command(run: Run, terms: Terms) -> StartRun:
+def _start_command(run: Run, node: Node | None, terms: Terms) -> StartRun:
     agent = run.agent
     return StartRun(
         run=str(run.pk),
@@ -271,6 +272,7 @@ def _start_command(run: Run, terms: Terms) -> StartRun:
                 "workdir": agent.workdir,
                 "repository": agent.worktree_repo,
                 "ref": agent.worktree_ref or "HEAD",
+                "worktree_root": "" if node is None or node.is_local else node.default_worktree_root,
             }
         ),
         isolation=demanded_of(agent),

@@ -107,7 +107,7 @@ def start_run(agent: Agent, *, by: Actor, prompt: str, keep_open: bool = False, 
             raise
         raise AlreadyResumed from error
     command = start_command(
-        run, found.pk if isinstance(found, Node) else None, terms_of([agent])[agent.pk], left_off([run]).get(run.pk)
+        run, found if isinstance(found, Node) else None, terms_of([agent])[agent.pk], left_off([run]).get(run.pk)
     )
     told: dict[str, Any] = {"resumes": str(resumes.pk)} if resumes else {}
     record(agent.project_id, "run.queued", by=by, of=("run", run.pk), run=run.pk, node=agent.node_id, **told)

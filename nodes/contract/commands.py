@@ -25,6 +25,9 @@ class Workspace(BaseModel):
     workdir: str = ""
     repository: str = ""
     ref: str = "HEAD"
+    worktree_root: str = ""
+    """Where worktrees are made, as the hub's registry says it; empty: where the node's configuration says. Older nodes
+    do not know it."""
 
 
 class RuntimeSpec(BaseModel):

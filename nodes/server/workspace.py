@@ -18,7 +18,7 @@ from .files import PRIVATE_DIR, PRIVATE_FILE
 from .git import Git, GitFailed
 from .handing_over import LinkOnTheWay, require_plain
 from .other_user import ANY_OWNER, OtherUser
-from .paths import SafePaths
+from .paths import OutsideSafePaths, SafePaths
 
 LOCK_SECONDS = 120.0
 ATTEMPTS = 5
@@ -59,6 +59,7 @@ async def prepare(
 
     With ``user`` it is theirs: one that is made becomes so, one that is there must be already.
     """
+    safe = _with_registered_root(spec.workspace, safe)
     looking = {**environment, **ANY_OWNER} if user else environment  # nothing of a repository's is started by a look
     match spec.workspace.mode:
         case "use_existing":
@@ -71,6 +72,15 @@ async def prepare(
         text = f"The user {user.name}, whom this agent is on its node, may not read and write in the workspace. "
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, f"{text}Make it theirs: chown -R {user.name} DIRECTORY")
     return await _describe(path, looking)
+
+
+def _with_registered_root(workspace: Workspace, safe: SafePaths) -> SafePaths:
+    try:
+        return safe.with_worktrees_in(workspace.worktree_root)
+    except OutsideSafePaths:
+        if workspace.mode == "create_worktree":
+            raise
+        return safe  # none is made, and nothing that lies there is allowed
 
 
 async def _describe(path: Path, environment: Mapping[str, str]) -> Prepared:

@@ -20,6 +20,7 @@ from agents.services.placing import place_runs
 from agents.services.runs import start_run
 from agents.states import State
 from audit.models import AuditEvent, Stream
+from nodes.contract.commands import StartRun
 from nodes.contract.errors import Invalid
 from nodes.contract.limits import NODE_GONE_SECONDS
 from nodes.contract.reasons import Reason
@@ -164,6 +165,16 @@ def test_what_a_run_waits_for_is_written_down_when_it_changes(
     Node.objects.filter(pool="gpu").update(**change)
     assert tick(timezone.now()) == 0
     assert (fresh(run).reason, fresh(run).message) == (reason, words)
+
+
+def test_a_run_is_told_where_its_node_makes_worktrees(gpus: list[Node], anywhere: Agent, project: Project) -> None:
+    Node.objects.update(default_worktree_root="/data/worktrees")
+    runs = [make_queued(anywhere)[0], start_run(anywhere, by=SYSTEM, prompt="Go.")]
+    local = make_agent("here", project=project, node=make_node("local", default_worktree_root="/home/x/worktrees"))
+    runs.append(start_run(local, by=SYSTEM, prompt="Go."))
+    tick(timezone.now())
+    told = [StartRun.model_validate_json(Command.objects.get(run=run.pk).body).workspace for run in runs]
+    assert [workspace.worktree_root for workspace in told] == ["/data/worktrees", "/data/worktrees", ""]
 
 
 def test_nothing_is_written_while_nothing_changes(anywhere: Agent) -> None:

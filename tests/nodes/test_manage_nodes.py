@@ -171,8 +171,9 @@ def test_a_node_that_has_joined_is_not_turned_round_by_an_edit(by_root: Actor) -
 def test_the_local_node_keeps_its_way_and_is_not_deleted(by_root: Actor) -> None:
     local = make_node("local")
     assert edit_node(local, by=by_root, name="This machine").name == "This machine"
-    with pytest.raises(Invalid):
-        edit_node(local, by=by_root, grpc_target=TARGET)
+    for change in ({"grpc_target": TARGET}, {"default_worktree_root": "/data"}):
+        with pytest.raises(Invalid):
+            edit_node(local, by=by_root, **change)
     with pytest.raises(WrongState):
         delete_node(local, by=by_root)
 

@@ -97,6 +97,34 @@ async def test_a_worktree_is_made_on_a_branch_of_its_own(safe: SafePaths, reposi
     assert git(repository, "branch", "--show-current") == "main"
 
 
+async def test_a_worktree_is_made_in_the_root_that_the_registry_has(safe: SafePaths, repository: Path) -> None:
+    root = repository.parent / "registered"
+    spec = make_spec(mode="create_worktree", repository=str(repository), worktree_root=str(root))
+    assert (await prepare(spec, safe, {})).path.parent == root / "demo"
+
+
+@pytest.mark.parametrize("root", ["{tmp}/elsewhere", "{tmp}/code/out", "relative", "{tmp}/code/../x"])
+async def test_a_registered_root_outside_the_safe_paths_is_refused_in_words(
+    safe: SafePaths, repository: Path, tmp_path: Path, root: str
+) -> None:
+    (tmp_path / "code" / "out").symlink_to(tmp_path)
+    root = root.format(tmp=tmp_path)
+    with pytest.raises(OutsideSafePaths, match=r"absolute path|default_worktree_root in the registry"):
+        await prepare(make_spec(mode="create_worktree", repository=str(repository), worktree_root=root), safe, {})
+    used = await prepare(make_spec(mode="use_existing", workdir=str(repository), worktree_root=root), safe, {})
+    assert used.path == repository
+
+
+def test_worktrees_in_a_registered_root_are_their_projects_own_and_so_are_older_ones(tmp_path: Path) -> None:
+    safe = SafePaths((tmp_path,), tmp_path / "data" / "own").with_worktrees_in(str(tmp_path / "data"))
+    assert safe.with_worktrees_in("") == safe.with_worktrees_in(str(tmp_path / "data")) == safe
+    for place in ("data/demo/x", "data/own/demo/x"):
+        assert safe.resolve(tmp_path / place, "demo") == tmp_path / place
+        for other in ("other", "own"):
+            with pytest.raises(OutsideSafePaths):
+                safe.resolve(tmp_path / place, other)
+
+
 async def test_sixty_four_worktrees_at_once_all_come_to_be(safe: SafePaths, repository: Path) -> None:
     specs = [make_spec(mode="create_worktree", repository=str(repository)) for _ in range(64)]
     prepared = await asyncio.gather(*(prepare(spec, safe, {}) for spec in specs))
