@@ -16,13 +16,14 @@ from agenthub_site.accounts.permissions import Can, may, require
 from agents.mail.addressing import TEAM, TEAM_ALL, address_of, names_of
 from agents.mail.api import find_message
 from agents.mail.desk import prepare, projects_of
+from agents.mail.requeuing import requeue_mail
 from agents.mail.shapes import SendIn
 from agents.models import Agent
 from agents.teams.models import Team
 from mailboxes.limits import SUBJECT_CHARS
 from mailboxes.models import Delivery
 from mailboxes.reading import LetterPlace, Mail, copies, count_open, dead_letters, deliveries_to, mails
-from mailboxes.services import ack, post, requeue
+from mailboxes.services import ack, post
 from mailboxes.states import State
 from nodes.contract.errors import HubError
 from nodes.contract.ids import new_id
@@ -248,7 +249,7 @@ def deliver_again(request: PageRequest, message_id: UUID) -> HttpResponse:
     found = find_message(request.actor, message_id)
     require(request.actor, Can.MANAGE_MESSAGES, found.project_id)
     try:
-        moved = requeue(found.pk, by=request.actor)
+        moved = requeue_mail(found.pk, by=request.actor)
     except HubError as error:
         tell(request, error)
     else:

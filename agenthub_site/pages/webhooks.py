@@ -18,12 +18,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.mail.desk import prepare
+from agents.mail.requeuing import requeue_mail
 from agents.mail.shapes import SendIn
 from agents.webhooks.models import URL_CHARS, Webhook
 from agents.webhooks.services import add_webhook, change_webhook, remove_webhook, rotate_webhook_secret
 from mailboxes.models import Delivery
 from mailboxes.reading import deliveries_to
-from mailboxes.services import post, requeue
+from mailboxes.services import post
 from mailboxes.states import State
 from nodes.contract.errors import HubError
 
@@ -200,7 +201,7 @@ def deliver_again(request: PageRequest, slug: str, webhook_id: UUID, message_id:
     if not deliveries_to(found.address).filter(message=message_id).exists():
         raise Http404
     try:
-        requeue(message_id, by=request.actor, to=[found.address])
+        requeue_mail(message_id, by=request.actor, to=[found.address])
     except HubError as error:
         tell(request, error)
     else:

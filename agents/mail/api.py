@@ -19,11 +19,11 @@ from mailboxes.addresses import Address
 from mailboxes.limits import PAGE
 from mailboxes.models import Delivery, Message
 from mailboxes.reading import LetterPlace, copies, dead_letters
-from mailboxes.services import requeue
 from nodes.contract.errors import Invalid, NotFound
 
 from .addressing import address_of, names_of
 from .desk import require_own
+from .requeuing import requeue_mail
 from .shapes import show_address, show_mails
 
 _AT_ONCE = 200
@@ -124,7 +124,7 @@ class MessageViewSet(HubViewSet):
         require(self.actor, Can.MANAGE_MESSAGES, message.project_id)
         given = self.read(RequeueIn)
         to = [Address.parse(text) for text in given["to"]] if "to" in given else None
-        moved = [address for address, _ in requeue(message.pk, by=self.actor, to=to)]
+        moved = [address for address, _ in requeue_mail(message.pk, by=self.actor, to=to)]
         names = names_of(moved)
         return Response({"to": [show_address(address, names) for address in moved]})
 

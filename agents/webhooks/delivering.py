@@ -23,9 +23,10 @@ from agenthub_site.accounts.actors import SYSTEM
 from agenthub_site.accounts.errors import SecretUnreadable
 from agenthub_site.accounts.hub_secrets import read_secret
 from audit.services import record
+from mailboxes.addresses import Address
 from mailboxes.models import Delivery, Inbox
 from mailboxes.reading import Mail
-from mailboxes.services import ack, give_back_mail, receive
+from mailboxes.services import ack, give_back_mail, give_up, receive
 from mailboxes.states import State
 from nodes.contract.errors import Invalid
 
@@ -34,6 +35,7 @@ from ..mail.shapes import show_address
 from .models import Webhook
 from .places import PlaceRefused
 from .posting import Answer, post
+from .services import REMOVED
 from .signing import signed_headers
 
 logger = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ def tick(now: datetime) -> int:
     owners = set(Inbox.objects.filter(Exists(due), kind="webhook").values_list("owner", flat=True))
     if not owners:
         return 0
+    owners -= _give_up_gone(owners)
     taken_for_dead = now - timedelta(seconds=ASKED_SECONDS)
     idle = Q(asked_at=None) | Q(asked_at__lte=taken_for_dead)
     rested = Q(not_before=None) | Q(not_before__lte=now)
@@ -75,6 +78,16 @@ def tick(now: datetime) -> int:
     working = [pk for pk, failures in rows if not failures][:AT_ONCE]
     parts = [working[start : start + SIDE_BY_SIDE] for start in range(0, len(working), SIDE_BY_SIDE)]
     return sum(_ask(part, idle, now) for part in (*parts, failing))
+
+
+def _give_up_gone(owners: set[str]) -> set[str]:
+    """Those whose webhook was removed: what came for them after that, or was on its way, is dead as well."""
+    gone = owners - {str(pk) for pk in Webhook.objects.filter(pk__in=owners).values_list("pk", flat=True)}
+    for owner in gone:
+        with transaction.atomic():
+            given_up = give_up(Address("webhook", owner), REMOVED)
+        logger.info("webhook.inbox_given_up", webhook=owner, deliveries=given_up)
+    return gone
 
 
 def _ask(pks: Sequence[str], idle: Q, now: datetime) -> int:

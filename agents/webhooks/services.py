@@ -25,6 +25,7 @@ MOST: Final = 50
 """Webhooks of a project."""
 OVERLAP: Final = timedelta(hours=24)
 """For so long after a rotation deliveries are signed with both secrets."""
+REMOVED: Final = "Its webhook was removed."
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -92,7 +93,7 @@ def remove_webhook(webhook: Webhook, *, by: Actor) -> None:
     """Nothing is posted to it any more; what waited is dead."""
     require(by, Can.MANAGE_WEBHOOKS, webhook.project_id)
     forget_secrets([webhook.secret_name, webhook.former_secret_name])
-    given_up = give_up(webhook.address, "Its webhook was removed.")
+    given_up = give_up(webhook.address, REMOVED)
     Webhook.objects.filter(pk=webhook.pk).delete()
     _record(webhook, "removed", by, given_up=given_up)
 

@@ -10,10 +10,13 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 
 from agenthub_site import asgi
+from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import Project, User
 from agenthub_site.accounts.tokens import create_agent_token
 from agents.coordination.models import Limits
 from agents.models import Agent
+from agents.services.agents import archive_agent
+from agents.webhooks.services import add_webhook, remove_webhook
 from audit.bell import bell
 from mailboxes.models import Delivery, Message
 from mailboxes.services import Address, inbox, send
@@ -216,6 +219,24 @@ def test_dead_letters_are_listed_and_delivered_again(
     assert [(copy.number, copy.state) for copy in inbox(me).results] == [(2, "queued")]
     (copy,) = alice.get(f"/api/v1/messages/{sent.message_id}/").json()
     assert (copy["state"], copy["redelivered"]) == ("queued", 0)
+
+
+def test_what_is_dead_is_delivered_again_to_those_who_are_still_there(
+    project: Project, mender: Agent, alice: User
+) -> None:
+    hook, _ = add_webhook(project, name="quay", url="https://example.com/", by=actor_of(alice))
+    cook = make_agent("cook", project=project)
+    there, away = Address.of("agent", mender.pk), [hook.address, Address.of("agent", cook.pk)]
+    sent = send(project.pk, Address("system", "system"), [there, *away], 1)
+    remove_webhook(hook, by=actor_of(alice))
+    archive_agent(cook, by=actor_of(alice))
+    Delivery.objects.update(state="dead", settled_at=timezone.now())
+    api, address = Api(alice), f"/api/v1/messages/{sent.message_id}/requeue/"
+    for gone in away:
+        assert refusal(api.post(address, {"to": [str(gone)]})) == (409, "recipient_gone")
+    assert [each["id"] for each in api.post(address, {}).json()["to"]] == [there.id]
+    assert refusal(api.post(address, {})) == (409, "recipient_gone")
+    assert [inbox(each).results[0].state for each in away] == ["dead", "dead"]
 
 
 def test_a_recipient_sees_its_own_copy_alone(project: Project, mender: Agent, alice: User, bob: User) -> None:

@@ -227,6 +227,14 @@ def test_what_waits_for_a_webhook_that_is_removed_is_dead(hook: Webhook, alice: 
     assert deliver(str(pk)) == 0
 
 
+def test_what_came_for_a_webhook_after_it_was_removed_is_dead_as_well(hook: Webhook) -> None:
+    """A sender that found the webhook just before; a delivery again of former hubs."""
+    Webhook.objects.all().delete()
+    write(hook)
+    assert tick(timezone.now()) == 0
+    assert states(hook) == [("dead", 0, "Its webhook was removed.")]
+
+
 def test_a_worker_is_asked_once_and_again_if_it_died(hook: Webhook) -> None:
     now = timezone.now()
     assert tick(now) == 0
