@@ -10,6 +10,7 @@ from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.models import User
 from agenthub_site.accounts.permissions import Can, require
 from agents.coordination.errors import AgentsOnly
+from agents.coordination.models import Round
 from agents.coordination.queries import as_uuid
 from agents.coordination.services.messages import send_message
 from agents.coordination.services.notices import HUB
@@ -53,7 +54,8 @@ def _pull(asking: Asking, limit: int) -> Json:
             break
         fitting.append(each)
     names = _names_of([own, *(each.sender for each in fitting)]) if fitting else {}
-    told: dict[str, Any] = {"messages": [_message_row(each, names) for each in fitting]}
+    rounds = _rounds_of(fitting, project_id)
+    told: dict[str, Any] = {"messages": [_message_row(each, names, rounds) for each in fitting]}
     is_cut = len(fitting) < len(page.results) or len(page.results) == MOST_PER_PAGE
     return told | ({"has_more": True} if is_cut else {})
 
@@ -124,9 +126,23 @@ def _own_inbox(actor: Actor) -> tuple[mail.Address, UUID]:
     return mail.Address.of("agent", actor.id), project_id
 
 
-def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
+def _round_of(each: Mail) -> UUID | None:
+    return as_uuid(each.payload.get("round_id")) if isinstance(each.payload, dict) else None
+
+
+def _rounds_of(mails: Iterable[Mail], project_id: UUID) -> set[UUID]:
+    """Those that there are in the project: payloads by other doors say what they like. One query, if any says one."""
+    said = {round_id for each in mails if (round_id := _round_of(each))}
+    return set(Round.objects.filter(pk__in=said, project=project_id).values_list("pk", flat=True)) if said else set()
+
+
+def _message_row(each: Mail, names: dict[mail.Address, str], rounds: set[UUID]) -> Row:
+    """``rounds`` are those that there are. A round that is none stays a part of what else was said."""
+    round_id = _round_of(each)
     payload = each.payload if isinstance(each.payload, dict) else {"body": each.payload}
     rest = {name: value for name, value in payload.items() if name not in _TOLD}
+    if round_id not in rounds and "round_id" in payload:
+        rest["round_id"] = payload["round_id"]
     body = payload.get("body")
     if not isinstance(body, str):  # it came by another door, and is whatever JSON its sender wrote
         body, rest = each.payload_text, {}
@@ -136,7 +152,7 @@ def _message_row(each: Mail, names: dict[mail.Address, str]) -> Row:
         "reply_to": str(each.reply_to) if each.reply_to else None,
         "from_agent": names.get(each.sender, str(each.sender)),
         "to_agent": _to(each, names),
-        "round_id": payload.get("round_id"),
+        "round_id": str(round_id) if round_id in rounds else None,
         "msg_type": payload.get("msg_type", each.kind),
         "subject": payload.get("subject", each.subject),
         "body": body,

@@ -12,11 +12,11 @@ from django.db import DataError
 from django.utils import timezone
 
 from agenthub_site.accounts.actors import SYSTEM, Actor
-from agenthub_site.accounts.models import User
+from agenthub_site.accounts.models import Project, User
 from agents.coordination.models import Assignment, Lock, Round, Task
 from agents.coordination.services import assignments
 from agents.coordination.services.rounds import Planned, approve_round, reject_round, submit_plan
-from agents.coordination.services.tasks import close_task
+from agents.coordination.services.tasks import close_task, create_task
 from agents.services.agents import archive_agent
 from agents.webhooks.models import Webhook
 from audit.models import AuditEvent
@@ -196,6 +196,28 @@ def test_messages_of_a_task_are_limited_over_its_rounds(crew: Crew, ada: Call, w
     assert wim("message_send", body="3", **about)["error"] == "MESSAGE_LIMIT_REACHED"
     assert [row["from_agent"] for row in ada("inbox_pull")["messages"]] == ["wim", "AgentHub", "wim"]
     assert wim("message_send", to_agent="ada", subject="x", body="of no task")["ok"]
+
+
+def test_an_answer_counts_as_the_message_about_a_round_that_it_answers(crew: Crew, ada: Call, wim: Call) -> None:
+    crew.limit(max_messages_per_task=2)
+    round_id = planned(ada)["round_id"]
+    last = wim("message_send", to_agent="ada", subject="x", body="?", round_id=round_id)["message_id"]
+    last = ada("message_send", to_agent="wim", subject="x", body="!", reply_to=last)["message_id"]
+    (row,) = wim("inbox_pull")["messages"]
+    assert (row["id"], row["round_id"]) == (last, round_id)
+    again = wim("message_send", to_agent="ada", subject="x", body="?!", reply_to=last)
+    assert again["error"] == "MESSAGE_LIMIT_REACHED"
+
+
+def test_a_round_that_another_door_made_up_is_not_told_as_one(crew: Crew, ada: Call, eve: Actor) -> None:
+    theirs = create_task(Project.objects.get(slug="island"), by=eve, key="T-9", title="x")
+    planned_there = submit_plan(theirs, [Planned("x")], by=eve)
+    for said in ("nonsense", str(planned_there.pk), str(theirs.pk), 5, {"x": 1}):
+        send(crew.project.pk, Address.of("agent", crew.wim.id), [Address.of("agent", crew.ada.id)], {"round_id": said})
+    sent = ada("inbox_pull")["messages"]
+    assert [row["round_id"] for row in sent] == [None] * 5
+    answer = ada("message_send", to_agent="wim", subject="x", body="y", reply_to=sent[1]["id"])
+    assert "round_id" not in json.loads(Message.objects.get(pk=answer["message_id"]).payload)
 
 
 def test_replies_are_limited_by_their_hops(crew: Crew, ada: Call, wim: Call) -> None:

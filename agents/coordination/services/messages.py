@@ -1,5 +1,6 @@
 """Messages between the agents of a project, within the project's limits."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,14 @@ from django.db.models import F
 from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from mailboxes import services as mail
+from mailboxes.models import Message
 from mailboxes.tables import run_query, uuid_of_db, uuid_to_db
 from nodes.contract.errors import Invalid, NotFound
 
 from ...mail.addressing import TEAM_ALL, Recipients, WebhookOff, resolve
 from ...mail.repeats import went_to
 from ..errors import AgentsOnly, MessageLimitReached
-from ..models import Limits, Task
+from ..models import Limits, Round, Task
 from ..queries import as_uuid, find_round, limits_of
 from .moves import lock_task
 
@@ -41,13 +43,13 @@ def send_message(
     It belongs to the run ``run_id``; an answer belongs to that of what it answers. ``more`` goes into the payload,
     beside the ``body``.
 
-    A message about a round counts against ``max_messages_per_task`` of its task, and each reply against
-    ``max_hop_count``. Raises ``NotFound`` for an agent or round that is not there, ``MessageLimitReached``, and what
-    ``mailboxes.services.send`` does.
+    A message about a round counts against ``max_messages_per_task`` of its task, and so does an answer to it, which is
+    about the same round; each reply counts against ``max_hop_count``. Raises ``NotFound`` for an agent or round that is
+    not there, ``MessageLimitReached``, and what ``mailboxes.services.send`` does.
     """
     here = _look_round(by, to_agent)
     require(by, Can.SEND_MESSAGE, here.project_id)
-    round_ = find_round(by, round_id) if round_id else None
+    round_ = find_round(by, round_id) if round_id else _round_of(by, here.project_id, reply_to)
     recipients = here.to(to_agent, dedupe_key)
     made: dict[str, Any] = {
         "payload": {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})},
@@ -67,6 +69,16 @@ def send_message(
         if sent.created:
             _count(task, limits_of(here.project_id).max_messages_per_task)
         return sent
+
+
+def _round_of(by: Actor, project_id: UUID, answered: UUID | None) -> Round | None:
+    """The round that the message which is answered is about."""
+    if answered is None:
+        return None
+    texts = Message.objects.filter(pk=answered, project=project_id).values_list("payload", flat=True)
+    payload = json.loads(next(iter(texts), "null"))
+    said = as_uuid(payload.get("round_id")) if isinstance(payload, dict) else None
+    return Round.objects.visible_to(by).filter(pk=said, project=project_id).first() if said else None
 
 
 def _count(task: Task, most: int) -> None:
