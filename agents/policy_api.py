@@ -18,6 +18,7 @@ from nodes.contract.actions import Place
 from nodes.contract.errors import Forbidden, Invalid, NotFound
 from nodes.contract.judged import Trial, imagined, try_out
 from nodes.contract.policy import PATTERN_CHARS, ActionKind, Verdict
+from nodes.contract.shell.globs import unknown
 
 from .filters import by_id_or
 from .models import Agent, Approval
@@ -269,7 +270,10 @@ class TrialViewSet(HubViewSet):
 
     @extend_schema(request=TrialIn, responses=TrialOut)
     def create(self, request: Request) -> Response:
-        """A dry run, with the rule and level that decide. Paths are taken as if the workspace were /workspace."""
+        """A dry run, with the rule and level that decide. Paths are taken as if the workspace were /workspace.
+
+        Which files a pattern stands for (``cat .e*``) only the agent's node can tell: it is asked here.
+        """
         given = self.read(TrialIn)
         project, agent = find_level(self.actor, given.pop("project", None), given.pop("agent", None))
         if self.actor.kind is ActorKind.AGENT:
@@ -277,7 +281,7 @@ class TrialViewSet(HubViewSet):
         if project is None or not given:
             raise Invalid("Name an agent or a project, and what is asked: command, path, kind, tool or host.")
         policy = compile_policy(agent) if agent else compile_project(project.pk)
-        trial = try_out(policy, imagined(**given), Place("/workspace", home="/home/agent"))
+        trial = try_out(policy, imagined(**given), Place("/workspace", home="/home/agent", matches=unknown))
         return Response(trial.model_dump(mode="json"))
 
 

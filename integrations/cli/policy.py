@@ -86,6 +86,7 @@ def _here(options: argparse.Namespace, asked: dict[str, str]) -> Json:
     from nodes.contract.actions import Place
     from nodes.contract.judged import imagined, try_out
     from nodes.contract.policy import Policy
+    from nodes.contract.shell.globs import on_disk, unknown
 
     policy = Policy()
     if options.file:
@@ -97,7 +98,8 @@ def _here(options: argparse.Namespace, asked: dict[str, str]) -> Json:
             first = error.errors(include_url=False, include_input=False)[0]
             at = ".".join(str(part) for part in first["loc"]) or "it"
             raise Wrong(f"{options.file} is no policy: {at}: {first['msg']}.") from error
-    place = Place(realpath(options.workspace), home=str(Path.home()), real=realpath)
+    matches = on_disk if options.workspace.is_dir() else unknown
+    place = Place(realpath(options.workspace), home=str(Path.home()), real=realpath, matches=matches)
     return try_out(policy, imagined(**asked), place).model_dump(mode="json")
 
 

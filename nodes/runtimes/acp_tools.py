@@ -1,6 +1,5 @@
 """Tool calls and questions in the agent's words: what is asked for, on which paths, shown within bounds."""
 
-import glob
 import json
 import os.path
 import re
@@ -15,7 +14,7 @@ from acp import schema
 
 from nodes.contract.actions import Place, Request
 from nodes.contract.events import ToolCall, ToolContent, ToolFailed, ToolResult
-from nodes.contract.shell.places import EXPANDED
+from nodes.contract.shell.globs import on_disk
 
 TEXT_BYTES = 12_000
 """A text within an event at most, as JSON."""
@@ -26,8 +25,6 @@ CONTENT_ITEMS = 20
 PATHS = 20
 PATH_BYTES = 300
 LOCATIONS = 1_000
-GLOBBED = 3
-"""Parts of a path with a wildcard, at most, that are looked up."""
 
 
 @dataclass(slots=True)
@@ -104,14 +101,7 @@ def request_of(call: Call, preset: str = "") -> Request:
 
 def place_of(workspace: Path) -> Place:
     """The workspace on this machine: links are followed and globs expanded as they are now."""
-    return Place(str(workspace), home=str(Path.home()), real=os.path.realpath, matches=_matches)
-
-
-def _matches(pattern: str) -> list[str]:
-    """The files that a shell would put there; too many, where looking for them would take long."""
-    if sum(any(mark in part for mark in "*?[") for part in pattern.split("/")) > GLOBBED:
-        return [pattern] * (EXPANDED + 1)
-    return list(islice(glob.iglob(pattern), EXPANDED + 1))  # noqa: PTH207 - a Path has no glob of absolute patterns
+    return Place(str(workspace), home=str(Path.home()), real=os.path.realpath, matches=on_disk)
 
 
 def command_of(raw_input: Any) -> str:

@@ -59,6 +59,17 @@ def test_the_instances_rules_are_roots_to_write_and_everybodys_to_read(as_alice:
     assert len(trial["actions"]) >= 1
 
 
+@pytest.mark.parametrize(
+    ("command", "verdict"), [("cat .e*", "ask"), ("cat src/*", "deny"), ("cat .env", "deny"), ("cat readme", "allow")]
+)
+def test_a_dry_run_asks_what_only_a_node_can_tell(as_alice: APIClient, command: str, verdict: str) -> None:
+    for path in (".env", "src/**"):
+        made = as_alice.post(RULES, {"agent": "demo", "verdict": "deny", "path": path}, format="json")
+        assert made.status_code == 201, made.json()
+    tried = as_alice.post("/api/v1/policy/test/", {"agent": "demo", "command": command}, format="json").json()
+    assert tried["verdict"] == verdict, tried
+
+
 @pytest.mark.parametrize("body", [{"command": "make"}, {"agent": "demo"}])
 def test_a_dry_run_needs_both_a_policy_and_a_request(as_alice: APIClient, body: dict[str, Any]) -> None:
     assert as_alice.post("/api/v1/policy/test/", body, format="json").status_code == 400

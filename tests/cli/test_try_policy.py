@@ -47,6 +47,22 @@ def test_a_path_is_tried_in_the_workspace(where: Where, file: Path, capsys: pyte
     assert tried(where, capsys, *asked, "src/out/hosts")["verdict"] == "ask"
 
 
+def test_a_pattern_is_looked_up_in_the_workspace_or_asked(
+    where: Where, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("private")
+    (tmp_path / "readme.md").write_text("hello")
+    rules = [{"id": "env", "verdict": "deny", "path": ".env"}]
+    file = tmp_path / "no-env.json"
+    file.write_text(json.dumps({"levels": [{"name": "project", "rules": rules}]}))
+    asked = ("--file", str(file), "--workspace", str(tmp_path), "--command")
+    assert tried(where, capsys, *asked, "cat .e*")["rule"] == "env"
+    assert tried(where, capsys, *asked, "cat re*")["verdict"] == "allow"
+    elsewhere = ("--file", str(file), "--workspace", str(tmp_path / "absent"), "--command")
+    assert tried(where, capsys, *elsewhere, "cat .e*")["verdict"] == "ask"
+    assert tried(where, capsys, *elsewhere, "cat .env")["verdict"] == "deny"
+
+
 def test_without_a_policy_it_is_the_one_without_rules(where: Where, capsys: pytest.CaptureFixture[str]) -> None:
     assert tried(where, capsys, "--command", "git status")["verdict"] == "allow"
     assert tried(where, capsys, "--host", "example.com")["actions"][0]["host"] == "example.com"

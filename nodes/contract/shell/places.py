@@ -58,8 +58,11 @@ class Place:
             paths = [whole]
             if word.is_glob:
                 found = self.matches(whole)
-                if len(found) > EXPANDED or (".." in text.split("/") and not found):
+                if ".." in text.split("/") and not EXPANDED >= len(found) > 0:
                     yield whole, "", False
+                    return
+                if len(found) > EXPANDED:  # what restricts the pattern itself restricts them all
+                    yield (*self.at(whole), False)
                     return
                 paths += found
             for path in paths:
