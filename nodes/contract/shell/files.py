@@ -49,6 +49,10 @@ _TAR_VALUES = known.names("-f -C -b --file --directory --exclude --strip-compone
 _GREP_DEEP = "-r -R --recursive --dereference-recursive -d --directories"
 _DEEP = {"grep": _GREP_DEEP, "egrep": _GREP_DEEP, "fgrep": _GREP_DEEP, "ls": "-R --recursive"}
 """With which of its options a reader goes through directories, where it does not always."""
+_PS_DASHED, _PS_BARE = "oOCpqstuUgG", "oOpqtUk"
+"""Letters of ps that have a value, with a dash and without one."""
+_PS_LONG = known.names("--format --sort --pid --ppid --user --User --group --Group --tty --sid --cols --columns "
+    "--width --lines --rows --quick-pid")  # fmt: skip
 _VALUES = {"uniq": "-f -s -w", "xxd": "-l -s -c -g -n -o"}
 
 
@@ -252,11 +256,30 @@ def dangerous(run: Run) -> bool:
         return "n" in kinds or (bool(kinds - {*"sbqc%"}) and any("$(" in text or "`" in text for text in texts))
     if run.name in ("wc", "du", "sort"):
         return any(breaks(text, "--files0-from") for text in texts)
+    if run.name == "ps":
+        return shows_environments(texts)
     if run.name == "jq":
         return any(re.search(r"\b(?:import|include)\b", text) for text in texts)  # other files, unnamed
     if run.name == "date":
         return any(not text.startswith(("-", "+")) for text in texts)
     return run.name == "hostname" and bool(positional(run))
+
+
+def shows_environments(texts: list[str]) -> bool:
+    """``ps e``, ``ps auxe``, ``ps -E``: what others were given in their environment is shown."""
+    is_value = False
+    for text in texts:
+        if is_value or text.startswith("--"):
+            is_value = not is_value and text in _PS_LONG
+            continue
+        is_dashed = text.startswith("-")
+        with_value = _PS_DASHED if is_dashed else _PS_BARE
+        at = next((at for at, letter in enumerate(text) if letter in with_value), len(text))
+        letters, valued, attached = text[:at], text[at : at + 1], text[at + 1 :]
+        if ("E" if is_dashed else "e") in letters or (valued == "u" and "e" in attached):
+            return True  # ``-auxe`` is taken for ``auxe`` where there is no user of that name
+        is_value = bool(valued) and not attached
+    return any("environ" in text.lower() for text in texts)
 
 
 def calculates(texts: list[str]) -> bool:

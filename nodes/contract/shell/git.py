@@ -17,6 +17,19 @@ from .tree import Word
 if TYPE_CHECKING:
     from .commands import Commands, Run
 
+_FLAG = re.compile(r"-[pwbs]|-U\d+|--(?:cached|staged|patch|no-color|oneline|follow|stat)|--[a-z-]+=.*|-\d+", re.DOTALL)
+"""Options of what shows contents that take no value from the next word."""
+COLONS = 8
+"""In one word; with more of them it is opaque."""
+_PATTERN = re.compile(r"[*?\[\\]")
+_HEAD = re.compile(r"(?:HEAD|@)[~^0-9]*")
+_FILE = re.compile(
+    r"(?:[\w@{}~^/.-]*:(?:[0-3]:)?)?[^:]*\w\."
+    r"(?:c|cc|cfg|cpp|css|go|h|hpp|html|java|jsx?|json|kt|lock|md|mjs|php|py|rb|rs|scss|sh|sql|svelte|swift|toml|tsx?|txt"
+    r"|vue|xml|ya?ml)"
+)
+"""One file, as it is or in a commit."""
+
 
 def git(commands: Commands, run: Run) -> None:
     at, is_grave = 1, run.is_grave or not run.is_trusted
@@ -83,23 +96,19 @@ def subcommand(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for
     elif name in known.RUNS and runs(commands, rest, name, texts):
         pass
     elif name in known.LISTS and lists(name, texts) and not run.is_grave and not any(broken(name, t) for t in texts):
-        named = positional(rest) or [Word(".")]
-        for word in named:
+        if name in ("stash", "reflog") and patches(texts):
+            everything(commands, run)
+        for word in [*positional(rest), *values_of(rest)] or [Word(".")]:
             commands.touch(run, ActionKind.READ, word)
     elif name in known.NETWORK or any(text in known.NETWORK_SECOND.get(name, ()) for text in [first, *cut(texts)]):
         fetched(commands, rest, name)
         reached(commands, run, ActionKind.NETWORK)
     elif name in known.READ and not run.is_grave and not any(broken(name, text) for text in texts):
-        named = [in_tree(word) for word in positional(rest)] + after_dashes(rest)
-        if not named or name == "grep":
-            commands.touch(run, ActionKind.READ, Word("."), is_tree=name == "grep")
-        is_tree = any(breaks(text, "--no-index") for text in texts)
-        for word in named + values_of(rest):
-            commands.touch(run, ActionKind.READ, word, is_tree=is_tree)
+        looks(commands, rest, name, texts)
     elif name == "config":
         configure(commands, rest)
     elif name in known.WRITE:
-        for word in written(rest, name) or [Word(".")]:
+        for word in written(commands, rest, name) or [Word(".")]:
             commands.touch(run, ActionKind.WRITE, word, is_tree=True)
         if run.is_grave or any(breaks(text, known.WRITE_BREAKS) or "::" in text.split(" ")[0] for text in texts):
             commands.emit(run, ActionKind.SHELL, is_opaque=True)
@@ -107,6 +116,56 @@ def subcommand(commands: Commands, run: Run) -> None:  # noqa: PLR0912 - one for
     else:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(texts)), run.exact)
+
+
+def looks(commands: Commands, run: Run, name: str, texts: list[str]) -> None:
+    """What a reading subcommand reads: where it shows contents, all of the repository unless it is limited to files."""
+    named = positional(run)
+    if name == "grep" or (shows(name, texts) and not is_limited(run, named)):
+        everything(commands, run)
+    elif not named:
+        commands.touch(run, ActionKind.READ, Word("."))
+    is_tree = any(breaks(text, "--no-index") for text in texts)
+    for word in [each for one in named for each in paths_in(commands, one)] + values_of(run):
+        commands.touch(run, ActionKind.READ, word, is_tree=is_tree)
+
+
+def shows(name: str, texts: list[str]) -> bool:
+    """Whether it shows what files hold or held, rather than their names."""
+    if name == "cat-file":
+        told = [text for text in texts if text.startswith("-")]
+        return told not in (["-t"], ["-s"], ["-e"]) and (bool(told) or texts[:1] not in (["commit"], ["tree"]))
+    if name in known.PATCHES:
+        is_short = any(text.split("=", 1)[0] in known.SUMMARIES for text in texts)
+        may_be_blob = name == "show" and not all(_HEAD.fullmatch(text) for text in texts if text[:1] != "-")
+        return not is_short or patches(texts) or may_be_blob
+    return name in known.PATCH_IF_TOLD and patches(texts)
+
+
+def patches(texts: list[str]) -> bool:
+    return any(breaks(text, known.PATCH_OPTIONS) or re.match(r"--[pu](?:=|$)", text) for text in texts)
+
+
+def is_limited(run: Run, named: list[Word]) -> bool:
+    """Whether it names files only. Behind an option that we do not know a name may be that option's value."""
+    texts = run.texts[1:]
+    if "--" in texts:
+        named = list(run.words[texts.index("--") + 2 :])
+    elif any(is_option(word) and not _FLAG.fullmatch(word.text) for word in run.rest):
+        return False
+    return bool(named) and all(map(is_file, named))
+
+
+def everything(commands: Commands, run: Run) -> None:
+    """All of the repository, from whichever directory in it."""
+    commands.touch(run, ActionKind.READ, Word(commands.place.workspace), is_tree=True)
+
+
+def is_file(word: Word) -> bool:
+    """Whether a name is that of one file, by its ending: a commit, a pattern or a directory may be anything."""
+    text = word.text
+    is_plain = word.is_literal and not word.is_glob and not re.search(r"[*?\[\\]|\.\.|^:[^\w.]", text)
+    return is_plain and (_FILE.fullmatch(text) is not None)
 
 
 def fetched(commands: Commands, run: Run, name: str) -> None:
@@ -128,6 +187,8 @@ def configure(commands: Commands, run: Run) -> None:
     if told is None or run.is_grave:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(run.texts)), run.exact)
+        for word in [*run.rest, *values_of(run)]:
+            commands.touch(run, ActionKind.READ, word)  # any of it may be the value of --file
         return
     files = [word for option, word in told[0] if option in ("-f", "--file")]
     if "--global" in run.texts:
@@ -141,11 +202,13 @@ def configure(commands: Commands, run: Run) -> None:
     setting(commands, run, Word(f"{key.text}={value.text}", key.is_literal and value.is_literal))
 
 
-def written(run: Run, name: str) -> list[Word]:
+def written(commands: Commands, run: Run, name: str) -> list[Word]:
     """What a writing subcommand names to write to, and whatever else it names outside of the workspace."""
     named = positional(run)
     if name not in known.WRITES_NAMED:
         named = [word for word in named if lies_outside(word)]
+    else:
+        named = [each for word in named for each in (*paths_in(commands, word), *matched(commands, word))]
     is_message = name in ("commit", "tag", "stash", "merge", "notes")
     values = [
         word
@@ -154,6 +217,14 @@ def written(run: Run, name: str) -> list[Word]:
         for word in values_of(replace(run, words=(run.words[0], each)))
     ]
     return named + [word for word in values if name in known.OUTPUTS or lies_outside(word)]
+
+
+def matched(commands: Commands, word: Word) -> list[Word]:
+    """The directory in which git itself looks for what a pattern stands for: its stars go through directories."""
+    if word.text.startswith(":"):
+        return [Word(commands.place.workspace)]
+    fixed, *rest = _PATTERN.split(word.text, maxsplit=1)
+    return [replace(word, text=fixed[: fixed.rfind("/") + 1] or ".", is_glob=False)] if rest else []
 
 
 def cut(texts: list[str]) -> list[str]:
@@ -218,15 +289,20 @@ def runs(commands: Commands, rest: Run, name: str, texts: list[str]) -> bool:
     return False
 
 
-def in_tree(word: Word) -> Word:
-    """``HEAD:path`` names a path."""
-    path = word.text.partition(":")[2]
-    return replace(word, text=path) if path and "/" not in word.text.partition(":")[0][:1] else word
-
-
-def after_dashes(run: Run) -> list[Word]:
-    texts = run.texts
-    return [word for word in run.words[texts.index("--") + 1 :] if is_option(word)] if "--" in texts else []
+def paths_in(commands: Commands, word: Word) -> list[Word]:
+    """A word, and each path that it may name: ``HEAD:path``, ``:0:path``, ``:(top)path``. These begin where the
+    repository does, and not in the working directory."""
+    found = [word]
+    text = word.text
+    for _ in range(COLONS):
+        _, colon, text = text.partition(":")
+        if not colon:
+            return found
+        bare = re.sub(r"^(?:\([^()]*\)|[!^/]+)", "", text)
+        for path in dict.fromkeys(filter(None, (text, bare))):
+            top = f"{commands.place.workspace}/{path}"
+            found += [replace(word, text=path), replace(word, text=top)]
+    return [*found, replace(word, is_literal=False)]
 
 
 def reached(commands: Commands, run: Run, kind: ActionKind) -> None:

@@ -18,6 +18,17 @@ READ = names(
     "get-tar-commit-id patch-id stripspace column"
 )
 READ_BREAKS = "--output -O --open-files-in-pager --ext-diff --exec --upload-pack --textconv --filters --web --paginate"
+PATCHES = names("diff show range-diff")
+"""They show what changed, but for one of these options."""
+SUMMARIES = names(
+    "--stat --shortstat --numstat --dirstat --name-only --name-status --summary --raw --no-patch --quiet -s"
+)
+PATCH_IF_TOLD = names("log whatchanged diff-tree diff-index diff-files")
+PATCH_OPTIONS = (
+    "-p -u -U -L -c -m --patch --patch-with-stat --patch-with-raw --unified --binary --cc --combined-all-paths "
+    "--remerge-diff --diff-merges --dd --word-diff --word-diff-regex --color-words --function-context --check"
+)
+"""With which the others show it, too."""
 LISTS: dict[str, tuple[str, ...]] = {
     "branch": ("", "-a", "-r", "-v", "-vv", "-av", "-l", "--list", "--all", "--remotes", "--show-current", "--contains",
                "--merged", "--no-merged", "--points-at", "--sort", "--format"),
