@@ -75,7 +75,7 @@ class Action:
     is_opaque: bool = False
     """Whether some of it could not be understood: it is asked at best, whatever rules and grants say."""
     where: str = ""
-    """Of a command without a path: the directory it runs in, if that is not the workspace itself; ``SOMEWHERE`` if
+    """Of a command: the directory it runs in, if that is not the workspace itself; ``SOMEWHERE`` if
     nobody knows it: no standing answer is for that."""
 
     is_fed: bool = False

@@ -109,6 +109,15 @@ def test_a_command_in_a_directory_that_nobody_knows_has_no_standing_answer(comma
     assert policy.decide(actions_of(imagined(command=command), PLACE)).verdict is Verdict.ASK
 
 
+@pytest.mark.parametrize("command", ["cd ~ && rm x", "cd /etc && rm x", "cd web && rm x", "cd web; cd ..; rm x"])
+def test_a_rule_about_a_command_on_files_does_not_allow_it_elsewhere(command: str) -> None:
+    rules = (Rule(verdict=Verdict.ALLOW, command="rm x"), Rule(verdict=Verdict.ALLOW, kind=ActionKind.READ))
+    policy = Policy.of([Level(name="project", rules=rules)])
+    place = Place("/home/u/w", home="/home/u")
+    assert policy.decide(actions_of(imagined(command="rm x"), place)).verdict is Verdict.ALLOW
+    assert policy.decide(actions_of(imagined(command=command), place)).verdict is Verdict.ASK
+
+
 @pytest.mark.parametrize("kind", ["read", "write", "shell", "network"])
 def test_a_tool_that_does_not_say_what_it_touches_has_no_standing_answer(kind: str) -> None:
     assert [narrowest(each) for each in shown(ASK, {"tool": "Any", "kind": kind})] == [None]

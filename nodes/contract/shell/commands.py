@@ -89,6 +89,10 @@ class Commands:
         self.where = self.within(self.cwds[0])
         """Where commands run, for who allows them; empty in the workspace itself."""
 
+    @property
+    def whereabouts(self) -> str:
+        return SOMEWHERE if self.is_lost or (len(self.cwds) > 1 and not self.where) else self.where
+
     def within(self, cwd: str) -> str:
         path, inside = self.place.at(cwd)
         return "" if inside == "." else inside or path
@@ -155,7 +159,7 @@ class Commands:
                 essence=(essence or self.essence(run))[:ESSENCE_CHARS],
                 host=host,
                 is_opaque=is_opaque or not run.is_literal,
-                where=SOMEWHERE if self.is_lost or (len(self.cwds) > 1 and not self.where) else self.where,
+                where=self.whereabouts,
                 is_fed=self.feeds(run, kind),
             )
         )
@@ -177,6 +181,7 @@ class Commands:
                     inside=inside,
                     is_tree=is_tree or run.is_tree,
                     is_opaque=is_opaque or not is_known,
+                    where=self.whereabouts,
                     is_fed=self.feeds(run, kind),
                 )
             )
