@@ -80,7 +80,7 @@ def test_metrics_tell_each_nodes_health(client: Client, oslo: Node, lima: Node) 
 
 def test_metrics_have_every_figure_of_a_node(client: Client, agent: Agent) -> None:
     run = make_run(agent=agent, state="succeeded")
-    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", number=1)
+    Command.objects.create(node=node_of(agent), run=run.pk, kind="start_run", number=1, first_sent_at=run.created_at)
     measured = {"latency_ms": 12.5, "failure_rate": 0.02, "clock_skew_s": -3.0}
     Node.objects.update(measured=measured, vitals={"disk_free": 10, "disk_total": 100})
     text = client.get("/metrics").content.decode()
