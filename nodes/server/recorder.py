@@ -81,6 +81,10 @@ class Recorder:
         slices = [text[at : at + SLICE_CHARS] for at in range(0, len(text), SLICE_CHARS)]
         self._in_turn([partial(self._emit_text, kind, part, message_id) for part in slices])
 
+    def end_texts(self) -> None:
+        """Whoever spoke says no more: what of it waits, because a secret could begin there, is recorded now."""
+        self._in_turn([partial(self._finish_texts, lambda _: True)])
+
     def _in_turn(self, works: Sequence[Callable[[], None]]) -> None:
         self._backlog.extend(works)
         if len(self._backlog) > MOST_WAITING:

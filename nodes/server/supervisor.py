@@ -329,6 +329,7 @@ class Supervisor:
         status = process.exited.result() if process.exited.done() else None
         await sweep(self._spec.run, os.getpid())
         await host.last_words()
+        self._recorder.end_texts()  # before what we ourselves say of diff and artifacts
         await process.release()
         was_oom = by_itself and status == -signal.SIGKILL and self._oom_kills != oom_kills()
         return Exit(status if by_itself or self._asked_to_stop.is_set() else None, was_oom)

@@ -60,6 +60,16 @@ async def test_a_secret_cut_by_another_event_does_not_come_out(tmp_path: Path) -
     assert SECRET[:8] not in written and SECRET[8:] not in written and written.count("[secret]") == 2
 
 
+async def test_what_was_held_back_of_an_agent_that_left_comes_before_what_is_said_of_it(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.recorder.emit_text("stdout", f"refused: {SECRET[:1]}")
+    desk.recorder.end_texts()
+    desk.recorder.emit_text("stderr", "no diff")
+    desk.recorder.close()
+    texts = [json.loads(payload)["text"] for _, payload in desk.records()]
+    assert "".join(texts) == f"refused: {SECRET[:1]}no diff"
+
+
 async def test_a_long_text_lets_others_have_their_turn_and_what_follows_it_comes_after_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     turns = 0
