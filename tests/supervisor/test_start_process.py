@@ -102,8 +102,9 @@ async def test_a_missing_workspace_is_said(start: Starter) -> None:
 
 
 async def test_held_output_makes_the_writer_wait(start: Starter) -> None:
-    process = await start("sh", "-c", "yes | head -c 3000000; echo done >&2", limit=1024)
-    process.hold_output(True)
+    process = await start("sh", "-c", "read go; yes | head -c 3000000; echo done >&2", limit=1024)
+    process.hold_output(True)  # before there is any
+    process.stdin.write(b"go\n")
     await process.stdin.drain()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(process.stdout.read(4_000_000), 0.3)
