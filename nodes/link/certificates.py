@@ -25,6 +25,8 @@ SERVER: Final[Names] = (
     ("node-cert.pem", "node-key.pem"), ("server-cert.pem", "server-key.pem"),
     ("server.crt", "server.key"), ("tls.crt", "tls.key"),
 )  # fmt: skip
+HUB_SERVER: Final = tuple(names for names in SERVER if names[0] != "node-cert.pem")
+"""What a hub shows to actors. A node's pair, which may have been made in the hub's directory, is not the hub's."""
 CLIENT: Final[Names] = (
     ("client-cert.pem", "client-key.pem"), ("hub-cert.pem", "hub-key.pem"), ("client.crt", "client.key"),
 )  # fmt: skip

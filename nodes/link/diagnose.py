@@ -27,6 +27,8 @@ from .peers import CLOCK
 
 SECONDS = 3.0
 SKEW_SECONDS = 10
+_OTHER_AUTH = "internal_grpc.auth must be the same on both machines, shared_secret, issuer and audience. "
+_SEE_ITS_LOG = "The log of the node says more."
 _VERIFY_CAUSES = {
     9: Cause.NOT_YET_VALID,
     10: Cause.EXPIRED,
@@ -158,12 +160,10 @@ def explain_refusal(error: grpc.aio.AioRpcError) -> LinkError:
     """What the other end answered in place of a link."""
     said = (error.details() or error.code().name)[:1000]
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-        why = said.partition(": ")[2] or "the node does not accept this hub"
+        why = said.partition(": ")[2]
         return Unauthorized(
-            f"unauthorized: {why}.",
-            fix=_skew(error)
-            or "internal_grpc.auth must be the same on both machines, shared_secret, issuer and "
-            "audience. The log of the node says more.",
+            f"unauthorized: {why or 'the node does not accept this hub'}.",
+            fix=_skew(error) or (_OTHER_AUTH if not why or why.startswith("the token ") else "") + _SEE_ITS_LOG,
             cause=Cause.UNAUTHORIZED,
         )
     if said.startswith(NodeMismatch.code):

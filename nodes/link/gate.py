@@ -69,6 +69,10 @@ class HubMemory(Protocol):
         """Durable when this returns."""
         ...
 
+    def write_refusal(self, code: str, message: str) -> None:
+        """For ``agenthub doctor`` on the node. Best effort."""
+        ...
+
 
 class ConfiguredGate:
     """A hub with the shared secret (or, in ``mtls``, a certificate of the CA), and always the same one.
@@ -90,6 +94,9 @@ class ConfiguredGate:
             except ConfigError as error:
                 said = "The node cannot use its own files; its log says which."
                 raise Refused(grpc.StatusCode.FAILED_PRECONDITION, said, error.text, error.code) from error
+            except Refused as refused:
+                await asyncio.to_thread(self._memory.write_refusal, refused.code, str(refused))
+                raise
 
     def _decide(self, headers: Headers, certificate: bytes) -> None:
         is_mutual = self._peer.mode == "mtls"
@@ -118,8 +125,14 @@ class ConfiguredGate:
     def _by_token(self, headers: Headers) -> tuple[Claims, str]:
         secrets = self._peer.secrets()
         scheme, _, token = str(headers.get(TOKEN, "")).partition(" ")
-        if secrets is None or scheme.lower() != "bearer":
-            raise _unauthorized("the call has no 'authorization: Bearer …'")
+        if secrets is None:
+            raise _unauthorized("this node has no shared secret to verify a token by")
+        if scheme.lower() != "bearer":
+            raise _unauthorized(
+                f"the hub showed no token, and this node is in {self._peer.mode}, which asks for one: "
+                "internal_grpc.security.mode must be the same on both machines",
+                is_told=True,
+            )
         auth = self._peer.config.internal_grpc.auth
         try:
             claims = verify(token, secrets, auth)
@@ -139,7 +152,12 @@ class ConfiguredGate:
         try:
             proved = verify(str(headers.get(BOOTSTRAP, "")), expected, self._peer.config.internal_grpc.auth)
         except BadToken as error:
-            raise _unauthorized(f"the bootstrap token is not this node's: {error}") from error
+            why = f" ({error})" if error.is_genuine else ""
+            raise _unauthorized(
+                f"the hub did not show the bootstrap token that this node was given{why}. Put it into the hub's "
+                "bootstrap_token.txt or internal_grpc.bootstrap.token, or take it off the node",
+                is_told=True,
+            ) from error
         if proved != claims:
             raise _unauthorized("the bootstrap token was shown for another node")
 

@@ -175,20 +175,22 @@ class HeldRun(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., generation: _Optional[int] = ..., last_origin_seq: _Optional[int] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("protocol", "epoch", "acked", "credit_batches", "trust", "addresses")
+    __slots__ = ("protocol", "epoch", "acked", "credit_batches", "trust", "addresses", "web")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     ACKED_FIELD_NUMBER: _ClassVar[int]
     CREDIT_BATCHES_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    WEB_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     epoch: int
     acked: _containers.RepeatedCompositeFieldContainer[RunAck]
     credit_batches: int
     trust: Trust
     addresses: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol: _Optional[int] = ..., epoch: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[RunAck, _Mapping]]] = ..., credit_batches: _Optional[int] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ..., addresses: _Optional[_Iterable[str]] = ...) -> None: ...
+    web: str
+    def __init__(self, protocol: _Optional[int] = ..., epoch: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[RunAck, _Mapping]]] = ..., credit_batches: _Optional[int] = ..., trust: _Optional[_Union[Trust, _Mapping]] = ..., addresses: _Optional[_Iterable[str]] = ..., web: _Optional[str] = ...) -> None: ...
 
 class Trust(_message.Message):
     __slots__ = ("digest",)
