@@ -14,7 +14,7 @@ from .policy import GRAVITY, Action, ActionKind
 from .shell.commands import Commands
 from .shell.hosts import HOST, host_of
 from .shell.known import names
-from .shell.places import Place
+from .shell.places import Place, says_what_git_runs
 from .shell.tree import Simple, Word
 
 __all__ = ["Place", "Request", "actions_of", "gravest"]
@@ -208,7 +208,10 @@ def _on_paths(request: Request, raw: Mapping[str, Any], tool: str, kind: ActionK
     for path in named[:PATHS]:
         text = path.removeprefix("file://")
         for real, inside, is_known in place.locate(Word(text, is_home=text.startswith("~/")), [place.workspace]):
-            found.append(Action(kind, tool=tool, path=real, inside=inside, is_tree=is_tree, is_opaque=not is_known))
+            decides = kind is ActionKind.WRITE and says_what_git_runs(real)
+            done = ActionKind.SHELL if decides else kind
+            is_opaque = decides or not is_known
+            found.append(Action(done, tool=tool, path=real, inside=inside, is_tree=is_tree, is_opaque=is_opaque))
     if len(named) > PATHS:
         found.append(Action(kind, tool=tool, is_opaque=True))
     return found

@@ -11,6 +11,11 @@ def new_id() -> UUID:
     return _uuid7()
 
 
+def first_id(at: datetime) -> UUID:
+    """The smallest UUIDv7 of a millisecond: ids sort by the time they were made, and their index finds them."""
+    return UUID(int=int(at.timestamp() * 1_000) << 80)
+
+
 def now_us() -> int:
     """The wall clock in microseconds since 1970, UTC."""
     return int(datetime.now(UTC).timestamp() * 1_000_000)

@@ -1,4 +1,4 @@
-"""Bypasses that a hostile review ran: each was let through by one of these policies, and has to be asked or denied.
+"""Bypasses: each was let through by one of these policies once, and has to be asked or denied.
 
 They share four causes: an environment of which only the bad was known, words that are not known yet, a working
 directory that follows the text instead of the run, and values of options that nobody looked at.

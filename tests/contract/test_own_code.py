@@ -4,7 +4,7 @@ import pytest
 
 from nodes.contract.actions import Place, actions_of
 from nodes.contract.judged import imagined
-from nodes.contract.policy import ActionKind, Policy, Verdict
+from nodes.contract.policy import ActionKind, Level, Policy, Rule, Verdict
 
 PLACE = Place("/home/u/w", home="/home/u")
 FED = r"""
@@ -132,3 +132,42 @@ def test_a_question_to_a_program_is_reading(command: str) -> None:
 @pytest.mark.parametrize("command", ["poetry show --latest", "composer show -l", "yarn", "uv pip list --outdated"])
 def test_what_asks_its_registry_reaches_it(command: str) -> None:
     assert ActionKind.NETWORK in {action.kind for action in actions_of(imagined(command=command), PLACE)}
+
+
+DECIDED = r"""
+echo '[core]' > .git/config
+cp x .git/hooks/pre-commit
+ln -s x .git/hooks/post-checkout
+sed -i s/a/b/ .GIT/config
+mv web/dotgit web/.git
+echo 'gitdir: x' > web/.git
+rm -rf .git
+tar xf x.tar -C .git
+"""
+
+
+@pytest.mark.parametrize("command", DECIDED.strip().splitlines())
+def test_what_says_what_git_runs_is_not_only_written(command: str) -> None:
+    rules = (Rule(verdict=Verdict.ALLOW, kind=ActionKind.WRITE), Rule(verdict=Verdict.ALLOW, path="./**"))
+    writes = Policy.of([Level(name="instance", rules=rules)])
+    assert writes.decide(actions_of(imagined(command=command), PLACE)).verdict is Verdict.ASK
+
+
+def test_an_edit_of_gits_settings_is_asked_whoever_may_write() -> None:
+    writes = Policy.of([Level(name="instance", rules=(Rule(verdict=Verdict.ALLOW, kind=ActionKind.WRITE),))])
+    for path, verdict in ((".git/config", "ask"), ("web/.git", "ask"), (".gitignore", "allow"), ("a.git/x", "allow")):
+        assert writes.decide(actions_of(imagined(path=path, kind="write"), PLACE)).verdict == verdict
+    for command in ("rm -f .git/index.lock", "touch .github/x"):
+        assert writes.decide(actions_of(imagined(command=command), PLACE)).verdict == "allow"
+
+
+def test_another_repository_is_not_looked_at_by_ones_own_settings() -> None:
+    for command in ("git --bare log", "git -C vendor/x --bare status", "git --git-dir=vendor/x log"):
+        assert Policy.of([]).decide(actions_of(imagined(command=command), PLACE)).verdict is Verdict.ASK
+
+
+def test_go_asks_others_for_what_go_mod_names() -> None:
+    for command in ("go list ./...", "go list -m all", "go doc net/http"):
+        assert {action.kind for action in actions_of(imagined(command=command), PLACE)} >= {ActionKind.NETWORK}
+    assert {action.kind for action in actions_of(imagined(command="go env -w A=b"), PLACE)} == {ActionKind.SHELL}
+    assert {action.kind for action in actions_of(imagined(command="go env GOPATH"), PLACE)} == {ActionKind.READ}

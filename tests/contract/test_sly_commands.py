@@ -1,4 +1,4 @@
-"""Command lines that an attacker found after the corpus: each was allowed once, or might have been.
+"""Sly command lines, added after the corpus: each was allowed once, or might have been.
 
 They look like reading and do more: bash calculates an index, a pager is a program, an archive lies on another host.
 """
@@ -6,6 +6,7 @@ They look like reading and do more: bash calculates an index, a pager is a progr
 import pytest
 
 from nodes.contract.actions import Request, actions_of
+from nodes.contract.policy import ActionKind, Level, Policy, Rule, Verdict
 
 from .test_policy_corpus import CAREFUL, OPEN, PLACE
 
@@ -159,3 +160,43 @@ def test_it_is_not_taken_for_something_that_only_runs_here(command: str) -> None
 @each(STILL_READING)
 def test_plain_reading_needs_no_question(command: str) -> None:
     assert verdicts(command)[0] == "allow"
+
+
+PUBLISHING = """
+docker build --output=type=image,push=true .
+docker buildx build -o type=image,name=x,push=true .
+nix develop -c git push
+cf push
+conan upload x
+lein deploy
+snapcraft upload x.snap
+dvc push
+mkdocs gh-deploy
+shopify theme push
+huggingface-cli upload x
+helmfile apply
+skaffold run
+nomad job run x.hcl
+fastlane release
+prisma migrate deploy
+"""
+NO_PUBLISHING = Policy.of(
+    [
+        Level(
+            name="instance",
+            rules=(Rule(verdict=Verdict.DENY, kind=ActionKind.PUBLISH), Rule(verdict=Verdict.ALLOW)),
+        )
+    ]
+)
+
+
+@pytest.mark.parametrize("command", PUBLISHING.strip().splitlines())
+def test_programs_that_are_less_known_publish_too(command: str) -> None:
+    actions = actions_of(Request(kind="execute", raw_input={"command": command}), PLACE)
+    assert NO_PUBLISHING.decide(actions).verdict is Verdict.DENY
+
+
+def test_what_the_workspace_calls_so_is_a_script() -> None:
+    for command in ("make deploy", "just publish", "npm run publish", "./deploy.sh push", "docker build -o out ."):
+        actions = actions_of(Request(kind="execute", raw_input={"command": command}), PLACE)
+        assert ActionKind.PUBLISH not in {action.kind for action in actions}

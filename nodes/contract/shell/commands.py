@@ -13,7 +13,7 @@ from ..policy import SOMEWHERE, Action, ActionKind
 from . import files, grammar, known, programs, scanning
 from .answers import ANSWERS
 from .hosts import HOST, host_copied, host_named, host_of
-from .places import Place
+from .places import Place, says_what_git_runs
 from .tree import Simple, Unreadable, Word
 
 ACTIONS = 300
@@ -82,6 +82,8 @@ class Commands:
         self.cwds = [cwd or place.workspace]
         self.is_fed = False
         """Whether all that is read stands where something feeds it: in a group, or in a shell that is fed."""
+        self.is_all_grave = False
+        """Whether a wrapper or setting of the shell that runs all of this may make a harmless program do harm."""
         self.is_lost = False
         """Whether the working directory is no longer known."""
         self.starts_nothing = True
@@ -97,8 +99,9 @@ class Commands:
         path, inside = self.place.at(cwd)
         return "" if inside == "." else inside or path
 
-    def read(self, text: str, depth: int = 0, *, is_fed: bool = False) -> None:
-        """Add what ``text``, as a shell would take it, may do. What it starts has the standard input of its shell."""
+    def read(self, text: str, depth: int = 0, *, is_fed: bool = False, is_grave: bool = False) -> None:
+        """Add what ``text``, as a shell would take it, may do. What it starts has the standard input of its shell, its
+        user and its settings."""
         if depth > DEPTH:
             self.unreadable(text)
             return
@@ -107,7 +110,8 @@ class Commands:
         except (Unreadable, RecursionError):
             self.unreadable(text)
             return
-        was_fed = self.is_fed
+        was_fed, was_grave = self.is_fed, self.is_all_grave
+        self.is_all_grave |= is_grave
         self.starts_nothing &= all(map(is_built_in, commands))
         self.is_fed |= is_fed or bool(_INTO_GROUP.search(text)) or any(map(feeds_others, commands))
         start = len(self.actions)
@@ -116,7 +120,7 @@ class Commands:
             del self.actions[start:]
             self.is_lost = True
             self.judge(commands, depth)
-        self.is_fed = was_fed
+        self.is_fed, self.is_all_grave = was_fed, was_grave
 
     def judge(self, commands: Sequence[Simple], depth: int) -> bool:
         """Whether one of them that may run again changed the directory, of which we were sure."""
@@ -172,15 +176,16 @@ class Commands:
         """One action of ``run`` on the path, or the paths, that ``word`` names."""
         is_opaque = not word.is_literal or self.is_lost or not (tolerant or run.is_literal)
         for path, inside, is_known in self.place.locate(word, self.cwds):
+            decides = kind is ActionKind.WRITE and says_what_git_runs(path)
             self.add(
                 Action(
-                    kind,
+                    ActionKind.SHELL if decides else kind,
                     command=run.exact,
                     essence=self.essence(run)[:ESSENCE_CHARS],
                     path=path,
                     inside=inside,
                     is_tree=is_tree or run.is_tree,
-                    is_opaque=is_opaque or not is_known,
+                    is_opaque=is_opaque or not is_known or decides,
                     where=self.whereabouts,
                     is_fed=self.feeds(run, kind),
                 )
@@ -218,7 +223,7 @@ class Commands:
         if command.source is not None and not fed:
             fed = printed(command.source)
         is_unknown = any(not word.is_literal for word in command.fed)
-        run = Run(tuple(command.words), exact, bool(odd), fed, is_fed(command), depth)
+        run = Run(tuple(command.words), exact, bool(odd) or self.is_all_grave, fed, is_fed(command), depth)
         if command.source is not None or is_unknown:
             run = replace(run, fed=fed)
         before = len(self.actions)
@@ -300,8 +305,15 @@ class Commands:
         elif name.startswith("git-"):
             programs.git(self, replace(run, words=(Word("git"), Word(name[4:]), *run.rest), is_grave=True))
         else:
-            self.emit(run, ActionKind.SHELL)
+            self.emit(run, ActionKind.PUBLISH if self.publishes(run) else ActionKind.SHELL)
             self.visit(run)
+
+    @staticmethod
+    def publishes(run: Run) -> bool:
+        """Whether a program that we do not know says that it does: ``cf push``, ``shopify theme push``."""
+        words = [text for text in run.texts[1:] if not text.startswith("-")]
+        is_known = run.name in known.TASK_RUNNERS or not run.is_trusted
+        return not is_known and bool(known.PUBLISHING_WORDS & {word.lower() for word in words[:2]})
 
     def answers(self, run: Run) -> bool:
         """Whether a program only tells its version, or how it is used."""

@@ -284,7 +284,7 @@ def runs(commands: Commands, rest: Run, name: str, texts: list[str]) -> bool:
                 commands.run(replace(rest, words=tuple(following), is_grave=True, depth=rest.depth + 1))
             if not code.is_literal:
                 commands.unreadable(code.text)
-            commands.read(code.text, rest.depth + 1)
+            commands.read(code.text, rest.depth + 1, is_grave=rest.is_grave)
             return True
     return False
 

@@ -4,7 +4,7 @@ from .known import names
 
 VALUES = names("-C -c --git-dir --work-tree --namespace --exec-path --super-prefix --config-env --attr-source")
 FLAGS = names(
-    "--no-pager -P -p --paginate --bare --no-replace-objects --literal-pathspecs --glob-pathspecs --noglob-pathspecs "
+    "--no-pager -P -p --paginate --no-replace-objects --literal-pathspecs --glob-pathspecs --noglob-pathspecs "
     "--icase-pathspecs --no-optional-locks --no-advice --no-lazy-fetch"
 )
 HARMLESS_KEYS = ("color.", "core.quotepath", "core.autocrlf", "user.name", "user.email", "advice.", "log.date",

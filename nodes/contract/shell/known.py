@@ -125,7 +125,9 @@ WRAPPERS: Mapping[str, tuple[str, int]] = {
 QUIET_WRAPPERS = frozenset({"command", "builtin", "nohup", "time", "nice", "ionice", "timeout", "gtimeout", "stdbuf"})
 """A reader in one of these is still one."""
 
-SHELLS = names("sh bash zsh dash ksh mksh ash rbash yash fish")
+OTHER_SHELLS = names("fish")
+"""Their quotes and words are others than those of ``sh``."""
+SHELLS = names("sh bash zsh dash ksh mksh ash rbash yash") | OTHER_SHELLS
 INTERPRETERS: Mapping[str, str] = {
     **dict.fromkeys(("python", "pypy", "ipython", "py"), "-c"),
     **dict.fromkeys(("node", "nodejs"), "-e -p --eval --print"),
@@ -436,6 +438,13 @@ PROGRAMS: Mapping[str, Program] = {
     ),
     "tea": Program(default=ActionKind.PUBLISH), "jira": Program(default=ActionKind.PUBLISH),
     "goreleaser": Program(publish="release,publish,announce"),
+    "nomad": Program(publish="job run,job dispatch,job stop,run,stop"),
+    "helmfile": Program(publish="apply,sync,destroy"), "skaffold": Program(publish="run,deploy,dev,delete"),
+    "fastlane": Program(default=ActionKind.PUBLISH), "dput": Program(default=ActionKind.PUBLISH),
+    "ghp-import": Program(default=ActionKind.PUBLISH), "pastebinit": Program(default=ActionKind.PUBLISH),
+    "tailscale": Program(publish="funnel,serve,file cp"), "eas": Program(publish="submit,update"),
+    "vault": Program(publish="kv put,kv delete,write,delete"), "consul": Program(publish="kv put,kv delete"),
+    "prisma": Program(publish="migrate deploy,db push"), "ntfy": Program(default=ActionKind.PUBLISH),
     "git-cliff": Program(), "bumpversion": Program(),
     "mail": Program(default=ActionKind.PUBLISH), "mailx": Program(default=ActionKind.PUBLISH),
     "mutt": Program(default=ActionKind.PUBLISH), "sendmail": Program(default=ActionKind.PUBLISH),
@@ -475,6 +484,11 @@ PROGRAMS: Mapping[str, Program] = {
     "ipfs": Program(default=ActionKind.PUBLISH),
     "systemctl": Program(), "crontab": Program(), "pre-commit": Program(),
 }  # fmt: skip
+
+PUBLISHING_WORDS = names("publish deploy upload push gh-deploy unpublish")
+"""Subcommands by which programs in no table speak to others, if they stand before all else."""
+TASK_RUNNERS = names("just task rake inv invoke grunt gulp mage doit nox")
+"""What they do, the workspace says, as with ``make``."""
 
 NETWORK = names(
     "curl wget ssh scp sftp ftp tftp rsync nc ncat netcat socat telnet ping ping6 dig nslookup host whois traceroute "

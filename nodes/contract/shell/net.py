@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .commands import Commands, Handler, Run
 
 _READ_VERBS = re.compile(r"(?:get|list|describe|head|show|ls|logs|search|lookup|status|info|wait)(?:-.*)?$")
+_PUSHED = re.compile(r"type=registry|\bpush=(?:true|1|t)\b", re.IGNORECASE)
+"""In ``docker build --output``."""
 
 
 def program(commands: Commands, run: Run, spec: Program) -> None:
@@ -28,7 +30,8 @@ def program(commands: Commands, run: Run, spec: Program) -> None:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed("\n".join(texts[1:])), run.exact)
         return
-    if words[:1] in (["run"], ["exec"], ["create"]) and spec is known.PROGRAMS["docker"]:
+    started = words[:1] in (["run"], ["exec"], ["create"]) and spec is known.PROGRAMS["docker"]
+    if started or (name == "nix" and {"-c", "--command"} & {*texts}):
         commands.suspect(squeezed(" ".join(texts[2:])), run.exact)
     if (
         name in ("npm", "pnpm", "yarn", "bun", "deno")
@@ -114,7 +117,7 @@ def by_options(  # noqa: PLR0912 - one for each program
     name, texts = run.name, run.texts
     publish = ActionKind.PUBLISH
     if name in ("docker", "podman", "nerdctl", "docker-compose"):
-        if any(text == "--push" or text.startswith("--push=") or "type=registry" in text for text in texts):
+        if any(text == "--push" or text.startswith("--push=") or _PUSHED.search(text) for text in texts):
             return publish
     elif name in ("gh", "glab") and words[:1] == ["api"]:
         methods = [m for text, m in zip(texts, [*texts[1:], ""], strict=True) if text in ("-X", "--method")]
@@ -149,6 +152,8 @@ def by_options(  # noqa: PLR0912 - one for each program
         return ActionKind.SHELL if is_offline else ActionKind.NETWORK
     elif name == "go" and words[:1] == ["run"] and any("@" in word for word in words):
         return ActionKind.NETWORK
+    elif name == "go" and words[:1] in (["list"], ["doc"]):
+        return ActionKind.NETWORK  # it fetches what go.mod names, from wherever that is
     return kind
 
 

@@ -29,6 +29,12 @@ def is_another(path: str) -> bool:
     return is_process or ("proc" in parts and ".." in parts) or parts[:2] == ["dev", "fd"]
 
 
+def says_what_git_runs(path: str) -> bool:
+    """Whether git looks there for what it runs later: settings, hooks, or where these are. Its locks are no such."""
+    parts = path.casefold().split("/")
+    return ".git" in parts and not parts[-1].endswith(".lock")
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A workspace. ``real`` follows links and ``matches`` expands globs, where there is a disk to ask; by themselves

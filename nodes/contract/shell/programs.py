@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from .git import git
 from .net import REMOTES, program
 from .reach import reach
 from .scanning import squeezed
+from .shells import run_shell, source, text
 from .tree import Word
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ _PLAIN_SET = re.compile(
     r"(?:-- .*)?",
     re.DOTALL,
 )
-_INPUT = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
+_XARGS_LONG = {
+    "--arg-file": True, "--delimiter": True, "--max-args": True, "--max-chars": True, "--max-procs": True,
+    "--process-slot-var": True, "--replace": False, "--eof": False, "--max-lines": False, "--exit": False,
+    "--interactive": False, "--no-run-if-empty": False, "--null": False, "--open-tty": False, "--show-limits": False,
+    "--verbose": False, "--version": False, "--help": False,
+}  # fmt: skip
+"""Whether the value of a long option of ``xargs`` may be the next word. Beginnings of names will do."""
 
 
 def options_end(run: Run, values: str, leading: int = 0) -> int:
@@ -39,10 +47,18 @@ def options_end(run: Run, values: str, leading: int = 0) -> int:
             at += 1
             break
         if text.startswith("-") and len(text) > 1:
-            at += 2 if text in with_value else 1
+            at += 2 if takes_next(text, with_value) else 1
         else:
             break
     return at + leading
+
+
+def takes_next(option: str, with_value: Container[str]) -> bool:
+    """Whether the value of an option is the next word: of ``-fo`` that of ``-o``, but of ``-oL`` it is ``L``."""
+    if option in with_value or option.startswith("--"):
+        return option in with_value
+    found = next((at for at, letter in enumerate(option[1:], 1) if f"-{letter}" in with_value), 0)
+    return found == len(option) - 1
 
 
 def inner(commands: Commands, run: Run, at: int, *, is_grave: bool) -> None:
@@ -65,10 +81,12 @@ def wrapper(commands: Commands, run: Run) -> None:
     if run.name == "time":
         timed(commands, run, at)
     script = next((run.words[n + 1] for n in range(1, len(run.words) - 1) if run.texts[n] in ("-c", "--command")), None)
-    if script is not None and run.name in ("flock", "runuser", "watch", "taskset"):
+    if script is not None and run.name in ("flock", "runuser", "watch"):
         commands.emit(run, ActionKind.SHELL)
         text(commands, run, script)
         return
+    if run.name == "parallel":
+        commands.emit(run, ActionKind.SHELL, is_opaque=True)  # arguments are put into it, or it comes by its input
     if run.name in ("watch", "parallel") and len(run.words) > at:
         text(commands, run, Word(" ".join(run.texts[at:]), run.is_literal))
         return
@@ -84,13 +102,6 @@ def timed(commands: Commands, run: Run, end: int) -> None:
             named = re.sub(r"^-[^-o]*o|^--[a-z]*=?", "", run.texts[at])
             following = run.words[at + 1] if at + 1 < len(run.words) else Word(".")
             commands.touch(run, ActionKind.WRITE, Word(named, run.words[at].is_literal) if named else following)
-
-
-def text(commands: Commands, run: Run, word: Word) -> None:
-    """Code for a shell in a word. If some of it is not literal, what can be read of it is, and it is asked as well."""
-    if not word.is_literal or word.is_glob:
-        commands.unreadable(word.text)
-    commands.read(word.text, run.depth + 1, is_fed=run.is_fed)
 
 
 def env(commands: Commands, run: Run) -> None:
@@ -134,14 +145,48 @@ def env(commands: Commands, run: Run) -> None:
 
 
 def xargs(commands: Commands, run: Run) -> None:
-    """What it runs gets more arguments, which nobody knows yet."""
-    at = options_end(run, "-I -n -P -L -d -a -s -E --max-args --max-procs --replace --delimiter --arg-file --max-lines")
-    if at >= len(run.words):
+    """What it runs gets more arguments, which nobody knows yet, or has them put in the place of a mark."""
+    at, marks = xargs_end(run)
+    if at == 0 or at >= len(run.words) or not all(word.is_literal for word in run.words[:at]):
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
+        commands.suspect(squeezed(" ".join(run.texts)), run.exact)
         return
     more = Word("", is_literal=False)
-    words = tuple(replace(word, is_literal=False) if "{}" in word.text else word for word in run.words[at:])
+    words = tuple(
+        replace(word, is_literal=False) if any(mark in word.text for mark in marks) else word for word in run.words[at:]
+    )
     commands.run(replace(run, words=(*words, more), depth=run.depth + 1, is_grave=True))
+
+
+def xargs_end(run: Run) -> tuple[int, list[str]]:
+    """Where the command begins, 0 if it cannot be said, and the marks that are replaced in it."""
+    at, marks = 1, ["{}"]
+    while at < len(run.words):
+        here = run.texts[at]
+        at += 1
+        if here == "--":
+            break
+        if here.startswith("--"):
+            name, is_attached, value = here.partition("=")
+            known_as = next((each for each in _XARGS_LONG if each.startswith(name)), "")
+            if not known_as:
+                return 0, marks
+            if known_as == "--replace":
+                marks.append(value or "{}")
+            at += _XARGS_LONG[known_as] and not is_attached
+        elif here.startswith("-") and len(here) > 1:
+            found = re.fullmatch(r"-[0rtxpo]*(?:([adEILnPsJRS])(.*)|([eil])(.*))?", here, re.DOTALL)
+            if found is None:
+                return 0, marks
+            value = found[2] or found[4] or ""
+            if found[1] and not value:
+                value = run.texts[at] if at < len(run.words) else ""
+                at += 1
+            if (found[1] or found[3] or "") in ("I", "J", "i"):
+                marks.append(value or "{}")
+        else:
+            return at - 1, marks
+    return at, marks
 
 
 def find(commands: Commands, run: Run) -> None:
@@ -179,55 +224,18 @@ def find(commands: Commands, run: Run) -> None:
 def found_by(commands: Commands, run: Run, started: tuple[Word, ...], roots: list[Word], *, is_elsewhere: bool) -> None:
     """What ``find`` starts, for each of its roots; ``-execdir`` starts it in the directory of what was found."""
     was_lost, commands.is_lost = commands.is_lost, commands.is_lost or is_elsewhere
+    name = started[0].text.rsplit("/", 1)[-1]
+    is_run = name in known.SHELLS or name in known.WRAPPERS or name in SPECIAL  # what is found is code, or a program
     for root in roots[:20] if any("{}" in word.text for word in started) else roots[:1]:
+        found = replace(root, is_literal=root.is_literal and not is_run)
         each = tuple(
-            root if word.text == "{}" else replace(word, is_literal=False) if "{}" in word.text else word
+            found if word.text == "{}" else replace(word, is_literal=False) if "{}" in word.text else word
             for word in started
         )
         commands.run(replace(run, words=each, depth=run.depth + 1, is_tree=True))
     commands.is_lost = was_lost
     if len(roots) > 20:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
-
-
-def run_shell(commands: Commands, run: Run) -> None:
-    at = 1
-    while at < len(run.words):
-        here = run.texts[at]
-        if here == "--":
-            at += 1
-            break
-        if here in ("-o", "+o", "-O", "+O", "--rcfile", "--init-file"):
-            at += 2
-        elif re.fullmatch(r"[-+][a-zA-Z]*c[a-zA-Z]*", here) and not here.startswith("--"):
-            while at + 1 < len(run.words) and run.texts[at + 1].startswith(("-", "+")):
-                at += 2 if run.texts[at + 1] in ("-o", "+o", "-O", "+O") else 1
-            if at + 1 >= len(run.words):
-                commands.emit(run, ActionKind.SHELL, is_opaque=True)
-                return
-            positional = run.texts[at + 2 :]
-            script = run.words[at + 1]
-            text(commands, run, script)
-            if positional and "$" in script.text:
-                commands.unreadable(re.sub(r"\$\{?[@*1]\}?", " ".join(positional[1:]), script.text))
-            return
-        elif here.startswith(("-", "+")) and len(here) > 1:
-            at += 1
-        else:
-            break
-    if "-s" in run.texts[1:at] or at >= len(run.words) or _INPUT.fullmatch(run.texts[at]):
-        code_from_input(commands, run)
-        return
-    commands.emit(run, ActionKind.SHELL)
-
-
-def code_from_input(commands: Commands, run: Run) -> None:
-    """A shell that reads its commands from standard input: known if they stand in a here-document, else not."""
-    for code in run.fed:
-        commands.read(code, run.depth + 1)
-        plain = squeezed(code)
-        commands.suspect(plain, run.exact)
-    commands.emit(run, ActionKind.SHELL, is_opaque=run.is_fed or any(word.commands for word in run.words))
 
 
 def interpreter(commands: Commands, run: Run) -> None:
@@ -296,9 +304,12 @@ def module(commands: Commands, run: Run, at: int) -> None:
 def substitute_user(commands: Commands, run: Run) -> None:
     """``su [user] -c command``."""
     commands.emit(run, ActionKind.SHELL, is_opaque=run.is_fed)
-    for option, word in zip(run.texts[1:], run.words[2:], strict=False):
-        if option in ("-c", "--command"):
-            text(commands, run, word)
+    for at, word in enumerate(run.words[1:], 2):
+        if found := re.fullmatch(
+            r"-[flmPp]*c(.*)|--(?:c|co|com|comm|comma|comman|command)(?:=(.*))?", word.text, re.DOTALL
+        ):
+            code = found[1] or found[2] or ""
+            text(commands, run, replace(word, text=code) if code else run.words[at] if at < len(run.words) else word)
 
 
 def evaluate(commands: Commands, run: Run) -> None:
@@ -349,14 +360,6 @@ def set_options(commands: Commands, run: Run) -> None:
     else:
         commands.emit(run, ActionKind.SHELL, is_opaque=True)
         commands.suspect(squeezed(" ".join(run.texts)), run.exact)
-
-
-def source(commands: Commands, run: Run) -> None:
-    if any(_INPUT.fullmatch(text) for text in run.texts[1:]):
-        code_from_input(commands, run)
-        return
-    commands.emit(run, ActionKind.SHELL, is_opaque=any(word.commands for word in run.words))
-    commands.suspect(squeezed(run.exact), run.exact) if any(word.commands for word in run.words) else None
 
 
 def keyed(commands: Commands, run: Run) -> None:
