@@ -40,14 +40,37 @@ def join_command(url: str, token: str) -> str:
 
 def reach_warning(config: Config) -> str:
     """What keeps other machines from joining; empty if nothing does."""
-    if not config.internal_grpc.addresses and not tunnel_address_file(config.home).exists():
+    setting = config.internal_grpc
+    if not setting.addresses and "enabled" in setting.model_fields_set and not setting.enabled:
+        return (
+            "Nodes cannot dial this hub: internal_grpc.enabled is false. Set it to true and restart the hub; or have "
+            "the hub dial the machine: add --listen HOST:PORT to the command."
+        )
+    if not setting.addresses and not tunnel_address_file(config.home).exists():
         return "This hub does not listen for nodes at present: see internal_grpc.listen and its log."
-    if all(is_loopback(address.rpartition(":")[0]) for address in hub_addresses(config)):
+    doors, web = hub_addresses(config), hub_url(config)
+    if all(_is_here(address.rpartition(":")[0]) for address in doors):
+        bound = _read(tunnel_address_file(config.home)) or config.internal_grpc.listen
+        if not setting.addresses and not is_loopback(bound.rpartition(":")[0]):
+            return (
+                f"{doors[0]} and {web} work on this machine only: it knows no other name of its own. For others, set "
+                "server.public_url to what they reach it by (https://hub.example.com, say), and restart it."
+            )
         return (
             "This hub listens for nodes on this machine only. For others, set internal_grpc.listen (0.0.0.0:50051, "
             "say) and server.public_url, and restart it."
         )
+    if _is_here(urlsplit(web).hostname or ""):
+        return (
+            f"{web}, where machines join and renew, works on this machine only. For others, set server.listen "
+            "(0.0.0.0:8080, say) or put a proxy before it, set server.public_url to what they open, and restart it."
+        )
     return ""
+
+
+def _is_here(host: str) -> bool:
+    """Whether a name leads every machine to itself."""
+    return is_loopback(host) or host.rstrip(".").lower() in ("localhost", "localhost.localdomain")
 
 
 def _read(path: Path) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import OuterRef, Subquery
 
 from nodes.contract.commands import StartRun
+from nodes.contract.ids import first_id
 
 from .health import Evidence, Health, NodeState, Trouble, closed_by, judge
 from .models import Command, Node
@@ -59,7 +60,7 @@ def _start_seconds(nodes: Iterable[UUID], now: datetime) -> dict[UUID, float]:
     """
     asked_at = Command.objects.filter(run=OuterRef("runs__pk"), kind=StartRun.KIND).values("first_sent_at")[:1]
     found = (
-        Node.objects.filter(pk__in=list(nodes), runs__pk__gte=_first_id(now - RECENT), runs__started_at__isnull=False)
+        Node.objects.filter(pk__in=list(nodes), runs__pk__gte=first_id(now - RECENT), runs__started_at__isnull=False)
         .annotate(asked_at=Subquery(asked_at))
         .order_by("-runs__pk")
         .values_list("pk", "asked_at", "runs__started_at")
@@ -69,8 +70,3 @@ def _start_seconds(nodes: Iterable[UUID], now: datetime) -> dict[UUID, float]:
         if asked is not None and len(seconds[pk]) < _STARTS_OF_A_NODE:
             seconds[pk].append(max(0.0, (started - asked).total_seconds()))
     return {pk: round(median(values), 2) for pk, values in seconds.items() if values}
-
-
-def _first_id(at: datetime) -> UUID:
-    """The smallest UUIDv7 of a millisecond: ids sort by the time they were made, and their index finds them."""
-    return UUID(int=int(at.timestamp() * 1_000) << 80)

@@ -33,6 +33,8 @@ from nodes.contract.errors import HubError
 HUB_URI = "agenthub://hub"
 HUB_SERVER_NAME = "hub.agenthub"
 """The DNS name that a node insists on when it dials its hub."""
+HUBS_OWN = "AgentHub"
+"""What an authority is called that a hub has made itself."""
 CA_DAYS = 3650
 LEAF_DAYS = 90
 JOINED_HOURS = 7 * 24.0
@@ -135,7 +137,7 @@ def identity_of(certificate_pem: bytes) -> NodeIdentity | None:
     return node_identity(_uris(x509.load_pem_x509_certificate(certificate_pem)))
 
 
-def make_authority(name: str = "AgentHub", now: datetime | None = None) -> Authority:
+def make_authority(name: str = HUBS_OWN, now: datetime | None = None) -> Authority:
     return _self_signed(ec.generate_private_key(ec.SECP256R1()), name, now or datetime.now(UTC))
 
 
@@ -282,6 +284,11 @@ def trusted(authorities_pem: bytes) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(authorities_pem)
     except ValueError as error:
         raise PkiError(f"The certificates of the authority cannot be read: {error}.") from error
+
+
+def is_hubs_own(authorities_pem: bytes) -> bool:
+    """Whether a hub made them, whose certificate is for ``HUB_SERVER_NAME`` then. Raises ``PkiError``."""
+    return all(certificate.subject == _name(HUBS_OWN) for certificate in trusted(authorities_pem))
 
 
 def trust_digest(authorities_pem: bytes) -> bytes:

@@ -24,6 +24,7 @@ RESERVED: Final = frozenset({"main", Node.LOCAL})
 _WORDS: Final = frozenset({"bootstrap", ".", ".."})
 """Ids that would mean something else in addresses."""
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
 _EDITABLE: Final = frozenset({
     "name", "direction", "grpc_target", "tls_server_name", "default_worktree_root", "labels", "pool", "capacity",
     "is_enabled",
@@ -200,6 +201,7 @@ def check_node(node: Node, names: Set[str]) -> None:
     for name, why in (
         ("id", wrong_with_id(node.slug)),
         ("grpc_target", wrong_with_target(node)),
+        ("tls_server_name", _wrong_with_server_name(node.tls_server_name)),
         ("labels", wrong_with_labels(node.labels, MOST_OF_A_NODE)),
         ("pool", wrong_with_pool(node.pool)),
         ("default_worktree_root", _wrong_with_root(node.default_worktree_root)),
@@ -239,6 +241,10 @@ def wrong_with_target(node: Node) -> str:
     if not is_whole or node.grpc_target != f"https://{parts.netloc}" or "@" in parts.netloc or " " in parts.netloc:
         return "Write https://host:port and nothing else, as in https://node1.internal:50051."
     return ""
+
+
+def _wrong_with_server_name(name: str) -> str:
+    return "" if not name or _HOST.fullmatch(name) else "Write a host's name and nothing else, as in node1.internal."
 
 
 def _wrong_with_root(root: str) -> str:

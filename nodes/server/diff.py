@@ -43,11 +43,13 @@ async def make_diff(
     The patch is redacted like everything that leaves the node: it is for reading, not the work itself.
     """
     git = Git(workspace, environment, sandbox)
-    objects = await git.ask("rev-parse", "--path-format=absolute", "--git-path", "objects")
-    if not objects:
-        if base_commit:
-            raise GitFailed("the workspace was a git repository when the run began, and is none any more.")
-        return None
+    try:
+        objects = await git.text("rev-parse", "--path-format=absolute", "--git-path", "objects")
+    except GitFailed as error:
+        if not base_commit:
+            return None
+        said = error.data["said"] or error.text
+        raise GitFailed(f"git finds no repository in the workspace, as there was when the run began: {said}") from error
     base = base_commit or await git.text("hash-object", "-t", "tree", "--stdin")  # of nothing: the empty tree
     head = await git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") or ""
     with tempfile.TemporaryDirectory(prefix="agenthub-") as scratch:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from .proc import RUN_MARKER
 
@@ -13,6 +14,9 @@ _PASSED = frozenset({
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
 })  # fmt: skip
 _OURS = "AGENTHUB_"
+GIT_SETTINGS: Final = MappingProxyType({"safe.bareRepository": "explicit", "core.fsmonitor": "false"})
+"""So that looking at a repository does not run what lies among the files of a checkout: a directory there that is a
+repository of its own, with settings, and a program for the question what has changed."""
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -41,7 +45,17 @@ def agent_environment(
     theirs = {name: value for name, value in merged.items() if not name.startswith(_OURS) and _is_valid(name, value)}
     if tools:
         theirs["PATH"] = f"{theirs['PATH']}{os.pathsep}{tools}"
-    return {**theirs, **ours, RUN_MARKER: run_id}
+    return {**with_git_settings(theirs, GIT_SETTINGS), **ours, RUN_MARKER: run_id}
+
+
+def with_git_settings(environment: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """``environment`` with ``settings`` for git behind those that it has."""
+    told = environment.get("GIT_CONFIG_COUNT", "")
+    count = int(told) if told.isascii() and told.isdigit() else 0
+    found = dict(environment)
+    for at, (key, value) in enumerate(settings.items(), count):
+        found |= {f"GIT_CONFIG_KEY_{at}": key, f"GIT_CONFIG_VALUE_{at}": value}
+    return {**found, "GIT_CONFIG_COUNT": str(count + len(settings))}
 
 
 def masked_environment(environment: Mapping[str, str]) -> dict[str, str]:

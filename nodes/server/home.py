@@ -35,6 +35,7 @@ class NodeHome:
         self.runs = directory / "runs"
         self._epoch: int | None = None
         self._writing = threading.Lock()
+        self._refused_at = float("-inf")
 
     def lock(self) -> int:
         """Keep every other node server out until the descriptor is closed. Raises ``AlreadyServed``."""
@@ -145,20 +146,38 @@ class NodeHome:
 
     def write_trouble(self, code: str, message: str, remedy: str = "") -> None:
         """Why there is no link to the hub, for ``agenthub doctor`` on this machine. Best effort."""
-        draft = self.path / f".trouble-{os.getpid()}"
-        told = {"code": code, "message": message, "remedy": remedy, "at": datetime.now(UTC).isoformat()}
-        with suppress(OSError):
-            draft.write_text(json.dumps(told), "utf-8")
-            draft.replace(self.path / "trouble")
+        self._tell("trouble", code, message, remedy)
+
+    def write_refusal(self, code: str, message: str) -> None:
+        """Whom this node let not in, and why: as ``write_trouble``, and at most once a second."""
+        now = time.monotonic()
+        if now - self._refused_at >= 1.0:
+            self._refused_at = now
+            self._tell("refusal", code, message)
 
     def clear_trouble(self) -> None:
-        with suppress(OSError):
-            (self.path / "trouble").unlink(missing_ok=True)
+        for name in ("trouble", "refusal"):
+            with suppress(OSError):
+                (self.path / name).unlink(missing_ok=True)
 
     def read_trouble(self) -> dict[str, str]:
         """What ``write_trouble`` wrote since the last link; empty if there is one."""
+        return self._told("trouble")
+
+    def read_refusal(self) -> dict[str, str]:
+        """What ``write_refusal`` wrote since the last link began."""
+        return self._told("refusal")
+
+    def _tell(self, name: str, code: str, message: str, remedy: str = "") -> None:
+        draft = self.path / f".{name}-{os.getpid()}"
+        told = {"code": code, "message": message, "remedy": remedy, "at": datetime.now(UTC).isoformat()}
+        with suppress(OSError):
+            draft.write_text(json.dumps(told), "utf-8")
+            draft.replace(self.path / name)
+
+    def _told(self, name: str) -> dict[str, str]:
         try:
-            told = json.loads((self.path / "trouble").read_text("utf-8"))
+            told = json.loads((self.path / name).read_text("utf-8"))
         except (OSError, ValueError):
             return {}
         return {str(key): str(value) for key, value in told.items()} if isinstance(told, dict) else {}

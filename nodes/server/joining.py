@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -45,6 +45,10 @@ from .rundir import all_runs
 ANSWER_BYTES: Final = 256 * 1024
 SECONDS: Final = 30.0
 _MOST_NAMED: Final = 5
+MOST_FORMER: Final = 3
+MOST_URL: Final = 2048
+_FINAL: Final = frozenset({"node_revoked", "clock_skew", "throttled"})
+"""Said by the hub itself, so asking it by another address is of no use."""
 Answer = TypeVar("Answer")
 CONFIG_TEXT: Final = '[server]\nrole = "node"\n'
 
@@ -81,6 +85,20 @@ class HubPlace:
     addresses: tuple[str, ...]
     slug: str
     listen: str = ""
+    former_urls: tuple[str, ...] = ()
+    """Where its web door was before the hub said otherwise, the latest first; tried after ``url``."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        return (self.url, *self.former_urls)
+
+    def moved_to(self, url: str) -> "HubPlace":
+        """With its web door there; as it is, if that is no address of one."""
+        url = url.rstrip("/")
+        if url == self.url or not is_web_address(url):
+            return self
+        former = [each for each in self.urls if each != url]
+        return replace(self, url=url, former_urls=tuple(former[:MOST_FORMER]))
 
     @classmethod
     def load(cls, node_dir: Path) -> "HubPlace | None":
@@ -89,7 +107,8 @@ class HubPlace:
         try:
             held = json.loads(path.read_bytes())
             addresses = tuple(str(each) for each in held["addresses"])
-            return cls(str(held["url"]), addresses, str(held["slug"]), str(held.get("listen", "")))
+            former = tuple(str(each) for each in held.get("former_urls", ()))
+            return cls(str(held["url"]), addresses, str(held["slug"]), str(held.get("listen", "")), former)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -157,10 +176,25 @@ def join(home: Path, url: str, token: str, listen: str = "") -> HubPlace:
 
 
 def renew(home: Path) -> datetime:
-    """Have a new key certified by the present one; when it will expire. Raises ``HubError``."""
+    """Have a new key certified by the present one; when it will expire. Raises ``HubError``.
+
+    Asked is where the hub said last that its web door is, and then where it was before.
+    """
     place = HubPlace.load(home / "node")
     if place is None:
         raise ConfigError(f"This machine has not joined a hub: there is no {home / 'node/hub.json'}.")
+    failed: list[HubError] = []
+    for url in place.urls:
+        try:
+            return _renew_at(url, home)
+        except (HubRefused, HubUnreachable, NotTheHub) as error:
+            failed.append(error)
+            if error.data.get("code") in _FINAL:
+                raise
+    raise failed[0]
+
+
+def _renew_at(url: str, home: Path) -> datetime:
     pki_dir = home / "pki"
     held = (pki_dir / "node.pem").read_bytes()
     certificate = x509.load_pem_x509_certificate(held)
@@ -176,7 +210,7 @@ def renew(home: Path) -> datetime:
         "certificate": certificate.public_bytes(serialization.Encoding.PEM).decode(),
         "signature": base64.b64encode(signature).decode(),
     }  # fmt: skip
-    answer = _post(place.url, "/api/v1/nodes/renew", body)
+    answer = _post(url, "/api/v1/nodes/renew", body)
     new = str(answer.get("certificate", "")).encode()
     present_authorities = (pki_dir / "ca.pem").read_bytes()
     authorities = _authorities_in(answer, present_authorities, csr.decode())
@@ -185,6 +219,17 @@ def renew(home: Path) -> datetime:
         write_durably(pki_dir / "ca.pem", authorities)
     write_durably(pki_dir / "node.pem", new + key_pem)
     return x509.load_pem_x509_certificate(new).not_valid_after_utc
+
+
+def is_web_address(text: str) -> bool:
+    """Whether it is where a hub's web door may be: https://host, with a port and a path if need be."""
+    try:
+        parts = urlsplit(text)
+        is_door = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    is_plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= MOST_URL
+    return is_door and is_plain and not (parts.query or parts.fragment or "@" in parts.netloc)
 
 
 def renews_in(home: Path, now: datetime | None = None) -> timedelta:

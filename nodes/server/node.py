@@ -106,7 +106,7 @@ class NodeServer:
             return await self._listen(node_server(renewed, self._serve), self._config.node.listen)
         self._tunnel = Tunnel(self._config.home, place, self._serve)
         self._renewal = Renewal(self._config.home, self._renewed)
-        self._parts = replace(self._parts, hear_trust=self._renewal.hear_trust, hear_addresses=self._tunnel.hear)
+        self._parts = replace(self._parts, hear_trust=self._renewal.hear_trust, hear_place=self._tunnel.hear)
         self._renewal.start()
         self._tunnel.start()
         if not place.listen:

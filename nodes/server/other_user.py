@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from . import sandbox
+from .environment import with_git_settings
 from .handing_over import give
 
 PROGRAM: Final = "setpriv"
 ACCESS_SECONDS: Final = 10.0
-ANY_OWNER: Final = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+_ANY_OWNER: Final = {"safe.directory": "*"}
+ANY_OWNER: Final = with_git_settings({}, _ANY_OWNER)
 """For git, which otherwise refuses a repository of somebody else: here the node has looked at it."""
 _TMP: Final = "/tmp"  # noqa: S108 - the run's own, in memory
 
@@ -49,15 +51,23 @@ class OtherUser:
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
         """``given`` as this user's: home and name."""
         home = str(self.home) if self.home.is_dir() else _TMP
-        return {**given, "HOME": home, "USER": self.name, "LOGNAME": self.name, **ANY_OWNER}
+        return with_git_settings({**given, "HOME": home, "USER": self.name, "LOGNAME": self.name}, _ANY_OWNER)
 
     def may_work_in(self, directory: Path) -> bool:
         """Whether the directory itself is this user's to read and write, whatever lies above it. Blocks briefly."""
-        tests = [part for mode in "rwx" for part in ("-a", f"-{mode}", ".")][1:]
+        return self._passes(directory, *(f"-{mode} ." for mode in "rwx"))
+
+    def may_read_repository(self, common: Path) -> bool:
+        """Whether this user's git finds a repository in its own directory ``common``. Blocks briefly."""
+        places = ("HEAD", "config", "objects", "refs")
+        return self._passes(common, "-x .", *(f"-r {place}" for place in places), "-x objects", "-x refs")
+
+    def _passes(self, directory: Path, *tests: str) -> bool:
         groups = os.getgrouplist(self.name, self.gid)
         done = subprocess.run(
-            ["test", *tests], cwd=directory, user=self.uid, group=self.gid, extra_groups=groups, check=False,
-            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=ACCESS_SECONDS,
+            ["test", *" -a ".join(tests).split()], cwd=directory, check=False,
+            user=self.uid, group=self.gid, extra_groups=groups, timeout=ACCESS_SECONDS,
+            stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         return done.returncode == 0
 

@@ -32,7 +32,7 @@ class StaleEpoch(Conflict):
     code = "stale_epoch"
 
 
-async def _ignore(_: Sequence[str]) -> None: ...
+async def _ignore(_: Sequence[str], __: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class Parts:
     desk: CommandDesk
     hear_trust: Callable[[bytes], None] = lambda _: None
     """Told which authorities the hub trusts (``pki.trust_digest``), when a link begins and when they change."""
-    hear_addresses: Callable[[Sequence[str]], Awaitable[None]] = _ignore
-    """Told where to dial the hub from now on, when a link begins and the hub says so."""
+    hear_place: Callable[[Sequence[str], str], Awaitable[None]] = _ignore
+    """Told where to dial the hub, and where its web door is, from now on, when a link begins and the hub says so."""
     actors: ActorDoor | None = None
     """Where agents call from within their runs."""
 
@@ -77,8 +77,8 @@ class Session:
         await asyncio.to_thread(home.keep_epoch, welcome.epoch)
         if welcome.HasField("trust"):
             self._parts.hear_trust(welcome.trust.digest)
-        if welcome.addresses:
-            await self._parts.hear_addresses(list(welcome.addresses))
+        if welcome.addresses or welcome.web:
+            await self._parts.hear_place(list(welcome.addresses), welcome.web)
         return welcome
 
     async def run(self, welcome: pb.Welcome) -> None:

@@ -68,21 +68,23 @@ class Tunnel:
         """Dial now, if a link is not up: there is reason to believe that it is let in."""
         self._hurry.set()
 
-    async def hear(self, addresses: Sequence[str]) -> None:
-        """The hub is to be dialled there from now on: known over a restart when this returns.
+    async def hear(self, addresses: Sequence[str], web: str = "") -> None:
+        """The hub is to be dialled, and asked to renew, there from now on: known over a restart when this returns.
 
-        Where it was reached just now is tried after them, so that no slip of an operator's loses every node.
+        Where it was reached before is tried after them, so that no slip of an operator's loses every node.
         """
+        told = self._place.moved_to(web)
         named = [address for address in addresses if is_address(address)][:MOST_ADDRESSES]
-        told = replace(self._place, addresses=tuple(dict.fromkeys([*named, self._address])))
-        if not named or self._place.listen or told == self._place:
+        if named and not told.listen:
+            told = replace(told, addresses=tuple(dict.fromkeys([*named, self._address])))
+        if told == self._place:
             return
         try:
             await asyncio.to_thread(told.replace, self._place, self._home / "node")
         except OSError as error:  # it is told again with the next link
             logger.warning("tunnel.addresses_not_kept", error=str(error))
         self._place = told
-        logger.info("tunnel.addresses", addresses=told.addresses)
+        logger.info("tunnel.addresses", addresses=told.addresses, web=told.url)
 
     def _next(self) -> str:
         """The address after the present one."""

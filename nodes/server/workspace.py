@@ -71,7 +71,18 @@ async def prepare(
     if user is not None and not await asyncio.to_thread(user.may_work_in, path):
         text = f"The user {user.name}, whom this agent is on its node, may not read and write in the workspace. "
         raise WorkspaceFailed(Reason.WORKSPACE_FAILED, f"{text}Make it theirs: chown -R {user.name} DIRECTORY")
-    return await _describe(path, looking)
+    found = await _describe(path, looking)
+    if user is not None and found.base_commit:
+        common = await Git(path, looking).text("rev-parse", "--path-format=absolute", "--git-common-dir")
+        await _require_readable(Path(common), user)
+    return found
+
+
+async def _require_readable(common: Path, user: OtherUser) -> None:
+    """Without its repository a worktree has no history, and its run no diff."""
+    if not await asyncio.to_thread(user.may_read_repository, common):
+        text = f"The user {user.name}, whom this agent is on its node, may not read the workspace's repository. "
+        raise WorkspaceFailed(Reason.WORKSPACE_FAILED, f"{text}Let it: chmod -R go+rX REPOSITORY/.git")
 
 
 def _with_registered_root(workspace: Workspace, safe: SafePaths) -> SafePaths:
@@ -134,6 +145,7 @@ async def _create(spec: StartRun, safe: SafePaths, environment: Mapping[str, str
             with _without_links():  # git follows them as well
                 for place in (*given, *(heads / branch for heads in refs)):
                     require_plain(place)
+                await _require_readable(common, user)
                 await _add_worktree(git, branch, path, commit)
                 for place in given:
                     await asyncio.to_thread(user.own, place)

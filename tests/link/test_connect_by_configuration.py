@@ -85,6 +85,7 @@ async def test_a_hub_with_other_settings_is_unauthorized_and_both_ends_say_so(
         with pytest.raises(Unauthorized, match=told):
             await ends.connect(address, **variables)  # type: ignore[arg-type]
     assert "unauthorized" in capsys.readouterr().err
+    assert ends.memory.read_refusal()["code"] == "unauthorized"
     assert not ends.memory.known_hub().key
 
 
@@ -305,6 +306,13 @@ async def test_in_mtls_the_bootstrap_token_guards_the_first_time_as_well(mutual:
         await mutual.connect(address)
 
 
+async def test_modes_that_differ_are_told_as_that(mutual: Ends) -> None:
+    async with mutual.node(SECURITY__MODE="tls") as address:
+        with pytest.raises(Unauthorized, match=r"internal_grpc\.security\.mode must be the same") as refused:
+            await mutual.connect(address)
+    assert "shared_secret" not in refused.value.text
+
+
 async def test_mtls_tells_a_mismatch_too(mutual: Ends) -> None:
     async with mutual.node() as address:
         with pytest.raises(NodeMismatch):
@@ -391,8 +399,9 @@ def test_a_kid_does_not_tell_the_secret() -> None:
 async def test_the_bootstrap_token_is_asked_for_once_and_worth_nothing_after(ends: Ends) -> None:
     async with ends.node(BOOTSTRAP__TOKEN="let-me-in") as address:
         for wrong in ({}, {"BOOTSTRAP__TOKEN": "other"}):
-            with pytest.raises(Unauthorized):
+            with pytest.raises(Unauthorized, match="the bootstrap token that this node was given") as refused:
                 await ends.connect(address, **wrong)  # type: ignore[arg-type]
+            assert "shared_secret" not in refused.value.text
         await ends.connect(address, BOOTSTRAP__TOKEN="let-me-in")
         await ends.connect(address)
         (ends.root / "hub/pki/identity.key").unlink()  # somebody else, with every secret there is

@@ -459,6 +459,88 @@ async def test_a_machine_that_joined_elsewhere_meanwhile_does_not_lose_its_new_h
     assert dialled(home) == ("hub-z:50051",)
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ([], ()),
+        (["https://b.example.com"], ("https://b.example.com",)),
+        (["https://b.example.com/", "https://b.example.com"], ("https://b.example.com",)),
+        (["https://b.example.com", "http://c:8080"], ("http://c:8080", "https://b.example.com")),
+        (["ftp://b", "b.example.com", "https://", "https://b:x", "https://u@b", "https://b/?q=1", "https://b c"], ()),
+        ([f"https://{name}" for name in "bcdef"], ("https://f", "https://e", "https://d", "https://c")),
+    ],
+)
+async def test_the_web_door_that_the_hub_names_comes_before_those_that_it_had(
+    tunnel: Tunnel, hub: FakeHub, home: Path, said: list[str], kept: tuple[str, ...]
+) -> None:
+    for url in said:
+        await tunnel.hear([], url)
+    place = HubPlace.load(home / "node")
+    assert place and (place.addresses, place.slug) == ((FIRST,), "gpu-01")
+    assert place.urls == (*kept, hub.url)[:4]
+
+
+async def test_a_machine_that_waits_to_be_dialled_hears_of_the_web_door_too(hub: FakeHub, home: Path) -> None:
+    async def serve(_: object) -> None: ...
+
+    tunnel = Tunnel(home, join(home, hub.url, hub.token.encode(), "10.0.0.7:50051"), serve)
+    await tunnel.hear(["hub-a:50051"], "https://b.example.com")
+    assert dialled(home) == (FIRST,)
+    place = HubPlace.load(home / "node")
+    assert place and place.urls == ("https://b.example.com", hub.url)
+
+
+def moved(home: Path, url: str) -> None:
+    place = HubPlace.load(home / "node")
+    assert place
+    place.moved_to(url).write(home / "node")
+
+
+def test_a_renewal_goes_to_where_the_hub_is_now(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    new = FakeHub()
+    new.authority = hub.authority
+    with serving(new):
+        moved(home, new.url)
+        hub.refusal = 500, {}
+        renew(home)
+    assert new.asked
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(400, {"error": {"code": "wrong_host", "message": "No.", "data": {}}}), (200, {}), (502, {}), None],
+)
+def test_a_renewal_goes_to_where_the_hub_was_if_it_is_not_where_it_says(
+    hub: FakeHub, home: Path, answer: Answer | None
+) -> None:
+    join(home, hub.url, hub.token.encode())
+    other = FakeHub()
+    other.refusal = answer
+    with serving(other):
+        moved(home, other.url if answer else "http://127.0.0.1:1")
+        assert renew(home) > datetime.now(UTC)
+
+
+def test_what_the_hub_itself_refuses_is_not_asked_again_elsewhere(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    new = FakeHub()
+    new.refusal = 403, {"error": {"code": "node_revoked", "message": "Revoked.", "data": {}}}
+    with serving(new), pytest.raises(HubRefused, match="Revoked"):
+        moved(home, new.url)
+        hub.asked = ""
+        renew(home)
+    assert not hub.asked
+
+
+def test_if_no_address_is_the_hubs_the_first_is_told(hub: FakeHub, home: Path) -> None:
+    join(home, hub.url, hub.token.encode())
+    hub.refusal = 404, {}
+    moved(home, "http://127.0.0.1:1")
+    with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1:1 "):
+        renew(home)
+
+
 async def test_the_next_attempt_is_at_the_addresses_that_were_named(
     tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

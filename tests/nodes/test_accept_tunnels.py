@@ -26,7 +26,7 @@ from nodes.contract import events
 from nodes.contract.config import Config, InternalGrpcConfig
 from nodes.contract.errors import ConfigError
 from nodes.contract.record import encode
-from nodes.doors import hub_addresses, hub_url, tunnel_address_file
+from nodes.doors import hub_addresses, hub_url, reach_warning, tunnel_address_file
 from nodes.evidence import health_of
 from nodes.join import revoke_node
 from nodes.leases import take_lease
@@ -129,6 +129,14 @@ async def test_a_node_that_dials_is_told_where_to_dial_from_now_on(hub: Hub, tun
         hub.config.internal_grpc.addresses = addresses
         link = await hub.dial(tunnel)
         assert list((await link.welcome(30)).addresses) == addresses
+        await link.aclose()
+
+
+async def test_a_node_that_dials_is_told_where_people_open_the_hub(hub: Hub, tunnel: Node) -> None:
+    for url in ("", "https://hub.example.com"):
+        hub.config.server.public_url = url
+        link = await hub.dial(tunnel)
+        assert (await link.welcome(30)).web == url
         await link.aclose()
 
 
@@ -324,9 +332,12 @@ async def test_a_port_that_gets_free_is_taken(home: Path, monkeypatch: pytest.Mo
         assert hub_addresses(config_of(home, listen)) == (listen,)
 
 
-async def test_a_hub_that_wants_no_nodes_to_dial_does_not_listen(home: Path) -> None:
-    async with listening(config_of(home, enabled=False)):
+async def test_a_hub_that_wants_no_nodes_to_dial_does_not_listen_and_says_so(home: Path) -> None:
+    tunnel_address_file(home).write_text("127.0.0.1:50051")  # where it listened before
+    config = config_of(home, enabled=False)
+    async with listening(config):
         assert not tunnel_address_file(home).exists()
+        assert "internal_grpc.enabled is false" in reach_warning(config)
 
 
 async def test_a_port_chosen_by_chance_is_kept_over_a_restart(home: Path) -> None:
@@ -359,6 +370,29 @@ def test_only_a_door_on_loopback_hides_the_name_that_people_use(
     config = config_of(home, listen)
     config.server.public_url = "https://hub.example.com"
     assert hub_addresses(config) == told
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        (("localhost", "0.0.0.0:50051", "0.0.0.0:8080", ""), "localhost:50051 and http://localhost:8080 work on"),
+        (("localhost.localdomain", "[::]:50051", "0.0.0.0:8080", ""), "set server.public_url"),
+        (("localhost", "127.0.0.1:50051", "0.0.0.0:8080", ""), "set internal_grpc.listen"),
+        (("box.lan", "127.0.0.1:50051", "0.0.0.0:8080", "https://hub.example.com"), "set internal_grpc.listen"),
+        (("box.lan", "0.0.0.0:50051", "127.0.0.1:8080", ""), "http://127.0.0.1:8080, where machines join"),
+        (("localhost", "0.0.0.0:50051", "127.0.0.1:8080", "https://hub.example.com"), ""),
+        (("box.lan", "0.0.0.0:50051", "0.0.0.0:8080", ""), ""),
+    ],
+)
+def test_an_address_that_works_on_this_machine_only_is_said_to(
+    home: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[str, str, str, str], told: str
+) -> None:
+    name, listen, web, public = where
+    monkeypatch.setattr("socket.getfqdn", lambda: name)
+    config = config_of(home, listen)
+    config.server.listen, config.server.public_url = web, public
+    tunnel_address_file(home).write_text(listen)
+    assert told in reach_warning(config) and bool(told) == bool(reach_warning(config))
 
 
 def test_the_web_door_that_is_printed_is_one_that_answers(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

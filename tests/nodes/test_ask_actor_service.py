@@ -1,5 +1,6 @@
-"""The actor service in ``mtls``: whose certificate stands for the secret, and what becomes of a long refusal."""
+"""The actor service: what it shows, whose certificate stands for the secret, and what becomes of a long refusal."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,9 +14,11 @@ from asgiref.sync import sync_to_async
 
 from agenthub_site.actor_service import ActorService, actor_address_file
 from agents.models import Agent
+from integrations.cli.actor_grpc import ask_hub
+from integrations.cli.where import find_where
 from nodes import pki
 from nodes.certified import node_of_certificate
-from nodes.contract.config import Config, InternalGrpcConfig, SecurityConfig
+from nodes.contract.config import Config, InternalGrpcConfig, SecurityConfig, load_config
 from nodes.link.actors import ERROR, SERVICE
 from nodes.models import Node
 from nodes.pb.actor_pb2 import ActorReply, ActorRequest
@@ -55,6 +58,30 @@ def test_that_of_a_removed_node_is_a_nodes_still(db: None) -> None:
     node = make_node("gpu-01", is_joined=False, grpc_target="gpu01.internal:50051")
     Node.objects.filter(pk=node.pk).update(removed_at=node.connected_at, slug="removed")
     assert node_of_certificate(certificate("gpu01.internal"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("left", [("node-cert.pem",), ("node-cert.pem", "node-key.pem")])
+async def test_what_the_hub_made_for_a_node_is_not_shown_as_its_own(
+    home: Path, monkeypatch: pytest.MonkeyPatch, left: tuple[str, ...]
+) -> None:
+    agent: Agent = await sync_to_async(make_agent)()
+    certs = home / "internal-grpc"
+    certs.mkdir(parents=True)
+    made = pki.issue(CA, "gpu01.internal", server=True)
+    contents = {"node-cert.pem": made.certificate, "node-key.pem": made.key, "ca-cert.pem": CA.pem}
+    for name in ("ca-cert.pem", *left):
+        (certs / name).write_bytes(contents[name])
+    pki.ensure_pki(home / "pki", UUID(int=7))
+    (home / "config.toml").write_text('[internal_grpc]\nenabled = true\nactor_listen = "127.0.0.1:0"\n')
+    monkeypatch.setenv("AGENTHUB_HOME", str(home))
+    service = ActorService(load_config())
+    await service.start()
+    try:
+        answer = await asyncio.to_thread(ask_hub, find_where(), None, str(agent.pk), "inbox", {})
+    finally:
+        await service.stop()
+    assert answer["messages"] == []
 
 
 @asynccontextmanager

@@ -90,6 +90,16 @@ def test_a_target_to_dial_may_be(db: None, target: str) -> None:
     assert register(grpc_target=target).grpc_target == target
 
 
+@pytest.mark.parametrize("name", ["https://gpu01.internal", "-gpu01", "gpu01.", "gpu 01", "gpu01/x", "gpü01"])
+def test_a_server_name_that_no_certificate_has_is_refused(db: None, name: str) -> None:
+    assert wrong(tls_server_name=name) == {"tls_server_name"}
+
+
+@pytest.mark.parametrize("name", ["", "gpu01.internal", "gpu_01", "10.0.0.5", "fd00::7", "x"])
+def test_a_server_name_is_a_hosts(db: None, name: str) -> None:
+    assert register(tls_server_name=name).tls_server_name == name
+
+
 def test_a_node_that_dials_in_has_no_target(db: None) -> None:
     assert wrong(direction="tunnel") == {"grpc_target"}
     assert register(direction="tunnel", grpc_target="").grpc_target == ""

@@ -32,12 +32,14 @@ from tests.link.parts import Certificates, listening, make_certificates
 from tests.support import eventually_async
 
 pytestmark = pytest.mark.django_db(transaction=True)
+WEB = "https://hub.example.com"
 
 
 class Door:
     """How the hub gets to the node: by a real link, or not at all for the reason in ``shut``."""
 
-    def __init__(self, address: str, certificates: Certificates) -> None:
+    def __init__(self, address: str, certificates: Certificates, welcomes: list[pb.Welcome]) -> None:
+        self.welcomes = welcomes
         self._address = address
         self._certificates = certificates
         self.shut: HubError | None = None
@@ -60,10 +62,12 @@ async def door(node: Node) -> AsyncIterator[Door]:
     """The control plane keeps the link to a node that beats fast and whose clock is a minute behind."""
     certificates = Certificates(make_certificates().authority, NodeIdentity(node.pk, 1))
 
+    welcomes: list[pb.Welcome] = []
+
     async def beat(link: NodeEnd) -> None:
         hello = pb.Hello(protocol=PROTOCOL, node_id=str(node.pk), cpus=4)
         await link.send(pb.NodeFrame(hello=hello))
-        await link.welcome()
+        welcomes.append(await link.welcome())
         while True:
             beat = pb.Heartbeat(clock_us=now_us() - 60_000_000, load=float("inf"), disk_free=30, disk_total=100)
             await link.send(pb.NodeFrame(heartbeat=beat))
@@ -72,13 +76,18 @@ async def door(node: Node) -> AsyncIterator[Door]:
     ingest, database = Ingest(), DatabaseThreads(2)
     ingest.start()
     async with listening(certificates.local, beat) as address:
-        door = Door(address, certificates)
-        keeper = asyncio.create_task(LinkKeeper(node.pk, "hub-a", door, ingest, database).keep())
+        door = Door(address, certificates, welcomes)
+        keeper = asyncio.create_task(LinkKeeper(node.pk, "hub-a", door, ingest, database, web=WEB).keep())
         yield door
         keeper.cancel()
         await asyncio.gather(keeper, return_exceptions=True)
     await asyncio.to_thread(ingest.stop)
     await asyncio.to_thread(database.close)
+
+
+async def test_a_node_that_is_dialled_is_told_where_people_open_the_hub(door: Door) -> None:
+    await eventually_async(lambda: bool(door.welcomes))
+    assert door.welcomes[0].web == WEB
 
 
 async def health(node: Node) -> Health:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from agenthub_site import demo_repository
 from nodes.server.fence import Fence
 from nodes.server.handing_over import LinkOnTheWay
 from nodes.server.other_user import OtherUser, why_not
@@ -79,6 +80,31 @@ async def test_a_worktree_that_is_made_is_theirs_and_its_diff_is_read(other: Nod
     made = Path(only(events, "run.started")["workspace"])
     assert {path.stat().st_uid for path in (made, made / "readme.txt")} == {pwd.getpwnam(NAME).pw_uid}
     assert git(repository, "status", "--short") == "" and (repository / "readme.txt").stat().st_uid == 0
+
+
+@needs_root
+@pytest.mark.parametrize("closed", [".", "objects", "refs", "HEAD"])
+async def test_a_repository_that_they_may_not_read_is_refused_with_the_command(other: Node, closed: str) -> None:
+    repository = make_repository(other.code / "repo")
+    (repository / ".git" / closed).chmod(0o700)
+    work = {"mode": "create_worktree", "repository": str(repository)}
+    events = await other.finish("true", workspace=work, **USER)
+    assert events[-1].payload["reason"] == "workspace_failed"
+    assert "chmod -R go+rX" in events[-1].payload["message"]
+    assert not (repository / ".git/worktrees").exists()
+
+
+@needs_root
+async def test_the_demo_repository_is_theirs_to_read(other: Node) -> None:
+    was = os.umask(0o077)  # as where the hub's own files are made
+    try:
+        demo_repository.make_repository(other.code / "hello")
+    finally:
+        os.umask(was)
+    work = {"mode": "create_worktree", "repository": str(other.code / "hello")}
+    events = await other.finish("sh", "-c", "git log --oneline && echo new > new.txt", workspace=work, **USER)
+    assert texts(events).endswith(" Say hello\n"), (events[-1].payload, texts(events, "stderr"))
+    assert [change["path"] for change in only(events, "run.diff.ready")["files"]] == ["new.txt"]
 
 
 @needs_root
