@@ -61,6 +61,8 @@ class Round(models.Model):
     operator_note = models.TextField(blank=True, editable=False)
     decided_by = models.CharField(max_length=150, blank=True, editable=False)
     decided_at = models.DateTimeField(null=True, blank=True, editable=False)
+    is_repeat = models.BooleanField(db_default=False, default=False, editable=False)
+    """It opened by itself, with the goals of the one before it."""
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -102,6 +104,8 @@ class Assignment(models.Model):
     lease_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     expiries = models.PositiveIntegerField(default=0, editable=False)
     """How often its lease ran out."""
+    former = models.ForeignKey(Agent, null=True, blank=True, editable=False, on_delete=models.PROTECT, related_name="+")
+    """Whose lease ran out last."""
     progress_note = models.TextField(blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -230,7 +234,8 @@ class Limits(models.Model):
     )
     auto_approve = models.BooleanField(default=False, help_text="Plans are carried out without an operator.")
     auto_create_next_round = models.BooleanField(
-        default=False, help_text="When changes are requested, the next round opens by itself, with the same goals."
+        default=False,
+        help_text="After changes_requested or a rejection the next round opens by itself, with the same goals.",
     )
 
     class Meta:

@@ -13,6 +13,7 @@ from ..models import Agent
 from .errors import AgentsOnly, AssignmentNotValid, RoundNotFound, TaskNotFound
 from .models import Assignment, Handoff, Limits, Round, Task
 from .services.texts import checked_word
+from .states import RoundState
 
 M = TypeVar("M")
 
@@ -54,6 +55,11 @@ def find_round(actor: Actor, round_id: object) -> Round:
     seen = Round.objects.visible_to(actor).select_related("project", "task__dispatcher")
     found: Round = _one(seen, round_id, RoundNotFound)
     return found
+
+
+def open_repeat_of(task_id: UUID) -> Round | None:
+    """The round that opened by itself and waits for an operator, if there is one. What is planned takes its place."""
+    return Round.objects.filter(task=task_id, is_repeat=True, state=RoundState.AWAITING_OPERATOR_APPROVAL).first()
 
 
 def find_assignment(actor: Actor, assignment_id: object) -> Assignment:

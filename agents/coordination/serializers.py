@@ -68,8 +68,8 @@ class RoundRowOut(serializers.ModelSerializer[Round]):
     class Meta:
         model = Round
         fields: tuple[str, ...] = (
-            "id", "project", "project_slug", "task", "task_key", "number", "state", "operator_note", "decided_by",
-            "decided_at", "created_at",
+            "id", "project", "project_slug", "task", "task_key", "number", "state", "is_repeat", "operator_note",
+            "decided_by", "decided_at", "created_at",
         )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def _take_messages(project: Project, old: OldHub, rows: OldRows, agents: dict[st
             told.already_here += 1
             continue
         except (PayloadTooLarge, PayloadTooDeep) as error:
-            told.left.append(f"the message {row['id']} of {sender.name}: {error.text}")
+            told.left.append(f"the message {row['id']} of {sender.name}: {error.text.removesuffix('.')}")
             continue
         sent[row["id"]] = made
         told.messages += made.created

@@ -81,7 +81,10 @@ class OldRows:
         found = self._handoffs.get(row["handoff_id"]) or self._last_handoff.get(row["id"])
         handoff, note = None, clean(row["progress_note"])
         if found and state == AssignmentState.COMPLETED:
-            handoff = GivenHandoff(self.id_of("handoff", found), self._agents[found["from_agent"]], _work(found))
+            handoff = GivenHandoff(
+                self.id_of("handoff", found), self._agents[found["from_agent"]], _work(found),
+                found["created_at"] or BEGINNING,
+            )  # fmt: skip
         elif found:  # that package let work be done that no operator had approved
             place = " ".join(filter(None, (one_line(found["branch"]), one_line(found["commit_hash"]))))
             note = f"{note}\nIt was handed over before its plan was approved: {place or 'without a branch'}.".strip()
@@ -90,7 +93,7 @@ class OldRows:
             self.id_of("assignment", row), self._agents[row["agent_id"]], clean(row["goal"]), state,
             row["claimed_at"] if is_begun else None, row["started_at"] if is_begun else None,
             row["completed_at"] if state == AssignmentState.COMPLETED else None,
-            row["lease_expires_at"] if state in HELD else None, note, handoff,
+            row["lease_expires_at"] if state in HELD else None, note, row["created_at"] or BEGINNING, handoff,
         )  # fmt: skip
 
 

@@ -87,7 +87,8 @@ def round_plan_submit(
 ) -> Json:
     """Plan the task's next round. An operator approves or rejects it; then the assignments may be claimed.
 
-    You may plan while the task is a draft: at first, after a rejection, and after a review that asks for changes.
+    You may plan while the task is a draft: at first, after a rejection, and after a review that asks for changes; and
+    in the place of a round that opened by itself, as long as that one waits for the operator.
     """
     require(actor, _WORK, own_agent(actor).project_id)
     task = find_task(actor, task_id)

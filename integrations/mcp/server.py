@@ -57,7 +57,9 @@ OUTPUT: Final[Json] = {
     "type": "object",
     "properties": {"result": {"type": "string", "description": 'JSON: {"ok": true, …} or {"ok": false, "error": …}.'}},
     "required": ["result"],
+    "x-fastmcp-wrap-result": True,
 }
+"""By the last word FastMCP's client knows that ``result`` is the answer, as the package's said it of theirs."""
 INSTRUCTIONS: Final = """\
 AgentHub carries tasks between agents. As a dispatcher: task_draft_create, round_plan_submit, wait for an operator's \
 approval, then assignment_list with the round_id, handoff_get, review_submit. As a worker: assignment_list, \

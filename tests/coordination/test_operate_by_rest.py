@@ -71,6 +71,13 @@ def test_a_round_is_rejected_and_a_task_closed(crew: Crew, as_bob: Api) -> None:
     assert (closed.status_code, closed.json()["state"]) == (200, "closed")
 
 
+def test_a_round_says_that_it_opened_by_itself(crew: Crew, as_bob: Api) -> None:
+    crew.limit(auto_create_next_round=True)
+    as_bob.post(f"{ROUNDS}{crew.plan().pk}/reject/", {}, format="json")
+    listed = as_bob.get(ROUNDS).json()["results"]
+    assert {item["number"]: item["is_repeat"] for item in listed} == {1: False, 2: True}
+
+
 def test_lists_take_a_fixed_number_of_queries(crew: Crew, as_bob: Api) -> None:
     def count(path: str) -> int:
         from django.db import connection

@@ -33,6 +33,63 @@ def test_a_rejected_plan_is_planned_again_and_costs_no_round(crew: Crew) -> None
     assert (first.state, second.number, second.state) == ("rejected", 2, "awaiting_operator_approval")
 
 
+def test_what_a_rejected_plan_had_assigned_is_cancelled(crew: Crew) -> None:
+    round_ = crew.plan("wim", None)
+    reject_round(round_, by=crew.operator)
+    assert [item.state for item in round_.assignments.all()] == ["cancelled"] * 2
+
+
+def test_a_rejected_plan_opens_again_by_itself_where_the_limits_say_so(crew: Crew) -> None:
+    crew.limit(auto_create_next_round=True)
+    first = reject_round(crew.plan("wim", None), by=crew.operator, note="Not now.")
+    second = Round.objects.get(number=2)
+    assert (first.state, second.state, second.is_repeat) == ("rejected", "awaiting_operator_approval", True)
+    assert [(item.goal, item.is_for_anyone) for item in second.assignments.all()] == [
+        ("Goal 0", False), ("Goal 1", True),
+    ]  # fmt: skip
+    assert Task.objects.get().state == "awaiting_operator_approval"
+    approve_round(second, by=crew.operator)
+    assert claim_assignment(second.assignments.get(position=0), by=crew.wim).state == "claimed"
+
+
+def test_max_rounds_ends_a_plan_that_is_rejected_again_and_again(crew: Crew) -> None:
+    crew.limit(auto_create_next_round=True, max_rounds=3)
+    crew.plan()
+    for number in (1, 2, 3):
+        reject_round(Round.objects.get(number=number), by=crew.operator)
+    assert (Round.objects.count(), Task.objects.get().state) == (3, "draft")
+    assert crew.plan("zoe", task=Task.objects.get()).number == 4
+
+
+def test_what_a_person_rejected_is_approved_by_a_person_alone(crew: Crew) -> None:
+    round_ = crew.plan()
+    crew.limit(auto_create_next_round=True, auto_approve=True)
+    reject_round(round_, by=crew.operator)
+    assert Round.objects.get(number=2).state == "awaiting_operator_approval"
+
+
+def test_the_dispatchers_plan_takes_the_place_of_a_round_that_opened_by_itself(crew: Crew) -> None:
+    crew.limit(auto_create_next_round=True, max_rounds=2)
+    _, repeat = review_round(crew.done(), by=crew.ada, verdict="changes_requested")
+    assert repeat is not None
+    with pytest.raises(errors.EmptyPlan):
+        submit_plan(repeat.task, [], by=crew.ada)
+    assert Round.objects.get(number=2).state == "awaiting_operator_approval"  # nothing has changed
+    own = crew.plan("zoe", task=repeat.task)
+    repeat.refresh_from_db()
+    assert (repeat.state, own.number, own.state) == ("cancelled", 3, "awaiting_operator_approval")
+    assert [item.state for item in repeat.assignments.all()] == ["cancelled"]
+    with pytest.raises(errors.TaskNotDispatchable):
+        crew.plan(task=repeat.task)  # its own plan waits
+
+
+def test_a_rejected_plan_that_no_longer_fits_is_for_the_dispatcher(crew: Crew) -> None:
+    round_ = crew.plan("wim", "wim")
+    crew.limit(auto_create_next_round=True, max_assignments_per_round=1)
+    reject_round(round_, by=crew.operator)
+    assert (Round.objects.count(), Task.objects.get().state) == (1, "draft")
+
+
 def test_changes_requested_makes_the_task_a_draft_again_and_creates_nothing(crew: Crew) -> None:
     round_ = crew.done()
     _, opened = review_round(round_, by=crew.ada, verdict="changes_requested", note="Tighter knots.")

@@ -40,6 +40,7 @@ def test_the_board_has_each_task_in_its_column(crew: Crew, as_bob: Client) -> No
     places = [said.index(word) for word in ("Drafts", "T-draft", "Wait for you", "T-waits", "Under way", "T-works")]
     assert places == sorted(places)
     assert "branch:main" in said and "held by zoe" in said
+    assert "Reject round 1 of T-waits without a reason?" in said
 
 
 def test_an_operator_approves_from_the_board_and_rejects_with_a_note(crew: Crew, as_bob: Client) -> None:
@@ -51,6 +52,14 @@ def test_an_operator_approves_from_the_board_and_rejects_with_a_note(crew: Crew,
     assert dict(Round.objects.values_list("task__key", "state")) == {"T-1": "dispatched", "T-2": "rejected"}
     again = as_bob.post(f"/rounds/{first.pk}/approve/", follow=True).content.decode()
     assert "does not wait for an operator" in again
+
+
+def test_the_board_says_that_a_rejected_plan_opened_again(crew: Crew, as_bob: Client) -> None:
+    crew.limit(auto_create_next_round=True)
+    said = as_bob.post(f"/rounds/{crew.plan().pk}/reject/", {"from": "board"}, follow=True).content.decode()
+    assert "It opened again by itself, as round 2, and waits for you." in said
+    shown = as_bob.get(f"/tasks/{Round.objects.get(number=2).task_id}/").content.decode()
+    assert shown.count("It opened by itself, with the goals of the round before.") == 1
 
 
 def test_a_tasks_page_shows_rounds_handoffs_and_notes(crew: Crew, as_bob: Client) -> None:

@@ -43,6 +43,14 @@ def test_the_dispatcher_is_told_of_a_rejection_and_of_a_round_to_review(crew: Cr
     assert told(crew, "ada")[1:] == ["review: round 2 of T-1: to be reviewed"]
 
 
+def test_the_dispatcher_is_told_that_a_rejected_plan_opened_again_and_may_be_replaced(crew: Crew) -> None:
+    crew.limit(auto_create_next_round=True)
+    reject_round(crew.plan(), by=crew.operator, note="Too wide.")
+    (letter,) = mail.inbox(mail.Address("agent", crew.ada.id)).results
+    for words in ("Too wide.", "opened again as round 2", "takes its place"):
+        assert words in letter.payload["body"]
+
+
 def test_an_idle_worker_wakes(crew: Crew) -> None:
     worker = make_agent("sleeper", project=crew.project, wake_on_mail=True)
     round_ = submit_plan(crew.draft(), [Planned("Mend the nets", worker)], by=crew.ada)

@@ -161,6 +161,7 @@ async def test_every_tool_is_described_and_those_of_the_hub_are_for_tokens_that_
             assert len(tools) == 16
             for tool in tools:
                 assert tool.description and tool.input_schema["additionalProperties"] is False
+                assert tool.output_schema and tool.output_schema["x-fastmcp-wrap-result"] is True
             with pytest.raises(MCPError):
                 await ada.call_tool("run_start", {"agent": "demo", "prompt": "Go."})
         async with client(url, wide) as alice:

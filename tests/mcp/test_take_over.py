@@ -52,6 +52,7 @@ def test_work_goes_on_where_it_was(crew: Crew, old: FakeOldHub) -> None:
     assert (done.handoff.branch, done.handoff.changed_files, done.handoff.tests_run) == (
         "nets", ["net.py"], ["all of them"],
     )  # fmt: skip
+    assert {item.created_at.isoformat() for item in (done, held, waiting, done.handoff)} == {WHEN}
     assert (held.lease_expires_at, held.progress_note) == (soon, "Half way")
     assert Round.objects.get().state == "in_progress"
     assert claim_assignment(waiting, by=crew.wim).state == "claimed"

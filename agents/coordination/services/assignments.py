@@ -89,7 +89,8 @@ def report_progress(
 ) -> Assignment:
     """Renew the lease; ``in_progress`` begins the work, and a note that is not empty takes the last one's place.
 
-    Raises ``InvalidStatus``, ``AssignmentNotValid``, ``AssignmentNotActive``, ``LeaseExpired``, ``RoundNotApproved``.
+    ``claimed`` begins nothing, and ends nothing that has begun. Raises ``InvalidStatus``, ``AssignmentNotValid``,
+    ``AssignmentNotActive``, ``LeaseExpired``, ``RoundNotApproved``.
     """
     require(by, Can.WORK_ON_TASK, assignment)
     agent = own_agent(by)
@@ -107,12 +108,10 @@ def report_progress(
             task.project_id, "assignment.started", by=by, of=("assignment", assignment.pk), task=task.key,
             agent=agent.name,
         )  # fmt: skip
-    elif status == assignment.state:
+    else:
         held = Assignment.objects.filter(pk=assignment.pk, state=assignment.state, agent=agent)
         held.update(updated_at=now, **columns)
         assignment.refresh_from_db()
-    else:
-        raise AssignmentNotActive("The work has begun already: report 'in_progress'.", state=assignment.state)
     return assignment
 
 
@@ -200,13 +199,13 @@ def _free_expired(rows: Any, now: datetime) -> int:
     if not due:
         return 0
     expired = Assignment.objects.filter(pk__in=[item.pk for item in due], state__in=HELD, lease_expires_at__lte=now)
-    freed = {
+    freed: dict[str, Any] = {
         "state": AssignmentState.PENDING,
         "lease_expires_at": None,
         "updated_at": now,
         "expiries": F("expiries") + 1,
     }
-    freed |= {"claimed_at": None, "started_at": None}
+    freed |= {"claimed_at": None, "started_at": None, "former": F("agent")}
     expired.filter(is_for_anyone=False).update(**freed)
     expired.filter(is_for_anyone=True).update(agent=None, **freed)
     facts = [
@@ -229,7 +228,7 @@ def _require_held(assignment: Assignment, agent: Agent, now: datetime) -> None:
     """``assignment``, whose task is locked, is read anew, and must be the agent's at this time."""
     assignment.refresh_from_db()
     is_free_again = assignment.state == AssignmentState.PENDING and assignment.expiries > 0
-    if assignment.agent_id != agent.pk and not (is_free_again and assignment.is_for_anyone):
+    if assignment.agent_id != agent.pk and not (is_free_again and assignment.former_id == agent.pk):
         raise AssignmentNotValid()
     _require_working(assignment.round)
     if assignment.state not in HELD:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import transaction
@@ -21,12 +22,15 @@ from ..states import HELD, AssignmentState, RoundState, TaskState
 from .assignments import Work
 from .locks import lock_key
 
+Beginning = TypeVar("Beginning", Assignment, Handoff)
+
 
 @dataclass(frozen=True, slots=True)
 class GivenHandoff:
     id: UUID
     agent: Agent
     work: Work
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class GivenAssignment:
     completed_at: datetime | None
     lease_expires_at: datetime | None
     progress_note: str
+    created_at: datetime
     handoff: GivenHandoff | None
 
 
@@ -106,7 +111,7 @@ def import_task(project: Project, given: GivenTask, *, by: Actor) -> bool:
 
 
 def _give_assignments(round_: Round, given: Sequence[GivenAssignment], until: datetime) -> None:
-    Assignment.objects.bulk_create(
+    assignments = [
         Assignment(
             pk=item.id, project_id=round_.project_id, task_id=round_.task_id, round=round_, agent=item.agent,
             position=position, goal=item.goal, state=item.state, claimed_at=item.claimed_at,
@@ -114,8 +119,9 @@ def _give_assignments(round_: Round, given: Sequence[GivenAssignment], until: da
             lease_expires_at=(item.lease_expires_at or until) if item.state in HELD else None,
         )
         for position, item in enumerate(given)
-    )  # fmt: skip
-    Handoff.objects.bulk_create(
+    ]  # fmt: skip
+    handed = [item.handoff for item in given if item.handoff]
+    handoffs = [
         Handoff(
             pk=item.handoff.id, project_id=round_.project_id, assignment_id=item.id, agent=item.handoff.agent,
             branch=item.handoff.work.branch, commit_hash=item.handoff.work.commit_hash,
@@ -123,7 +129,17 @@ def _give_assignments(round_: Round, given: Sequence[GivenAssignment], until: da
             risks=item.handoff.work.risks, next_steps=item.handoff.work.next_steps, notes=item.handoff.work.notes,
         )
         for item in given if item.handoff
-    )  # fmt: skip
+    ]  # fmt: skip
+    _create_as_of(Assignment, assignments, [item.created_at for item in given])
+    _create_as_of(Handoff, handoffs, [item.created_at for item in handed])
+
+
+def _create_as_of(model: type[Beginning], rows: list[Beginning], times: Sequence[datetime]) -> None:
+    """With the times of their beginnings, in place of this one."""
+    model._default_manager.bulk_create(rows)
+    for row, created_at in zip(rows, times, strict=True):
+        row.created_at = created_at
+    model._default_manager.bulk_update(rows, ["created_at"])
 
 
 @transaction.atomic

@@ -1,9 +1,10 @@
 """Messages between the agents of a project, within the project's limits."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -12,7 +13,7 @@ from django.db.models import F
 from agenthub_site.accounts.actors import Actor, ActorKind
 from agenthub_site.accounts.permissions import Can, require
 from mailboxes import services as mail
-from mailboxes.models import Message
+from mailboxes.limits import HOPS
 from mailboxes.tables import run_query, uuid_of_db, uuid_to_db
 from nodes.contract.errors import Invalid, NotFound
 
@@ -22,6 +23,9 @@ from ..errors import AgentsOnly, MessageLimitReached
 from ..models import Limits, Round, Task
 from ..queries import as_uuid, find_round, limits_of
 from .moves import lock_task
+
+_KEY: Final = '"round_id"'
+"""As it stands in the text of a payload that has it."""
 
 
 def send_message(
@@ -49,36 +53,66 @@ def send_message(
     """
     here = _look_round(by, to_agent)
     require(by, Can.SEND_MESSAGE, here.project_id)
-    round_ = find_round(by, round_id) if round_id else _round_of(by, here.project_id, reply_to)
+    round_ = find_round(by, round_id) if round_id else _round_of(here.project_id, reply_to)
     recipients = here.to(to_agent, dedupe_key)
-    made: dict[str, Any] = {
-        "payload": {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})},
-        "subject": subject,
-        "kind": kind,
-        "audience": recipients.audience,
-        "reply_to": reply_to,
-        "dedupe_key": dedupe_key,
-        "run_id": None if reply_to else run_id,
-        "most_hops": here.max_hop_count,
-    }
-    if round_ is None:
-        return mail.send(here.project_id, here.sender, recipients.addresses, **made)
-    with transaction.atomic():
-        task = lock_task(round_.task_id)
-        sent = mail.send(here.project_id, here.sender, recipients.addresses, **made)
-        if sent.created:
-            _count(task, limits_of(here.project_id).max_messages_per_task)
-        return sent
+    payload = {**(more or {}), "body": body, **({"round_id": str(round_.pk)} if round_ else {})}
+    made = mail.draft(
+        here.project_id, here.sender, recipients.addresses, payload, subject=subject, kind=kind,
+        audience=recipients.audience, reply_to=reply_to, dedupe_key=dedupe_key, run_id=None if reply_to else run_id,
+        most_hops=here.max_hop_count,
+    )  # fmt: skip
+    return _post_counted(made, round_.task_id) if round_ else mail.post(made)
 
 
-def _round_of(by: Actor, project_id: UUID, answered: UUID | None) -> Round | None:
-    """The round that the message which is answered is about."""
-    if answered is None:
+def posting_for_task(made: mail.Draft) -> Callable[[], mail.Sent] | None:
+    """What posts a draft of another door's that is about a round, within its task's limit; None for any other.
+
+    That is one whose payload has the ``round_id`` of a round of the project, or that answers one that is about one.
+    """
+    if made.reply_to is None and _KEY not in made.payload:
         return None
-    texts = Message.objects.filter(pk=answered, project=project_id).values_list("payload", flat=True)
-    payload = json.loads(next(iter(texts), "null"))
-    said = as_uuid(payload.get("round_id")) if isinstance(payload, dict) else None
-    return Round.objects.visible_to(by).filter(pk=said, project=project_id).first() if said else None
+    texts = [made.payload, *_thread_of(made.project_id, made.reply_to)]
+    round_ = _first_round(made.project_id, texts)
+    return partial(_post_counted, made, round_.task_id) if round_ else None
+
+
+@transaction.atomic
+def _post_counted(made: mail.Draft, task_id: UUID) -> mail.Sent:
+    task = lock_task(task_id)
+    sent = mail.post(made)
+    if sent.created:
+        _count(task, limits_of(made.project_id).max_messages_per_task)
+    return sent
+
+
+def _round_of(project_id: UUID, answered: UUID | None) -> Round | None:
+    """The round that the message which is answered is about."""
+    return _first_round(project_id, _thread_of(project_id, answered))
+
+
+def _first_round(project_id: UUID, texts: Iterable[str]) -> Round | None:
+    """The first that a payload names and that is the project's: other doors' say what they like."""
+    payloads = [json.loads(text) for text in texts if _KEY in text]
+    said = [as_uuid(payload.get("round_id")) for payload in payloads if isinstance(payload, dict)]
+    if not any(said):
+        return None
+    found = Round.objects.filter(project=project_id).in_bulk([pk for pk in said if pk])
+    return next((found[pk] for pk in said if pk in found), None)
+
+
+def _thread_of(project_id: UUID, answered: UUID | None) -> list[str]:
+    """The payloads that may name a round: of the message that is answered, of the one that it answers, and so on."""
+    if answered is None:
+        return []
+    rows = run_query(
+        "WITH RECURSIVE thread (id, payload, reply_to_id, depth) AS ("
+        "SELECT id, payload, reply_to_id, 0 FROM mailbox_message WHERE id = %s AND project_id = %s "
+        "UNION ALL SELECT m.id, m.payload, m.reply_to_id, t.depth + 1 FROM mailbox_message m "
+        "JOIN thread t ON m.id = t.reply_to_id WHERE t.depth < %s) "
+        "SELECT payload FROM thread WHERE payload LIKE %s ORDER BY depth",
+        [uuid_to_db(answered), uuid_to_db(project_id), HOPS, f"%{_KEY}%"],
+    )
+    return [text for (text,) in rows]
 
 
 def _count(task: Task, most: int) -> None:

@@ -1,17 +1,19 @@
 """How tasks, rounds and assignments change state: compare, set, look at the count."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from django.db import models
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from nodes.contract.errors import HubError
 
 from ..models import Assignment, Round, Task
-from ..states import ASSIGNMENT_MOVES, ROUND_MOVES, TASK_ENDED, TASK_MOVES
+from ..states import ASSIGNMENT_MOVES, ROUND_MOVES, TASK_ENDED, TASK_MOVES, AssignmentState
 
 Thing = TypeVar("Thing", Task, Round, Assignment)
 
@@ -40,3 +42,10 @@ def move(thing: Thing, to: StrEnum, refused: type[HubError], **columns: Any) -> 
     thing.refresh_from_db()
     if not moved:
         raise refused(f"{refused.message} It is {thing.state}.", state=thing.state)
+
+
+def cancel_unfinished(rows: QuerySet[Assignment], now: datetime) -> int:
+    """Of ``rows``, whose task is locked, those that are not over. How many."""
+    may_end = [state for state, onward in ASSIGNMENT_MOVES.items() if AssignmentState.CANCELLED in onward]
+    unfinished = rows.filter(state__in=may_end).order_by()
+    return unfinished.update(state=AssignmentState.CANCELLED, lease_expires_at=None, updated_at=now)

@@ -36,9 +36,15 @@ def tell_workers(round_: Round, assignments: Sequence[Assignment]) -> None:
         _tell(round_, agent_id, "assignment", f"{_name(round_)}: {len(mine)} for you", text)
 
 
-def tell_rejected(round_: Round) -> None:
-    """The dispatcher has to plan anew."""
-    text = f"An operator rejected the plan of {_name(round_)}.{_note(round_)} Plan it anew (round_plan_submit)."
+def tell_rejected(round_: Round, again: Round | None = None) -> None:
+    """The dispatcher has to plan anew; or may, where the round ``again`` opened by itself."""
+    todo = "Plan it anew (round_plan_submit)."
+    if again is not None:
+        todo = (
+            f"It has opened again as round {again.number}, with the same goals, and waits for the operator. What you "
+            "plan meanwhile (round_plan_submit) takes its place."
+        )
+    text = f"An operator rejected the plan of {_name(round_)}.{_note(round_)} {todo}"
     _tell(round_, round_.task.dispatcher_id, "rejected", f"{_name(round_)}: rejected", text)
 
 

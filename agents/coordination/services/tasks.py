@@ -13,8 +13,8 @@ from ...models import Agent
 from ..errors import TaskEnded, TaskExists
 from ..models import Assignment, Round, Task
 from ..queries import own_agent
-from ..states import ASSIGNMENT_MOVES, ROUND_ENDED, AssignmentState, RoundState, TaskState
-from .moves import lock_task, move
+from ..states import ROUND_ENDED, RoundState, TaskState
+from .moves import cancel_unfinished, lock_task, move
 from .notices import tell_dispatcher
 from .texts import TEXT_BYTES, checked_text, checked_word
 
@@ -94,8 +94,6 @@ def close_task(task: Task, *, by: Actor) -> Task:
     move(task, TaskState.CLOSED, TaskEnded)
     for round_ in Round.objects.filter(task=task).exclude(state__in=ROUND_ENDED):
         move(round_, RoundState.CANCELLED, TaskEnded)
-    may_end = [state for state, onward in ASSIGNMENT_MOVES.items() if AssignmentState.CANCELLED in onward]
-    unfinished = Assignment.objects.filter(task=task, state__in=may_end)
-    cancelled = unfinished.update(state=AssignmentState.CANCELLED, lease_expires_at=None, updated_at=task.ended_at)
+    cancelled = cancel_unfinished(Assignment.objects.filter(task=task), task.updated_at)
     record(task.project_id, "task.closed", by=by, of=("task", task.pk), key=task.key, cancelled_assignments=cancelled)
     return task
