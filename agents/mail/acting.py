@@ -17,6 +17,11 @@ class RunNotLive(Forbidden):
     message = "This run is over, or not this node's: its token is good for nothing any more."
 
 
+class OtherRun(Forbidden):
+    code = "other_run"
+    message = "Within a run you write into that run alone. Leave out --run-id."
+
+
 @dataclass(frozen=True, slots=True)
 class Acting:
     """An actor; and within a run of theirs, which one."""
@@ -36,6 +41,13 @@ def acting_in_run(node_id: UUID, run_id: UUID) -> Acting:
         raise RunNotLive(run=str(run_id))
     others = Run.objects.filter(agent=run.agent_id, ended_at=None).exclude(pk=run_id).order_by().values_list("pk")
     return Acting(actor_of_agent(run.agent), run.project_id, run.pk, frozenset(pk for (pk,) in others))
+
+
+def run_to_write_in(by: Acting, wanted: UUID | None) -> UUID | None:
+    """To which run that belongs which ``by`` writes: within a run to it, and to no other. Raises ``OtherRun``."""
+    if by.run_id is not None and wanted not in (None, by.run_id):
+        raise OtherRun(run=str(wanted))
+    return wanted or by.run_id
 
 
 def acting_as(actor_id: str) -> Acting:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from agenthub_site.accounts.actors import ActorKind
 from agenthub_site.accounts.permissions import Can, require
-from mailboxes.services import post_async, settling
+from mailboxes.services import settling
 from mailboxes.settling import Acked, write_acks
 from mailboxes.writer import writer
 from nodes.contract.errors import Forbidden, Invalid
@@ -18,10 +18,10 @@ from ..queries import count_live_runs
 from ..reading import in_thread
 from ..teams.models import ALL
 from ..triggers import calls
-from .acting import Acting
+from .acting import Acting, run_to_write_in
 from .addressing import TEAM, address_of, members_of, names_of, teams_of
-from .desk import find_run, prepare, projects_of, read_inbox, require_own
-from .doors import receive_waiting
+from .desk import find_run, project_at_hand, projects_of, read_inbox, require_own
+from .doors import receive_waiting, send_for
 from .reviews import RespondIn, respond
 from .shapes import AckIn, InboxIn, ReceiveIn, SendIn, Shape, read_shape, show_sent
 
@@ -33,6 +33,7 @@ _MOST_MAILS: Final = 50
 
 class TeamIn(Shape):
     run_id: UUID | None = None
+    project: str = ""
     team: str = ALL
 
 
@@ -58,9 +59,7 @@ async def team_members(by: Acting, body: Body) -> dict[str, Any]:
 
 def _team(by: Acting, given: TeamIn) -> dict[str, Any]:
     run = find_run(by.actor, given.run_id)
-    project_id = run.project_id if run else by.project_id
-    if project_id is None:
-        raise Invalid("This actor is in several projects: name a run of one with --run-id.")
+    project_id = project_at_hand(by.actor, given.project, run, by.project_id)
     require(by.actor, Can.VIEW, project_id)
     slug = given.team.removeprefix(TEAM)
     members = members_of(project_id, slug)
@@ -126,14 +125,14 @@ def _acked(each: Acked) -> dict[str, Any]:
 
 
 async def send(by: Acting, body: Body) -> dict[str, Any]:
-    """Write to others of the project; what is written within a run belongs to it."""
+    """Write to others of the project; what is written within a run belongs to it. Raises ``OtherRun``."""
     given = read_shape(SendIn, body)
     if by.project_id is not None and not given.project:
         given = given.model_copy(update={"project": str(by.project_id)})
-    if by.run_id is not None and given.run_id is None and given.reply_to is None:
-        given = given.model_copy(update={"run_id": by.run_id})
-    made = await in_thread(prepare, by.actor, given)
-    return {"status": "queued", **show_sent(await post_async(made))}
+    run_id = run_to_write_in(by, given.run_id)
+    if given.reply_to is None:
+        given = given.model_copy(update={"run_id": run_id})
+    return {"status": "queued", **show_sent(await send_for(by.actor, given, within=by.run_id))}
 
 
 async def permission_review_respond(by: Acting, body: Body) -> dict[str, Any]:

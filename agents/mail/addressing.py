@@ -145,11 +145,16 @@ def _one(word: str, names: Names, webhooks: _Named, starter: Address | None) -> 
     else:
         found = names.find(word)
     if found is None:
-        raise UnknownRecipient(
-            f"There is no {word[:100]!r} in this project to write to. 'agenthub actor team-members' lists who is.",
-            to=word[:100],
-        )
+        raise UnknownRecipient(_why_none(word), to=word[:100])
     return found
+
+
+def _why_none(word: str) -> str:
+    if word == STARTER:
+        return "'user' is who started the run at hand. Name the run, or write to user:NAME."
+    if word.startswith(WEBHOOK):
+        return f"There is no {word[:100]!r} in this project to write to. Its maintainers make webhooks."
+    return f"There is no {word[:100]!r} in this project to write to. 'agenthub actor team-members' lists who is."
 
 
 def members_of(project_id: UUID, slug: str = ALL) -> list[Address]:

@@ -23,7 +23,7 @@ from nodes.contract.errors import Invalid, NotFound
 
 from .addressing import address_of, names_of
 from .desk import require_own
-from .requeuing import requeue_mail
+from .requeuing import find_dead, requeue_mail
 from .shapes import show_address, show_mails
 
 _AT_ONCE = 200
@@ -70,7 +70,7 @@ class DeadLettersOut(serializers.Serializer[Any]):
 class RequeueIn(In):
     to = serializers.ListField(
         child=serializers.CharField(max_length=100), required=False, max_length=100,
-        help_text="Addresses such as agent:ID; all for whom it is dead, if left out.",
+        help_text="Names, or addresses such as agent:ID; all for whom it is dead, if left out.",
     )  # fmt: skip
 
 
@@ -87,10 +87,10 @@ class MessageViewSet(HubViewSet):
     pagination_class = None
 
     @extend_schema(responses=MailOut(many=True), operation_id="messages_retrieve")
-    def retrieve(self, request: Request, pk: UUID) -> Response:
+    def retrieve(self, request: Request, pk: str) -> Response:
         """Every recipient's copy and its state; a recipient sees its own alone."""
         require_own(self.actor)
-        message = find_message(self.actor, pk)
+        message = find_message(self.actor, _id(pk))
         found = Delivery.objects.order_by("inbox", "number")
         me = address_of(self.actor)
         if not (_is_from(message, me) or may(self.actor, Can.MANAGE_MESSAGES, message.project_id)):
@@ -118,15 +118,22 @@ class MessageViewSet(HubViewSet):
 
     @extend_schema(request=RequeueIn, responses=RequeuedOut, operation_id="messages_requeue")
     @action(detail=True, methods=["post"])
-    def requeue(self, request: Request, pk: UUID) -> Response:
+    def requeue(self, request: Request, pk: str) -> Response:
         """Deliver again what was given up: to all for whom it was, or to some."""
-        message = find_message(self.actor, pk)
+        message = find_message(self.actor, _id(pk))
         require(self.actor, Can.MANAGE_MESSAGES, message.project_id)
         given = self.read(RequeueIn)
-        to = [Address.parse(text) for text in given["to"]] if "to" in given else None
+        to = find_dead(message.pk, given["to"]) if "to" in given else None
         moved = [address for address, _ in requeue_mail(message.pk, by=self.actor, to=to)]
         names = names_of(moved)
         return Response({"to": [show_address(address, names) for address in moved]})
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise NotFound("There is no such message, or you may not see it.") from error
 
 
 def _place(cursor: str) -> LetterPlace | None:

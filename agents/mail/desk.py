@@ -21,17 +21,17 @@ from .repeats import went_to
 from .shapes import InboxIn, SendIn, show_mails
 
 
-def prepare(actor: Actor, given: SendIn) -> Draft:
+def prepare(actor: Actor, given: SendIn, *, within: UUID | None = None) -> Draft:
     """A message of the actor's that may be sent. Raises ``Forbidden``, ``NotFound``, ``UnknownRecipient``, ``Invalid``.
 
+    ``within`` is the run that the actor is in: ``user`` is who started it, where ``given`` names no other.
     Sent before under its ``dedupe_key``, it goes to whom it went then, where they are no longer to be found.
     """
     run = find_run(actor, given.run_id)
-    project_id = run.project_id if run and not given.project else _project_of(actor, given.project)
+    project_id = project_at_hand(actor, given.project, run)
     require(actor, Can.SEND_MESSAGE, project_id)
-    if run is not None and run.project_id != project_id:
-        raise NotFound("There is no such run in this project.", run=str(run.pk))
     sender = address_of(actor)
+    run = run or find_run(actor, within)
     try:
         to = resolve(project_id, given.to, sender=sender, run=run)
     except (UnknownRecipient, WebhookOff):
@@ -92,9 +92,17 @@ def find_run(actor: Actor, run_id: UUID | None) -> Run | None:
     return run
 
 
-def _project_of(actor: Actor, wanted: str) -> UUID:
+def project_at_hand(actor: Actor, wanted: str, run: Run | None, default: UUID | None = None) -> UUID:
+    """The one that is named, or the run's, or ``default``, or the only one. Raises ``NotFound``, ``Invalid``."""
     if wanted:
-        return find_project(actor, wanted).pk
+        found: UUID = find_project(actor, wanted).pk
+        if run is not None and run.project_id != found:
+            raise NotFound("There is no such run in this project.", run=str(run.pk))
+        return found
+    if run is not None:
+        return run.project_id
+    if default is not None:
+        return default
     if len(actor.roles) != 1:
-        raise Invalid("Say in which project: you see several.", fields={"project": ["is missing"]})
+        raise Invalid("Say in which project: there are several.", fields={"project": ["is missing"]})
     return actor.project_ids[0]

@@ -14,6 +14,7 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.admission import Caller
 from audit.bell import bell
 from mailboxes.reading import last_number, mails_of, next_due
+from mailboxes.sending import Draft, Sent
 from mailboxes.services import claim, post_async, settling
 from mailboxes.settling import Claim, write_acks, write_claims
 from mailboxes.writer import writer
@@ -22,6 +23,7 @@ from nodes.contract.errors import HubError
 from ..reading import in_thread
 from ..stream import GUARD_SECONDS, HEARTBEAT_SECONDS, as_json
 from .addressing import address_of
+from .bounds import Posting, posting_of
 from .desk import prepare, projects_of, read_inbox, require_own, told_of
 from .shapes import AckIn, InboxIn, ReceiveIn, SendIn, read_shape, show_acked, show_mails, show_sent
 
@@ -36,8 +38,18 @@ Query = Mapping[str, str]
 
 async def send(caller: Caller, body: bytes) -> bytes:
     """``POST /api/v1/messages``: durable once it is answered."""
-    made = await in_thread(prepare, caller.actor, read_shape(SendIn, body))
-    return _json(show_sent(await post_async(made)))
+    return _json(show_sent(await send_for(caller.actor, read_shape(SendIn, body))))
+
+
+async def send_for(actor: Actor, given: SendIn, *, within: UUID | None = None) -> Sent:
+    """An actor's message, durable once this returns. Raises what ``prepare`` does, and for what bounds it."""
+    made, bounded = await in_thread(_prepared, actor, given, within)
+    return await in_thread(bounded) if bounded else await post_async(made)
+
+
+def _prepared(actor: Actor, given: SendIn, within: UUID | None) -> tuple[Draft, Posting | None]:
+    made = prepare(actor, given, within=within)
+    return made, posting_of(made)
 
 
 async def list_inbox(caller: Caller, query: Query) -> bytes:

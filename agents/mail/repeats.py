@@ -35,14 +35,15 @@ def _mean(words: Sequence[str], addresses: Sequence[Address], run: Run | None) -
     """Whether the words name just these. Who has no name any more is taken for one whose word is nobody's."""
     names = names_of(addresses)
     order = sorted(addresses, reverse=True)  # a bare name is an agent's before it is a person's
-    called = {word: address for address in order for word in _words_for(address, names[address], run)}
+    called = {word: address for address in order for word in words_for(address, names[address], run)}
     meant = {called.get(word) or called.get(word.lower()) for word in words}
     left = set(addresses) - meant
     unknown = {word for word in words if word not in called and word.lower() not in called}
     return len(unknown) == len(left) and not any(names[address] for address in left)
 
 
-def _words_for(address: Address, name: str, run: Run | None) -> set[str]:
+def words_for(address: Address, name: str, run: Run | None = None) -> set[str]:
+    """What names an address whose name this is: ``mender``, ``harbour/mender``, its id, each with its kind too."""
     plain = {address.id, name, name.rpartition("/")[2], name.partition(":")[2]} - {""}
     is_starter = run is not None and (address.kind, address.id) == ("user", str(run.user_id))
     return plain | {f"{address.kind}:{word}" for word in plain} | ({STARTER} if is_starter else set())

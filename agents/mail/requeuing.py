@@ -11,10 +11,12 @@ from mailboxes.addresses import Address
 from mailboxes.models import Delivery
 from mailboxes.services import requeue
 from mailboxes.states import State
-from nodes.contract.errors import Conflict
+from nodes.contract.errors import Conflict, WrongState
 
 from ..models import Agent
 from ..webhooks.models import Webhook
+from .addressing import names_of
+from .repeats import words_for
 
 
 class RecipientGone(Conflict):
@@ -28,14 +30,29 @@ def requeue_mail(message_id: UUID, *, by: Actor, to: Sequence[Address] | None = 
 
     Raises what ``requeue`` does, and ``RecipientGone`` if nobody is left, or one of ``to`` is gone.
     """
-    rows = Delivery.objects.filter(message=message_id, state=State.DEAD).values_list("inbox__kind", "inbox__owner")
-    dead = {Address(kind, owner) for kind, owner in rows}
+    dead = _dead_for(message_id)
     wanted = dead if to is None else dead & set(to)
     left = _still_there(wanted)
     if wanted and (not left or (to is not None and left != wanted)):
         gone = sorted(str(address) for address in wanted - left)
         raise RecipientGone(message_id=str(message_id), gone=gone[:100])
     return requeue(message_id, by=by, to=list(left) if left else to)
+
+
+def find_dead(message_id: UUID, words: Sequence[str]) -> list[Address]:
+    """Whom the words name of those for whom the message is dead: by id or name. Raises ``WrongState``."""
+    dead = _dead_for(message_id)
+    names = names_of(dead)
+    called = {word: address for address in sorted(dead, reverse=True) for word in words_for(address, names[address])}
+    for word in words:
+        if word not in called:
+            raise WrongState(f"This message is not dead for {word[:100]!r}.", to=word[:100])
+    return [called[word] for word in words]
+
+
+def _dead_for(message_id: UUID) -> set[Address]:
+    rows = Delivery.objects.filter(message=message_id, state=State.DEAD).values_list("inbox__kind", "inbox__owner")
+    return {Address(kind, owner) for kind, owner in rows}
 
 
 def _still_there(addresses: Collection[Address]) -> set[Address]:

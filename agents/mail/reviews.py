@@ -14,7 +14,7 @@ from mailboxes.services import Address, send
 from nodes.contract.errors import HubError, Invalid, NotFound, Unavailable
 
 from ..models import Approval
-from ..services.approvals import AlreadyDecided, decide_approval
+from ..services.approvals import AlreadyDecided, decide_approval, require_asked
 from .shapes import Shape
 
 logger = structlog.get_logger(__name__)
@@ -99,6 +99,7 @@ def _respond_one(actor: Actor, permission_id: str, given: RespondIn) -> dict[str
     try:
         approval = _find(actor, permission_id, given.run_id)
         try:
+            require_asked(approval, by=actor)  # before its options are told
             option_id, outcome = _answer(approval, given)
             decide_approval(approval, by=actor, option_id=option_id, outcome=outcome)
         except AlreadyDecided as error:

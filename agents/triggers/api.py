@@ -1,6 +1,7 @@
 """REST: triggers."""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
@@ -54,15 +55,24 @@ class TriggerOut(serializers.ModelSerializer[Trigger]):
         return shown
 
 
+class TimeField(serializers.DateTimeField):
+    """A time as it was given: which zone is meant by one that names none is said beside it."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        return value
+
+
 class TriggerIn(In):
     """When: ``at``, ``delay_seconds`` or ``cron``. What: a message (``to``, ``payload``), or a run (``agent``, ``prompt``)."""  # noqa: E501
 
     project = serializers.CharField(required=False, help_text="A slug or id; an agent's own, if left out.")
     name = serializers.CharField(required=False, allow_blank=True, max_length=64)
-    at = serializers.DateTimeField(required=False, help_text="Within 30 days.")
+    at = TimeField(required=False, help_text="Within 30 days.")
     delay_seconds = serializers.FloatField(required=False, min_value=1, max_value=2_592_000)
     cron = serializers.CharField(required=False, max_length=100, help_text="Five fields.")
-    timezone = serializers.CharField(required=False, max_length=64, help_text="Of `cron`; UTC, if left out.")
+    timezone = serializers.CharField(
+        required=False, max_length=64, help_text="Of `cron`, and of an `at` without one; UTC, if left out."
+    )
     to = serializers.ListField(child=serializers.CharField(max_length=200), required=False, max_length=100)
     subject = serializers.CharField(required=False, allow_blank=True, max_length=200)
     payload = serializers.JSONField(required=False)

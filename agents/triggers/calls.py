@@ -1,5 +1,6 @@
 """Triggers as ``agenthub actor time-trigger-…`` sets them: messages to the actor itself, or to others."""
 
+import json
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -10,9 +11,9 @@ from pydantic import Field
 from agenthub_site.accounts.models import Project
 from nodes.contract.errors import HubError, Invalid, NotFound
 
-from ..mail.acting import Acting
+from ..mail.acting import Acting, run_to_write_in
 from ..mail.addressing import address_of
-from ..mail.desk import find_run
+from ..mail.desk import find_run, project_at_hand
 from ..mail.shapes import Shape, read_shape
 from ..reading import in_thread
 from .models import Trigger
@@ -20,7 +21,7 @@ from .services import TEXT_BYTES, cancel_trigger, set_trigger, triggers_of
 
 
 class SetIn(Shape):
-    message: Annotated[str, Field(min_length=1)]
+    message: str
     at: datetime | None = None
     delay_seconds: Annotated[float, Field(ge=1, le=2_592_000)] | None = None
     cron: str = ""
@@ -29,6 +30,7 @@ class SetIn(Shape):
     name: str = ""
     key: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     run_id: UUID | None = None
+    project: str = ""
 
 
 class ListIn(Shape):
@@ -48,14 +50,10 @@ async def set_(by: Acting, body: bytes) -> dict[str, Any]:
 
 
 def _set(by: Acting, given: SetIn) -> dict[str, Any]:
-    run = find_run(by.actor, given.run_id or by.run_id)
-    project_id = run.project_id if run else by.project_id
-    if project_id is None:
-        raise Invalid(
-            "This actor is in several projects: name a run of one with --run-id, or set its triggers by REST."
-        )
-    if len(given.message.encode("utf-8", "replace")) > TEXT_BYTES:
-        raise Invalid(f"A trigger's message has at most {TEXT_BYTES} bytes.", fields={"message": ["is too long"]})
+    run = find_run(by.actor, run_to_write_in(by, given.run_id))
+    project_id = project_at_hand(by.actor, given.project, run, by.project_id)
+    if not 0 < len(given.message.encode("utf-8", "replace")) <= TEXT_BYTES:
+        raise Invalid(f"A trigger's message has 1 to {TEXT_BYTES} bytes.", fields={"message": ["does not fit"]})
     trigger = set_trigger(
         Project.objects.get(pk=project_id), by=by.actor, at=given.at, delay_seconds=given.delay_seconds,
         cron=given.cron, zone=given.timezone, to=[given.to] if given.to else [], payload={"text": given.message},
@@ -100,6 +98,13 @@ def _cancel(by: Acting, trigger_id: str, run_id: UUID | None) -> dict[str, Any]:
         return {"id": trigger_id, "error": error.as_json()["error"]}
 
 
+def _message_of(trigger: Trigger) -> str | None:
+    """What it says, if that is plain text."""
+    payload = json.loads(trigger.payload)
+    text = payload.get("text") if isinstance(payload, dict) else None
+    return text if isinstance(text, str) else None
+
+
 def _shown(trigger: Trigger) -> dict[str, Any]:
     return {
         "id": str(trigger.pk),
@@ -109,6 +114,7 @@ def _shown(trigger: Trigger) -> dict[str, Any]:
         "schedule": trigger.schedule,
         "next_at": trigger.next_at.isoformat().replace("+00:00", "Z") if trigger.next_at else None,
         "to": trigger.to,
+        "message": _message_of(trigger),
         "starts_runs": trigger.agent_id is not None,
         "attempts": trigger.attempts,
         "last_error": trigger.last_error,

@@ -24,9 +24,9 @@ def once(now: datetime, *, at: datetime | None = None, delay_seconds: float | No
     return due
 
 
-def in_utc(at: datetime) -> datetime:
-    """What names no zone is by UTC."""
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+def in_utc(at: datetime, zone: str = "UTC") -> datetime:
+    """A time that names no zone is one of ``zone``. Raises ``Invalid`` for a zone that does not exist."""
+    return (at if at.tzinfo else at.replace(tzinfo=zone_of(zone))).astimezone(UTC)
 
 
 def check_cron(expression: str, timezone: str) -> tuple[str, str]:

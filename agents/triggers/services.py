@@ -22,7 +22,7 @@ from nodes.contract.limits import PROMPT_BYTES
 from ..mail.addressing import address_of, resolve
 from ..models import Agent
 from .models import Trigger
-from .schedule import check_cron, in_utc, next_after, once
+from .schedule import check_cron, in_utc, next_after, once, zone_of
 
 MOST: Final = 100
 """Triggers of one owner that are not over."""
@@ -62,6 +62,7 @@ def set_trigger(
 ) -> Trigger:
     """Have a message sent by ``by`` (to itself, if ``to`` is empty), or a run of ``agent`` started by it, later.
 
+    ``zone`` is that of ``cron``, and of an ``at`` that names none.
     Asked for again with the same ``key`` it is the same trigger, whatever became of it since.
 
     Raises ``Invalid`` for a time that is none or more than 30 days away, ``UnknownRecipient``, ``TooManyTriggers``, and
@@ -74,26 +75,29 @@ def set_trigger(
     owner = address_of(by)
     if agent is None:
         to = list(to) or [str(owner)]
-        addresses = resolve(project.pk, to, sender=owner).addresses
-        draft(project.pk, owner, addresses, payload, subject=subject)
     elif not prompt.strip() or len(prompt.encode("utf-8", "replace")) > PROMPT_BYTES:
         raise Invalid(f"A run's prompt has 1 to {PROMPT_BYTES} bytes.", fields={"prompt": ["does not fit"]})
     elif agent.project_id != project.pk:
         raise Invalid("The agent is of another project.", fields={"agent": ["is of another project"]})
     if len(name) > 64 or not (name.isprintable() or not name):
         raise Invalid("A name has at most 64 printable characters.", fields={"name": ["does not fit"]})
-    if cron:
-        cron, zone = check_cron(cron, zone)
+    if key is not None and not (0 < len(key) <= 128 and key.isprintable()):
+        raise Invalid("A key has 1 to 128 printable characters.", fields={"key": ["does not fit"]})
+    cron, zone = check_cron(cron, zone) if cron else ("", zone_of(zone or "UTC").key)
+    at = in_utc(at, zone) if at else None
     trigger = Trigger(
         project=project, name=name, owner_kind=owner.kind, owner_id=owner.id, owner_label=by.label[:150],
-        key=key, run_id=run_id, at=in_utc(at) if at else None, delay_seconds=delay_seconds,
-        cron=cron, timezone=zone or "UTC", to=[] if agent else list(to), subject=subject,
+        key=key, run_id=run_id, at=at, delay_seconds=delay_seconds,
+        cron=cron, timezone=zone, to=[] if agent else list(to), subject=subject,
         payload="null" if agent else encode_payload(payload), agent=agent, prompt=prompt if agent else "",
         overlap=overlap, catch_up=catch_up,
         token_id=Token.objects.filter(pk=by.token.id).values_list("pk", flat=True).first() if by.token else None,
     )  # fmt: skip
-    if kept := _find_kept(trigger):  # before its time is looked at, which has passed when this is asked again late
+    # Before its time and recipients are looked at: the one has passed, the others may be gone when it is asked again.
+    if kept := _find_kept(trigger):
         return kept
+    if agent is None:
+        draft(project.pk, owner, resolve(project.pk, to, sender=owner).addresses, payload, subject=subject)
     trigger.next_at = next_after(cron, zone, now) if cron else once(now, at=at, delay_seconds=delay_seconds)
     if triggers_of(owner).filter(state__in=_OPEN).count() >= MOST:
         raise TooManyTriggers(limit=MOST)

@@ -16,11 +16,12 @@ from agenthub_site.accounts.models import Token, User
 from agenthub_site.accounts.permissions import Can, require
 from audit.services import record
 from mailboxes.addresses import Address
-from mailboxes.services import send
+from mailboxes.services import draft
 from nodes.contract.errors import Forbidden, HubError
 
 from ..mail.acting import actor_of_agent
 from ..mail.addressing import resolve
+from ..mail.bounds import post_bounded
 from ..models import Agent
 from ..services.runs import start_run
 from ..states import ENDED
@@ -119,12 +120,12 @@ def _fire(trigger: Trigger, firing: Firing) -> None:
         require(owner, Can.SEND_MESSAGE, trigger.project_id)
         address = Address(trigger.owner_kind, trigger.owner_id)
         to = resolve(trigger.project_id, trigger.to, sender=address)
-        sent = send(
+        made = draft(
             trigger.project_id, address, to.addresses, json.loads(trigger.payload), subject=trigger.subject,
             kind="trigger", audience=to.audience, run_id=trigger.run_id,
             dedupe_key=f"trigger:{trigger.pk}:{firing.due_at.isoformat()}",
         )  # fmt: skip
-        firing.message_id = sent.message_id
+        firing.message_id = post_bounded(made).message_id
         return
     last = trigger.last_run
     if last is not None and last.state not in ENDED and trigger.overlap == Trigger.Overlap.SKIP:

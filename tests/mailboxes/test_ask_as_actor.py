@@ -7,10 +7,11 @@ import pytest
 from asgiref.sync import async_to_sync
 
 from agenthub_site.accounts.models import Project
-from agents.mail.acting import acting_in_run
+from agents.mail.acting import OtherRun, acting_in_run
 from agents.mail.actor_calls import call
 from agents.models import Run
 from agents.triggers.models import Trigger
+from mailboxes.models import Message
 from mailboxes.services import Address, send
 from tests.factories import make_agent, make_node, make_run
 
@@ -64,3 +65,30 @@ def test_an_id_that_is_none_fails_by_itself(runs: list[Run]) -> None:
     wrong, right = ask(runs[0], "ack", message_ids=["nonsense", ours])["results"]
     assert (wrong["message_id"], wrong["error"]["code"]) == ("nonsense", "not_found")
     assert right["status_changed"]
+
+
+@pytest.mark.parametrize("verb", ["send", "time-trigger-set"])
+def test_a_run_writes_into_itself_alone(runs: list[Run], verb: str) -> None:
+    mine, other = runs
+    written: dict[str, Any] = (
+        {"to": ["twin"], "payload": "Hello"} if verb == "send" else {"message": "Later", "delay_seconds": 60}
+    )
+    with pytest.raises(OtherRun):
+        ask(mine, verb, **written, run_id=str(other.pk))
+    assert (Message.objects.count(), Trigger.objects.count()) == (0, 0)
+    ask(mine, verb, **written, run_id=str(mine.pk))
+    assert (Message.objects.get() if verb == "send" else Trigger.objects.get()).run_id == mine.pk
+
+
+def test_an_answer_names_another_run_no_more_than_any_message(runs: list[Run]) -> None:
+    mine, other = runs
+    with pytest.raises(OtherRun):
+        ask(mine, "send", to=["twin"], payload="Yes", reply_to=write(mine), run_id=str(other.pk))
+
+
+def test_an_answer_finds_who_started_the_run(runs: list[Run]) -> None:
+    mine = runs[0]
+    assert mine.user is not None
+    asked = send(mine.project_id, Address.of("user", mine.user.pk), [Address.of("agent", mine.agent_id)], "How far?")
+    answer = ask(mine, "send", to=["user"], payload="Done", reply_to=str(asked.message_id))
+    assert [(to["kind"], to["id"]) for to in answer["to"]] == [("user", str(mine.user.pk))]

@@ -239,6 +239,18 @@ def test_what_is_dead_is_delivered_again_to_those_who_are_still_there(
     assert [inbox(each).results[0].state for each in away] == ["dead", "dead"]
 
 
+@pytest.mark.parametrize("word", ["mender", "harbour/mender", "agent:mender"])
+def test_those_to_whom_it_is_delivered_again_are_named_as_when_sending(
+    project: Project, mender: Agent, alice: User, word: str
+) -> None:
+    cook = make_agent("cook", project=project)
+    sent = send(project.pk, Address("system", "system"), [Address.of("agent", each.pk) for each in (mender, cook)], 1)
+    Delivery.objects.update(state="dead", settled_at=timezone.now())
+    api, address = Api(alice), f"/api/v1/messages/{sent.message_id}/requeue/"
+    assert [to["name"] for to in api.post(address, {"to": [word]}).json()["to"]] == ["harbour/mender"]
+    assert refusal(api.post(address, {"to": [word]})) == (409, "wrong_state")
+
+
 def test_a_recipient_sees_its_own_copy_alone(project: Project, mender: Agent, alice: User, bob: User) -> None:
     to = [Address.of("user", bob.pk), Address.of("agent", mender.pk)]
     sent = send(project.pk, Address.of("user", alice.pk), to, 1)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
@@ -13,7 +14,9 @@ from agenthub_site.accounts.authentication import actor_of, actor_of_token
 from agenthub_site.accounts.models import Project, Token, User
 from agenthub_site.accounts.tokens import revoke_token
 from agents.mail.acting import Acting, actor_of_agent
+from agents.mail.addressing import UnknownRecipient
 from agents.models import Agent, Run
+from agents.services.agents import archive_agent
 from agents.states import State
 from agents.triggers import calls, services, ticking
 from agents.triggers.models import Firing, Trigger
@@ -413,6 +416,43 @@ def test_a_run_leaves_the_triggers_of_the_agents_other_live_runs_alone(agent: Ag
     assert {each["id"] for each in calls._list(inside, calls.ListIn())["triggers"]} == {mine, free}
     assert calls._cancel(inside, theirs, None)["error"]["code"] == "not_found"
     assert {calls._cancel(inside, each, None)["state"] for each in (mine, free)} == {"cancelled"}
+
+
+def test_asked_for_again_when_its_recipient_is_gone_it_is_the_same(
+    remind: Callable[..., Trigger], by: Actor, agent: Agent
+) -> None:
+    first = remind(key="k", to=[agent.name])
+    archive_agent(agent, by=by)
+    assert remind(key="k", to=[agent.name]).pk == first.pk
+    with pytest.raises(KeyReused):
+        remind(key="k", to=["nobody"])
+    with pytest.raises(UnknownRecipient):
+        remind(key="another", to=[agent.name])
+
+
+def test_a_time_without_a_zone_is_one_of_the_zone_beside_it(alice: User, remind: Callable[..., Trigger]) -> None:
+    at = (datetime.now(UTC) + timedelta(days=2)).replace(hour=9, minute=0, second=0, microsecond=0)
+    naive, meant = at.replace(tzinfo=None), at.replace(tzinfo=ZoneInfo("Asia/Tokyo"))
+    assert remind(at=naive, delay_seconds=None, zone="Asia/Tokyo").next_at == meant
+    assert remind(at=naive, delay_seconds=None).next_at == at
+    assert remind(at=at, delay_seconds=None, zone="Asia/Tokyo").next_at == at
+    with pytest.raises(Invalid, match="no time zone"):
+        remind(at=naive, delay_seconds=None, zone="Asia/Nowhere")
+    body = {"at": naive.isoformat(), "timezone": "Asia/Tokyo", "to": ["user:alice"], "payload": "Look"}
+    told = Api(alice).post("/api/v1/triggers/", body, format="json").json()
+    assert told["next_at"] == meant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def test_a_time_is_told_in_utc(remind: Callable[..., Trigger]) -> None:
+    at = (datetime.now(UTC) + timedelta(hours=2)).astimezone(ZoneInfo("Asia/Tokyo"))
+    shown = remind(at=at, delay_seconds=None).next_at
+    assert shown is not None and shown.tzinfo is UTC
+
+
+@pytest.mark.parametrize("key", ["", "k\0", "k" * 129])
+def test_a_key_is_a_printable_one(remind: Callable[..., Trigger], key: str) -> None:
+    with pytest.raises(Invalid, match="printable"):
+        remind(key=key)
 
 
 def test_of_two_that_ask_at_once_with_one_key_both_get_the_same(
