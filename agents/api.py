@@ -172,6 +172,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
 
     queryset = Run.objects.none()
     filterset_class = RunFilter
+    lists_by_project = True
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         return RunRowOut if self.action == "list" else RunOut

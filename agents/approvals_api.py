@@ -31,6 +31,7 @@ class ApprovalViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewS
 
     queryset = Approval.objects.none()
     filterset_class = ApprovalFilter
+    lists_by_project = True
 
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         return ApprovalRowOut if self.action == "list" else ApprovalOut

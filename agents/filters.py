@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from agenthub_site.accounts.authentication import request_actor
 
-from .models import Agent, Approval, Run
+from .models import Agent, Approval, Run, VisibleQuerySet
+from .queries import in_states
 from .states import ENDED, LIVE, State
 
 
@@ -48,7 +49,7 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]
 
 
 class RunFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in State])
+    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in State], method="by_state")
     live = filters.BooleanFilter(method="by_live", label="Not ended yet, or ended.")
     agent = filters.CharFilter(method="by_agent", label="An agent's name or id.")
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
@@ -62,8 +63,11 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]
         model = Run
         fields = ("state", "live", "agent", "project", "node")
 
-    def by_live(self, rows: QuerySet[Run], _name: str, value: bool) -> QuerySet[Run]:
-        return rows.filter(state__in=LIVE if value else ENDED)
+    def by_state(self, rows: VisibleQuerySet[Run], _name: str, states: list[str]) -> QuerySet[Run]:
+        return in_states(rows, states)
+
+    def by_live(self, rows: VisibleQuerySet[Run], _name: str, value: bool) -> QuerySet[Run]:
+        return in_states(rows, LIVE if value else ENDED)
 
 
 ASKED_STATES = [("open", "open"), *Approval.State.choices]

@@ -210,6 +210,10 @@ class Run(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["project", "-id"], name="runs_of_a_project"),
+            models.Index(fields=["agent", "-id"], name="runs_of_an_agent"),
+            models.Index(fields=["node", "-id"], name="runs_of_a_node"),
+            models.Index(fields=["-id"], condition=Q(ended_at=None), name="live_runs"),
+            models.Index(fields=["project", "-id"], condition=Q(ended_at=None), name="live_runs_of_a_project"),
             models.Index(fields=["node", "state"], condition=~Q(state__in=sorted(ENDED)), name="live_runs_of_a_node"),
             models.Index(fields=["node", "project", "state"], condition=Q(ended_at=None), name="live_runs_by_project"),
             models.Index(fields=["agent", "id"], condition=Q(state=State.QUEUED), name="queued_runs_of_an_agent"),
@@ -358,6 +362,7 @@ class Approval(models.Model):
             models.Index(
                 fields=["project", "id"], condition=Q(state__in=["pending", "decided"]), name="open_approvals"
             ),
+            models.Index(fields=["project", "-id"], name="approvals_of_a_project"),
             models.Index(fields=["run", "state"]),
             models.Index(fields=["expires_at"], condition=Q(state="pending"), name="approvals_that_expire"),
             models.Index(

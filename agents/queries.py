@@ -1,7 +1,7 @@
 """Reads that more than one door needs."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -15,8 +15,8 @@ from nodes.contract.errors import Invalid, NotFound
 from nodes.contract.events import ArtifactReady
 from nodes.contract.reasons import Reason
 
-from .models import Agent, Approval, ApprovalQuerySet, Run
-from .states import ON_NODE, State
+from .models import Agent, Approval, ApprovalQuerySet, Run, VisibleQuerySet
+from .states import LIVE, ON_NODE, State
 
 MOST_ARTIFACTS: Final = 1_000
 
@@ -24,6 +24,12 @@ MOST_ARTIFACTS: Final = 1_000
 def live_runs() -> QuerySet[Run]:
     """Runs that a node holds. That they have not ended is said twice, for the index that has none of the past."""
     return Run.objects.filter(state__in=ON_NODE, ended_at=None).order_by()
+
+
+def in_states(runs: VisibleQuerySet[Run], states: Collection[str]) -> VisibleQuerySet[Run]:
+    """Those of the runs that are in one of the states; live ones by the index that has none of the past."""
+    found = runs.filter(state__in=states)
+    return found.filter(ended_at=None) if LIVE.issuperset(states) else found
 
 
 def count_live_runs(by: Literal["agent", "project"]) -> Counter[UUID]:

@@ -100,7 +100,7 @@ def _end_gone(now: datetime) -> int:
         | disabled & Q(node__last_heard_at__lte=now - DISABLED_GONE)
     )
     forlorn = waiting & Q(node__isnull=False, created_at__lte=now - NODE_GONE) & gone
-    runs = Run.objects.filter(lost | forlorn).order_by("pk").values_list("pk", flat=True)
+    runs = Run.objects.filter(lost | forlorn, ended_at=None).order_by("pk").values_list("pk", flat=True)
     return sum(end_gone_run(run_id, now) for run_id in list(runs[:_AT_ONCE])) + _end_unplaced(now)
 
 

@@ -4,6 +4,7 @@ Rows of events, checkpoints and keys are never changed or removed: ``audit.prote
 """
 
 from django.db import models
+from django.db.models import Q
 
 from nodes.contract.ids import new_id
 
@@ -44,6 +45,12 @@ class AuditEvent(models.Model):
             models.Index(fields=["run"]),
             models.Index(fields=["name", "at"]),
             models.Index(fields=["stream", "id"], name="audit_of_a_project_in_time"),
+            # With the stream in them: else who reads one project's would go through all of it for the few that fit.
+            models.Index(fields=["object_id", "stream", "id"], name="audit_of_an_object"),
+            models.Index(fields=["run", "stream", "id"], condition=Q(run__isnull=False), name="audit_of_a_run"),
+            models.Index(
+                fields=["approval", "stream", "id"], condition=Q(approval__isnull=False), name="audit_of_an_approval"
+            ),
         ]
         ordering = ("stream", "number")
 

@@ -198,6 +198,8 @@ def _runtime_problems(agent: Agent) -> dict[str, list[str]]:
         problems["command"] = ["Give the program and its arguments as a list of texts."]
     elif agent.runtime == Agent.Runtime.COMMAND and not (command or _is_command(agent.preset)):
         problems["command"] = ["A command agent needs the program to run."]
+    elif agent.preset and agent.preset not in PRESETS:
+        problems["preset"] = [f"There is no preset {agent.preset!r}; there are {', '.join(sorted(PRESETS))}."]
     elif agent.runtime == Agent.Runtime.ACP and not (agent.preset or command):
         problems["preset"] = ["Choose a preset, or give the command that starts an ACP agent."]
     environment: Any = agent.environment

@@ -119,6 +119,18 @@ def decide_approval(
     return approval
 
 
+def require_asked(approval: Approval, *, by: Actor) -> None:
+    """Raises what ``decide_approval`` would to whom it is not put, and where it is over, whatever the answer is."""
+    require(by, Can.ANSWER_APPROVAL, approval)
+    now = timezone.now()
+    asked = Approval.objects.filter(pk=approval.pk)
+    if not asked.offered_to(by, now).exists():
+        raise _not_asked(approval, by, now)
+    if not asked.waiting(now).exists():
+        approval.refresh_from_db()
+        raise _refusal(approval)
+
+
 def decide_approvals(ids: list[UUID], answer: BulkAnswer, *, by: Actor) -> list[Approval | HubError]:
     """Give many questions the same kind of answer, each with its own option of that kind; what became of each.
 

@@ -61,12 +61,15 @@ def _reviewers(run: Run, now: datetime) -> dict[str, Any]:
 def resolve_approval(run: Run, resolved: ApprovalResolved) -> None:
     """A supervisor says what became of its question. Inside the transaction that stores its record.
 
-    What the clock here took for expired is as its node says, which comes later.
+    What the clock here took for expired is as its node says, which comes later. Where nobody decided, the option that
+    the node chose is kept in place of a decision's.
     """
     State = Approval.State
     is_open = Q(state__in=[State.PENDING, State.DECIDED]) | Q(state=State.EXPIRED, resolved_at=None)
     told = run.approvals.filter(is_open, pk=UUID(resolved.approval_id))
-    if told.update(state=resolved.result, resolved_at=timezone.now()):
+    became = {"state": resolved.result, "resolved_at": timezone.now()}
+    chosen = {"outcome": resolved.outcome, "option_id": resolved.option_id} if resolved.result == "expired" else {}
+    if told.filter(decided_at=None).update(**became, **chosen) or told.update(**became):
         record(
             run.project_id, f"approval.{resolved.result}", by=SYSTEM, of=("approval", resolved.approval_id),
             run=run.pk, approval=UUID(resolved.approval_id), outcome=resolved.outcome, option=resolved.option_id,

@@ -1,7 +1,8 @@
 """REST: what was used and what it cost, and budgets."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.dateparse import parse_date
@@ -13,17 +14,19 @@ from rest_framework.response import Response
 from agenthub_site.accounts.api import find_user
 from agenthub_site.accounts.idempotency import idempotent
 from agenthub_site.accounts.models import Project, User
+from agenthub_site.accounts.newest import Parts, projects_apart
 from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.rest import HubViewSet, In
 from nodes.contract.errors import Invalid, NotFound
 
 from ..models import Agent, Run
 from ..queries import find_agent
-from .budgets import add_budget, edit_budget, remove_budget, spent_of
+from .budgets import add_budget, edit_budget, remove_budget, spent_of, spent_of_each
 from .models import Budget, DayUsage, Price, RunUsage
 from .queries import Spent, sum_up
 from .telling import Told
 
+_LAST_DAY = date(9999, 12, 30)
 _GROUPS = ("agent", "project", "user", "day", "run")
 _LABELS: dict[str, tuple[Any, str]] = {
     "agent": (Agent, "name"), "project": (Project, "slug"), "user": (User, "username"),
@@ -109,7 +112,11 @@ class UsageViewSet(HubViewSet):
 
     def _runs(self, ids: Any, since: Any, until: Any) -> Response:
         runs = Run.objects.filter(project__in=ids, usage__isnull=False).select_related("usage", "agent")
-        runs = runs.filter(usage__updated_at__date__gte=since, usage__updated_at__date__lte=until)
+        begin, end = (datetime.combine(day, time(), UTC) for day in (since, min(until, _LAST_DAY) + timedelta(days=1)))
+        # As times: of how many rows a day computed from them is so late, PostgreSQL has no idea, and plans for few.
+        runs = runs.filter(usage__updated_at__gte=begin, usage__updated_at__lt=end)
+        is_narrowed = bool({"since", "until"} & self.request.query_params.keys())
+        self._projects = [] if is_narrowed else ids  # of few days there may be few: all is read once, and not twice
         page = self.paginate_queryset(runs.defer("prompt", "diff")) or []
         prices = list(Price.objects.all())
         shown = []
@@ -119,6 +126,9 @@ class UsageViewSet(HubViewSet):
             spent.add(row.model, row.currency, told.shares(), prices)
             shown.append(_shown(spent, run.agent.name))
         return self.get_paginated_response(shown)
+
+    def parts(self) -> Parts | None:
+        return projects_apart(self._projects)
 
     def _day(self, name: str) -> Any:
         text = self.request.query_params.get(name)
@@ -164,7 +174,8 @@ class BudgetOut(serializers.ModelSerializer[Budget]):
         )  # fmt: skip
 
     def get_spent(self, budget: Budget) -> int:
-        return spent_of(budget, datetime.now(UTC))
+        known: dict[UUID, int] = self.context.get("spent", {})
+        return known[budget.pk] if budget.pk in known else spent_of(budget, datetime.now(UTC))
 
 
 class BudgetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
@@ -183,6 +194,15 @@ class BudgetViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet
             unseen = [pk for pk in self.actor.project_ids if not may(self.actor, Can.VIEW_USAGE, pk)]
             budgets = budgets.exclude(project_id__in=unseen)
         return budgets.select_related("project", "agent", "user")
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        self._spent = spent_of_each(page or [], datetime.now(UTC))
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """For a page, what each of its budgets has spent: asked for all together."""
+        return {**super().get_serializer_context(), "spent": getattr(self, "_spent", {})}
 
     @extend_schema(request=BudgetIn, responses={201: BudgetOut})
     @idempotent()

@@ -1,8 +1,10 @@
 """Budgets: who sets them, what they say to a new run, and what happens to those under way when one is spent."""
 
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -17,7 +19,7 @@ from nodes.contract.errors import Forbidden, Invalid
 
 from ..models import Agent
 from .models import Budget, DayUsage
-from .queries import sum_up
+from .queries import Spent, sum_up
 
 _PLAIN: Final = ("unit", "amount", "currency", "period", "warn_percent", "on_exceeded")
 
@@ -101,17 +103,30 @@ def period_of(budget: Budget, now: datetime) -> tuple[date, date]:
 
 def spent_of(budget: Budget, now: datetime) -> int:
     """In the budget's unit, since its period began. What has no price is in no sum of money. Two queries."""
-    rows: QuerySet[DayUsage] = DayUsage.objects.filter(day__gte=period_of(budget, now)[0])
-    if budget.user_id:
-        rows = rows.filter(user_id=budget.user_id)
-    elif budget.agent_id:
-        rows = rows.filter(agent_id=budget.agent_id)
-    elif budget.project_id:
-        rows = rows.filter(project_id=budget.project_id)
-    all_ = sum_up(rows)
-    if not all_:
-        return 0
-    return all_[0].total_tokens if budget.unit == Budget.Unit.TOKENS else all_[0].cost.get(budget.currency, 0)
+    return spent_of_each([budget], now)[budget.pk]
+
+
+def spent_of_each(budgets: Iterable[Budget], now: datetime) -> dict[UUID, int]:
+    """``spent_of`` each, by id: two queries for all that are of the same kind and period, however many those are."""
+    alike: dict[tuple[str, date], list[Budget]] = defaultdict(list)
+    for budget in budgets:
+        alike[_kind_of(budget), period_of(budget, now)[0]].append(budget)
+    found: dict[UUID, int] = {}
+    for (kind, since), some in alike.items():
+        rows: QuerySet[DayUsage] = DayUsage.objects.filter(day__gte=since)
+        if kind:
+            rows = rows.filter(**{f"{kind}_id__in": {getattr(budget, f"{kind}_id") for budget in some}})
+        sums = {spent.key: spent for spent in sum_up(rows, kind)}
+        for budget in some:
+            spent = sums.get(getattr(budget, f"{kind}_id") if kind else None, Spent())
+            is_tokens = budget.unit == Budget.Unit.TOKENS
+            found[budget.pk] = spent.total_tokens if is_tokens else spent.cost.get(budget.currency, 0)
+    return found
+
+
+def _kind_of(budget: Budget) -> str:
+    """Of whom it is, as sums are grouped: ``user``, ``agent``, ``project``; empty for everybody's."""
+    return next((kind for kind in ("user", "agent", "project") if getattr(budget, f"{kind}_id")), "")
 
 
 def budgets_over(agent: Agent, user: Any) -> Iterable[Budget]:
@@ -138,8 +153,10 @@ def require_budget(agent: Agent, user: Any, now: datetime | None = None) -> None
 def judge(now: datetime) -> list[Budget]:
     """Say once a period that a budget nears its end, or is spent; those that are spent."""
     spent_out = []
-    for budget in Budget.objects.select_related("project", "agent", "user"):
-        spent, since = spent_of(budget, now), period_of(budget, now)[0]
+    budgets = list(Budget.objects.select_related("project", "agent", "user"))
+    sums = spent_of_each(budgets, now)
+    for budget in budgets:
+        spent, since = sums[budget.pk], period_of(budget, now)[0]
         if spent >= budget.amount:
             _say_once(budget, "exceeded", since, spent)
             spent_out.append(budget)

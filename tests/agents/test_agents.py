@@ -42,6 +42,7 @@ def test_a_name_is_taken_once_per_project_and_free_again_when_archived(
         ({"name": "all"}, "name"),
         ({"name": "user"}, "name"),
         ({"preset": ""}, "preset"),
+        ({"preset": "codxe"}, "preset"),
         ({"runtime": "command"}, "command"),
         ({"command": "make"}, "command"),
         ({"runtime": "magic"}, "runtime"),

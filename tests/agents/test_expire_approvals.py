@@ -62,9 +62,18 @@ def test_the_nodes_word_comes_later_and_is_kept(late: Approval, run: Run) -> Non
     resolve_approval(run, resolved(late, "expired"))
     late.refresh_from_db()
     assert late.state == "expired" and late.resolved_at is not None
+    assert (late.outcome, late.option_id, late.decided_by_kind) == ("selected", "no", "")
     resolve_approval(run, resolved(late, "applied"))
     late.refresh_from_db()
     assert late.state == "expired", "the node's first word stands"
+
+
+def test_what_somebody_decided_is_not_replaced_by_what_the_node_chose(run: Run, bob: User) -> None:
+    approval = make_approval(run)
+    decide_approval(approval, by=actor_of(bob), option_id="yes")
+    resolve_approval(run, resolved(approval, "expired"))
+    approval.refresh_from_db()
+    assert (approval.state, approval.option_id, approval.decided_by_label) == ("expired", "yes", "bob")
 
 
 def test_a_decision_stays_one_when_its_time_is_over(run: Run, bob: User) -> None:

@@ -138,6 +138,21 @@ def test_what_lasts_is_chosen_by_its_option_and_the_refusal_lists_them(run: Run,
     assert answer(by, ask(run, never, reviewer=critic), option_id="never")[0]["option_id"] == "never"
 
 
+def test_whom_it_is_not_put_to_is_not_told_the_options(run: Run, critic: Agent) -> None:
+    (refused,) = answer(actor_of_agent(run.agent), ask(run, ALWAYS, NO, reviewer=critic), decision="allow")
+    assert (refused["error"]["code"], refused["error"]["data"]) == ("not_offered", {})
+
+
+@pytest.mark.parametrize("given", [{"decision": "allow"}, {"option_id": "nonsense"}])
+def test_whatever_a_second_answer_is_it_is_told_who_won(
+    run: Run, critic: Agent, by: Actor, given: dict[str, Any]
+) -> None:
+    approval = ask(run, ALWAYS, NO, reviewer=critic)
+    answer(by, approval, option_id="no")
+    (second,) = answer(by, approval, **given)
+    assert (second["status"], second["option_id"]) == ("already_resolved", "no")
+
+
 def test_several_are_answered_in_order_going_on_after_a_refusal(run: Run, critic: Agent, by: Actor) -> None:
     first, second = ask(run, reviewer=critic), ask(run, reviewer=critic)
     answer(by, first, outcome="cancelled")

@@ -1,10 +1,11 @@
 """What runs tell of their usage: counted once, summed by day, priced or said to be unpriced."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agenthub_site.accounts.authentication import actor_of
@@ -207,3 +208,17 @@ def test_root_sets_prices_by_pattern_and_nobody_else_does(project: Project, bob:
     assert list(AuditEvent.objects.filter(name__startswith="price.").values_list("name", flat=True)) == [
         "price.set", "price.set", "price.removed",
     ]  # fmt: skip
+
+
+def test_runs_of_some_days_are_asked_for_by_times(run: Run, alice: User) -> None:
+    """Not by days that are computed from them, of which no database knows how many there are."""
+    tell(run, total_tokens=5)
+    owner = Api(alice)
+    for at, expected in (("2026-03-01T00:00:00Z", 1), ("2026-03-02T23:59:59.999999Z", 1), ("2026-03-03T00:00:00Z", 0)):
+        RunUsage.objects.update(updated_at=datetime.fromisoformat(at))
+        with CaptureQueriesContext(connection) as queries:
+            found = owner.get("/api/v1/usage/", {"by": "run", "since": "2026-03-01", "until": "2026-03-02"}).json()
+        assert len(found["results"]) == expected
+        assert not [query for query in queries if "TIME ZONE" in query["sql"] or "cast_date" in query["sql"]]
+    everything = {"by": "run", "since": "0001-01-01", "until": "9999-12-31"}
+    assert len(owner.get("/api/v1/usage/", everything).json()["results"]) == 1
