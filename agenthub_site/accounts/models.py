@@ -9,6 +9,7 @@ from typing import ClassVar, Final, Self, get_args
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from nodes.contract.ids import new_id
 from nodes.contract.isolation import LEVELS, Network
@@ -32,6 +33,11 @@ class User(AbstractUser):
             models.CheckConstraint(
                 condition=Q(service_of=None) | Q(is_superuser=False, is_staff=False),
                 name="a_service_account_is_no_operator",
+            ),
+            models.UniqueConstraint(
+                Lower("username"),
+                name="user_names_differ_in_more_than_case",
+                violation_error_message="There is a user of that name, or of one that differs only in case, already.",
             ),
         ]
         ordering = ("username",)

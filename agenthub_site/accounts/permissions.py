@@ -125,6 +125,9 @@ CAPABILITIES: Final[dict[str, frozenset[Can]]] = {
 }
 
 
+_OPERATORS_ONLY: Final = "This is the whole hub's: only a root operator may do that."
+
+
 class InProject(Protocol):
     """Anything that belongs to a project."""
 
@@ -151,7 +154,8 @@ def require(actor: Actor, capability: Can, thing: InProject | UUID | None = None
         raise NotFound()
     if not actor.is_within_scope(capability):
         raise OutOfScope(capability=capability.value)
-    refusal = Forbidden(capability=capability.value)
+    is_hubs = project_id is None or not TABLE[capability].roles
+    refusal = Forbidden(_OPERATORS_ONLY if is_hubs else None, capability=capability.value)
     refusal.project = project_id
     raise refusal
 

@@ -1,10 +1,13 @@
 """Projects, members and people: who may change them, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.errors import AlreadyExists, LastOwner
 from agenthub_site.accounts.models import Membership, Project, Role, User
+from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.services import (
     add_member,
     create_project,
@@ -95,6 +98,15 @@ def test_root_makes_people_with_passwords_that_hold(root: User) -> None:
     with pytest.raises(AlreadyExists):
         edit_user(other, by=actor_of(root), username="DORA")
     assert edit_user(other, by=actor_of(root), username="emil").username == "emil"
+
+
+def test_what_is_the_hubs_is_refused_without_talk_of_a_project(alice: User, project: Project) -> None:
+    with pytest.raises(Forbidden, match="only a root operator"):
+        require(actor_of(alice), Can.MANAGE_USERS)
+    with pytest.raises(Forbidden, match="only a root operator"):
+        require(actor_of(alice), Can.VIEW_AUDIT)
+    with pytest.raises(Forbidden, match="role in this project"):
+        require(replace(actor_of(alice), roles={project.pk: Role.VIEWER}), Can.EDIT_POLICY, project.pk)
 
 
 def test_nobody_else_makes_people(alice: User) -> None:
