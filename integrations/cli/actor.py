@@ -22,6 +22,8 @@ from .where import Where
 
 WRITES: Final = {"ack", "send", "time-trigger-set", "time-trigger-cancel", "permission-review-respond"}
 """What these answer is JSON always."""
+_SHOWN_CHARS: Final = 60
+"""Of a trigger's message in a list."""
 _KEYS: Final = {"send": ("dedupe_key", "--dedupe-key"), "time-trigger-set": ("key", "--key")}
 
 
@@ -51,6 +53,7 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {"run_id": options.run_id}
     match options.word:
         case "team-members":
+            given["project"] = options.project
             given["team"] = options.team if options.team != "all" else None  # a hub of before knows no other
         case "inbox":
             given |= {"limit": options.limit, "after": options.after, "include_delivered": options.include_delivered}
@@ -65,8 +68,8 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
         case "send":
             given |= {
                 "to": options.to, "payload": _payload(options), "subject": options.subject, "kind": options.kind,
-                "reply_to": options.reply_to, "hop_count": options.hop_count,
-                "dedupe_key": options.dedupe_key or _new_key(),  # asked twice, it is one message
+                "reply_to": options.reply_to, "hop_count": options.hop_count, "project": options.project,
+                "dedupe_key": _key(options.dedupe_key, "--dedupe-key"),  # asked twice, it is one message
             }  # fmt: skip
         case "permission-review-respond":
             given |= {
@@ -77,13 +80,20 @@ def _body(options: argparse.Namespace) -> dict[str, Any]:
             given |= {
                 "at": options.at, "delay_seconds": options.delay_seconds, "cron": options.cron,
                 "timezone": options.timezone, "message": options.message, "to": options.to, "name": options.name,
-                "key": options.key or _new_key(),  # asked twice, it is one trigger
+                "project": options.project, "key": _key(options.key, "--key"),  # asked twice, it is one trigger
             }  # fmt: skip
         case "time-trigger-list":
             given |= {"limit": options.limit, "all": options.all}
         case "time-trigger-cancel":
             given["trigger_ids"] = options.trigger_id
     return {name: value for name, value in given.items() if value not in (None, "")}
+
+
+def _key(given: str | None, option: str) -> str:
+    """Raises ``Wrong`` for an empty one, such as of a variable that is not set: nothing would be known again by it."""
+    if given == "":
+        raise Wrong(f"{option} is empty. Leave it out, or name a key.")
+    return given or _new_key()
 
 
 def _new_key() -> str:
@@ -152,20 +162,29 @@ def _print(word: str, answer: dict[str, Any]) -> None:
         return
     if word == "time-trigger-list":
         found = [
-            (each["name"], each["state"], str(each["next_at"] or "")[:19], each["schedule"], each["id"])
+            (each["name"], each["state"], str(each["next_at"] or "")[:19], each["schedule"], each["id"],
+             (each.get("message") or "")[:_SHOWN_CHARS])
             for each in answer["triggers"]
-        ]
-        table(found, ("NAME", "STATE", "NEXT", "SCHEDULE", "ID"), sys.stdout)
+        ]  # fmt: skip
+        table(found, ("NAME", "STATE", "NEXT", "SCHEDULE", "ID", "MESSAGE"), sys.stdout)
         return
     for mail in answer["messages"]:
         again = f" (again, {mail['redelivered']} times before)" if mail["redelivered"] else ""
         sender = mail["from"]["name"] or mail["from"]["id"]
-        print(f"#{mail['number']} {mail['kind']} from {clean(sender)}, {mail['created_at'][:19]}Z{again}")
+        print(f"#{mail['number']} {mail['kind']} from {clean(sender)}, {mail['created_at'][:19]}Z{_state(mail)}{again}")
+        print(f"  id {mail['message_id']}")
         if mail["subject"]:
             print(f"  {clean(mail['subject'])}")
         print(f"  {clean(json.dumps(mail['payload'], ensure_ascii=False))}")
     if not answer["messages"]:
         print("agenthub: No mail.", file=sys.stderr)
+
+
+def _state(mail: dict[str, Any]) -> str:
+    """What became of it, if anything did."""
+    if mail["state"] == "leased":
+        return f", leased until {mail['leased_until'][:19]}Z"
+    return "" if mail["state"] == "queued" else f", {mail['state']}"
 
 
 def _compact(value: Any) -> str:

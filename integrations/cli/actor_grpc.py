@@ -9,10 +9,10 @@ import grpc
 from nodes.contract.config import Config, load_config
 from nodes.contract.errors import HubError
 from nodes.link.actors import ERROR, METHODS, SERVICE, sign_actor
-from nodes.link.certificates import CLIENT, SERVER, find_authority, find_pair, listed
+from nodes.link.certificates import CLIENT, HUB_SERVER, find_authority, find_pair, listed
 from nodes.link.secrets import AUTH_FILE, find_auth_secrets
 from nodes.pb.actor_pb2 import ActorReply, ActorRequest
-from nodes.pki import HUB_SERVER_NAME
+from nodes.pki import HUB_SERVER_NAME, is_hubs_own
 
 from .actor_refused import Refused
 from .exits import Exit
@@ -88,17 +88,17 @@ def _channel(config: Config, address: str) -> grpc.Channel:
     options: list[tuple[str, Any]] = [("grpc.max_receive_message_length", ANSWER_BYTES)]
     if mode == "disabled":
         return grpc.insecure_channel(address, options=options)
-    configured = find_pair(cert_dir, SERVER)
-    own = _read(config.pki_dir / "ca.pem")
-    if configured is None and own is not None:  # the hub shows the certificate that it made itself
-        authority, options = own, [*options, ("grpc.ssl_target_name_override", HUB_SERVER_NAME)]
-    else:
-        authority = find_authority(cert_dir) or (configured.certificate if configured else b"")
+    configured = find_pair(cert_dir, HUB_SERVER)
+    own = _read(config.pki_dir / "ca.pem") if configured is None else None
+    authority = own or find_authority(cert_dir) or (configured.certificate if configured else b"")
     if not authority:
         raise _missing(
             "no_authority",
-            f"Nothing here says whom to believe: bring the hub's CA certificate to {short(cert_dir)}/ca-cert.pem.",
+            "Nothing here says whom to believe: bring the hub's CA certificate (pki/ca.pem in its home, if it has none "
+            f"of yours) to {short(cert_dir)}/ca-cert.pem.",
         )
+    if configured is None and is_hubs_own(authority):  # the hub shows the certificate that it made itself
+        options.append(("grpc.ssl_target_name_override", HUB_SERVER_NAME))
     client = find_pair(cert_dir, CLIENT) if mode == "mtls" else None
     if mode == "mtls" and client is None:
         raise _missing(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .exits import MEANINGS
-from .parsers import Parser
+from .parsers import Parser, finite
 
 EXAMPLES: Final = """\
 examples:
@@ -15,7 +15,7 @@ examples:
   agenthub actor ack --message-id 101 --message-id 102
   agenthub actor send --actor-id mender --to tester --payload '{"text": "The net is mended."}'
   agenthub actor time-trigger-set --delay-seconds 900 --message "Look whether the build is done"
-  agenthub actor permission-review-respond --request-id 77b0e1d9-… --decision allow
+  agenthub actor permission-review-respond --permission-id 77b0e1d9-… --decision allow
 """
 _OUTSIDE: Final = """\
 Within a run it needs nothing: the run's node is asked, with the run's own token. Outside it speaks the internal gRPC
@@ -23,7 +23,10 @@ control plane: internal_grpc.enabled = true, and the shared secret, configured o
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    return _parser().parse_args(list(arguments))
+    given = list(arguments)
+    if given[:1] == ["--json"]:  # before the command, as elsewhere
+        given = [*given[1:2], "--json", *given[2:]]
+    return _parser().parse_args(given)
 
 
 def _parser() -> Parser:
@@ -35,14 +38,15 @@ def _parser() -> Parser:
     words = parser.add_subparsers(dest="word", required=True, metavar="COMMAND")
     team = _add(words, "team-members", "who is in a team of the actor's project")
     team.add_argument("--team", default="all", metavar="SLUG", help="which (all: everybody in the project)")
+    _add_project(team)
     inbox = _add(words, "inbox", "what is open in the inbox; reading changes nothing")
     inbox.add_argument("--limit", type=int, default=20, help="at most so many (20, up to 50)")
     inbox.add_argument("--after", "--after-id", type=int, default=0, metavar="N", help="only after number N")
     inbox.add_argument("--include-delivered", action="store_true", help="acked and dead ones as well")
     receive = _add(words, "receive", "lease what is due; what is not acked in time comes again")
     receive.add_argument("--limit", type=int, default=10, help="at most so many (10, up to 50)")
-    receive.add_argument("--lease-seconds", type=float, default=60.0, metavar="S", help="how long it is yours (60)")
-    receive.add_argument("--wait", type=float, default=0.0, metavar="S", help="wait for mail, up to 30 s")
+    receive.add_argument("--lease-seconds", type=finite, default=60.0, metavar="S", help="how long it is yours (60)")
+    receive.add_argument("--wait", type=finite, default=0.0, metavar="S", help="wait for mail, up to 30 s")
     ack = _add(words, "ack", "say that messages are dealt with")
     ack.add_argument("--message-id", action="append", default=[], metavar="ID", help="number or id; repeatable")
     ack.add_argument("ids", nargs="*", metavar="ID", help="the same, without the option")
@@ -61,6 +65,10 @@ def _add(words: "argparse._SubParsersAction[Parser]", name: str, what: str) -> P
     return parser
 
 
+def _add_project(parser: Parser) -> None:
+    parser.add_argument("--project", default="", metavar="P", help="in which project, where the actor is in several")
+
+
 def _add_send(words: "argparse._SubParsersAction[Parser]") -> None:
     send = _add(words, "send", "write to others of the project")
     send.add_argument(
@@ -75,18 +83,22 @@ def _add_send(words: "argparse._SubParsersAction[Parser]") -> None:
     send.add_argument("--kind", default="message", help="a word such as question")
     send.add_argument("--reply-to", metavar="ID", help="the id of the message that this answers")
     send.add_argument("--dedupe-key", "--idempotency-key", metavar="KEY", help="the same key is the same message")
+    _add_project(send)
     send.add_argument("--hop-count", type=int, metavar="N", help="the least that it counts as passed on")
 
 
 def _add_triggers(words: "argparse._SubParsersAction[Parser]") -> None:
     setting = _add(words, "time-trigger-set", "have a message sent later, to the actor itself or to another")
     when = setting.add_mutually_exclusive_group(required=True)
-    when.add_argument("--delay-seconds", type=float, metavar="S", help="from now, up to 30 days")
-    when.add_argument("--at", metavar="TIME", help="2026-11-22T09:00:00Z, up to 30 days from now")
+    when.add_argument("--delay-seconds", type=finite, metavar="S", help="from now, up to 30 days")
+    when.add_argument(
+        "--at", metavar="TIME", help="2026-11-22T09:00:00Z, up to 30 days from now; without Z, of --timezone"
+    )
     when.add_argument("--cron", metavar="EXPR", help="five fields, as in '0 9 * * mon-fri'")
-    setting.add_argument("--timezone", default="", metavar="ZONE", help="of --cron: Europe/Oslo (UTC)")
+    setting.add_argument("--timezone", default="", metavar="ZONE", help="of --cron, or of --at: Europe/Oslo (UTC)")
     setting.add_argument("--message", required=True, metavar="TEXT", help="what to be reminded of")
     setting.add_argument("--to", metavar="WHO", help="whom to write to (the actor itself)")
+    _add_project(setting)
     setting.add_argument("--name", default="", help="what to call it")
     setting.add_argument("--key", "--idempotency-key", metavar="KEY", help="the same key is the same trigger")
     listing = _add(words, "time-trigger-list", "the actor's triggers")

@@ -25,11 +25,22 @@ def is_in_run(environ: Mapping[str, str]) -> bool:
 
 
 def ask_node(environ: Mapping[str, str], actor_id: str | None, verb: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The hub's answer. Raises ``actor.Refused``."""
-    mine = environ.get(ACTOR_VARIABLE, "")
-    if actor_id and actor_id.removeprefix("agent:") != mine:
-        message = f"Within a run you are {mine} and speak for nobody else. Leave out --actor-id."
+    """The hub's answer to the run's agent, by whichever of its names. Raises ``actor.Refused``."""
+    named, mine = (actor_id or "").removeprefix("agent:"), environ.get(ACTOR_VARIABLE, "")
+    if named not in ("", mine) and named not in (names := _own_names(environ)):
+        message = f"Within a run you are {names[0]} and speak for nobody else. Leave out --actor-id."
         raise Refused({"code": "forbidden", "message": message, "data": {"actor_id": mine}})
+    return _ask(environ, verb, body)
+
+
+def _own_names(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What else the agent is called: ``harbour/mender`` and ``mender``."""
+    members = _ask(environ, "team-members", {})["members"]
+    name = next((str(each["name"]) for each in members if each["is_you"]), environ.get(ACTOR_VARIABLE, ""))
+    return name, name.rpartition("/")[2]
+
+
+def _ask(environ: Mapping[str, str], verb: str, body: dict[str, Any]) -> dict[str, Any]:
     call = {"run_id": environ[RUN_MARKER], "token": environ[TOKEN_VARIABLE], "verb": verb, "body": body}
     answer = _answer(Path(environ[SOCKET_VARIABLE]), json.dumps(call).encode() + b"\n")
     if "result" in answer:

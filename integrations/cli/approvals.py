@@ -169,6 +169,8 @@ def _which(options: argparse.Namespace) -> dict[str, str]:
 def _watch(client: Client, run: str | None, options: argparse.Namespace) -> Exit:
     """Each question once, as it comes; with --json a line each. Until Ctrl-C."""
     shown: set[str] = set()
+    if not options.json:
+        print("agenthub: watching for questions, until Ctrl-C.", file=sys.stderr, flush=True)
     try:
         for _ in _changes(client):
             for item in client.every("/api/v1/approvals/", run=run, limit=PAGE, **_which(options)):
@@ -221,7 +223,7 @@ def _left(seconds: float) -> str:
 def _became(item: Json) -> str:
     """Both facts: what was decided, by whom and when; and what became of it on the node, and when."""
     by = item.get("decided_by") or {}
-    parts = [one_line(item["option_id"] or item["outcome"] or "no answer")]
+    parts = [one_line((item["option_id"] or item["outcome"]) if by else "no answer")]
     if by:
         parts.append(f"decided by {one_line(by['label'] or by['kind'])} at {str(item['decided_at'])[:19]}Z")
     if item.get("resolved_at"):

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from .client import Client, HubUnreachable, Json
 from .commands import PAGE, Wrong, ask_hub, fail, shape
 from .exits import MEANINGS, Exit
-from .parsers import Parser
-from .render import clean, table
+from .parsers import Parser, not_negative, positive
+from .render import clean, counted, table
 from .where import Where, short
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _parser() -> Parser:
     listing = words.add_parser("list", help="what happened, newest first")
     for name in FILTERS:
         listing.add_argument(f"--{name}", metavar=name.upper(), help="only those of it")
-    listing.add_argument("--limit", type=int, default=50, help="at most so many (50)")
+    listing.add_argument("--limit", type=positive, default=50, help="at most so many (50)")
     verify = words.add_parser("verify", help="find and name what was changed, removed or put in")
     which = verify.add_mutually_exclusive_group()
     which.add_argument("--project", help="one project's (slug or id), or `instance`")
@@ -73,7 +73,7 @@ def _parser() -> Parser:
     verify.add_argument("--against", metavar="FILE", help="checkpoints kept elsewhere, one a line")
     export = words.add_parser("export", help="the trail as lines of JSON, with its checkpoints")
     export.add_argument("--project", help="one project's (slug or id), or `instance`; without, all: root")
-    export.add_argument("--after", type=int, metavar="N", help="only events after number N of that project")
+    export.add_argument("--after", type=not_negative, metavar="N", help="only events after number N of that project")
     checkpoint = words.add_parser("checkpoint", help="print the latest checkpoint, to be kept elsewhere")
     checkpoint.add_argument("--project", help="one project's; without, of all: root")
     rotate = words.add_parser("rotate-key", help="on the hub's machine: sign with a new key from now on")
@@ -84,7 +84,7 @@ def _parser() -> Parser:
 
 def _list(client: Client, options: argparse.Namespace) -> Exit:
     query = {name: getattr(options, name) for name in FILTERS}
-    found = list(islice(client.every(PATH, limit=min(max(options.limit, 1), PAGE), **query), options.limit))
+    found = list(islice(client.every(PATH, limit=min(options.limit, PAGE), **query), options.limit))
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return Exit.OK
@@ -96,7 +96,7 @@ def _list(client: Client, options: argparse.Namespace) -> Exit:
          f"{item['object_kind']} {item['object_id']}".strip())
         for item in found
     ]  # fmt: skip
-    table(rows, ("TIME", "WHAT", "BY", "FROM", "ON"), sys.stdout)
+    table(rows, ("TIME (UTC)", "WHAT", "BY", "FROM", "ON"), sys.stdout)
     return Exit.OK
 
 
@@ -242,15 +242,18 @@ def _say(report: "Report", source: str, seconds: float) -> None:
     more = report.more_problems + max(0, len(report.problems) - SHOWN)
     if more:
         print(f"… and {more} more places.")
+    found = [(report.events, "event"), (len(report.streams), "stream"), (report.checkpoints, "checkpoint")]
+    events, streams, checkpoints = (counted(count, what) for count, what in found)
     print(
-        f"agenthub: {'whole' if report.is_whole else 'TAMPERED WITH'}: {report.events} events in "
-        f"{len(report.streams)} streams, {report.checkpoints} checkpoints, in {seconds:.1f} s ({rate:,.0f} events/s).",
+        f"agenthub: {'whole' if report.is_whole else 'TAMPERED WITH'}: {events} in {streams}, {checkpoints}, "
+        f"in {seconds:.1f} s ({rate:,.0f} events/s).",
         file=sys.stderr,
     )
     if report.unsealed:
         print(f"agenthub: {report.unsealed} of them are not sealed yet.", file=sys.stderr)
     if report.witnessed:
-        print(f"agenthub: {report.witnessed} checkpoints of the other record were found in it.", file=sys.stderr)
+        witnessed = counted(report.witnessed, "checkpoint")
+        print(f"agenthub: {witnessed} of the other record found in it.", file=sys.stderr)
     if source == "export":
         print(
             "agenthub: the keys are those that the hub gave. To notice a hub that lies: --key FILE, a copy of its "

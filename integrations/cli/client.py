@@ -7,13 +7,14 @@ import socket
 import ssl
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-from .where import Where, short
+from .where import Where, short, web_door
 
 TIMEOUT_SECONDS: Final = 30.0
 REPEAT_SECONDS: Final = 10.0
@@ -72,21 +73,29 @@ class _UnixConnection(http.client.HTTPConnection):
 class Client:
     """A hub. Every request has its own connection: commands are short, and a hub may restart between two."""
 
-    def __init__(self, url: str, token: str = "", path: Path | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        path: Path | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        web: Callable[[], str] = str,
+    ) -> None:
         self._url = urlsplit(url)
+        self._web = web
         self._token = token
         self._path = path
         self._timeout = timeout
 
     @classmethod
-    def over_socket(cls, path: Path, timeout: float = TIMEOUT_SECONDS) -> "Client":
-        return cls(f"http://{HOST}", path=path, timeout=timeout)
+    def over_socket(cls, path: Path, timeout: float = TIMEOUT_SECONDS, web: Callable[[], str] = str) -> "Client":
+        return cls(f"http://{HOST}", path=path, timeout=timeout, web=web)
 
     @classmethod
     def of(cls, where: Where) -> "Client":
         """The hub that the environment names, else that of the home."""
         if not where.url:
-            return cls.over_socket(where.socket)
+            return cls.over_socket(where.socket, web=partial(web_door, where))
         if not _is_address(where.url):
             raise BadUrl(f"AGENTHUB_URL must be an address such as https://hub.example.com, got {where.url!r}.")
         if not (where.token.isascii() and where.token.isprintable()) or " " in where.token:
@@ -98,8 +107,8 @@ class Client:
 
     @property
     def address(self) -> str:
-        """The hub's, without a slash at its end; empty for the one whose socket is in the home."""
-        return "" if self._path else self._url.geturl().rstrip("/")
+        """Its web door's, without a slash at its end; empty if the home's hub did not write down where it is."""
+        return self._web() if self._path else self._url.geturl().rstrip("/")
 
     def get(self, path: str, **query: object) -> Any:
         return self._ask("GET", _with_query(path, query), None)
@@ -135,7 +144,7 @@ class Client:
                 answer = connection.getresponse()
             if answer.status != http.client.OK:
                 raise HubRefused(answer.status, _decoded(answer.read(ANSWER_BYTES)))
-            with _reaching(self):
+            with _reaching(self, is_reading=True):
                 yield answer
         finally:
             connection.close()
@@ -214,17 +223,37 @@ def _decoded(content: bytes) -> Any:
 
 
 @contextmanager
-def _reaching(client: Client) -> Iterator[None]:
+def _reaching(client: Client, *, is_reading: bool = False) -> Iterator[None]:
     """Whatever goes wrong on the way to the hub, as ``HubUnreachable`` with a remedy."""
     try:
         yield
     except ssl.SSLError as error:
         raise HubUnreachable(f"No safe connection to {client}: {error.reason}.") from error
     except (OSError, http.client.HTTPException) as error:
+        if is_reading and isinstance(error, BrokenPipeError):
+            raise  # whoever read our output left, as in `… | head -1`; who only reads breaks no pipe to the hub
+        if client._path and isinstance(error, PermissionError):
+            raise HubUnreachable(
+                f"The hub at {client} is for the account alone that started it. Work as that account, or through its "
+                "web door, with AGENTHUB_URL and AGENTHUB_TOKEN."
+            ) from error
         if client._path:
+            if url := _joined_to(client._path.parent):
+                raise HubUnreachable(
+                    f"This home is a node's, and its hub is at {url}. Ask that one: AGENTHUB_URL={url}, and "
+                    "AGENTHUB_TOKEN with a token of yours."
+                ) from error
             raise HubUnreachable(
                 f"No hub answers at {client}. Start one with `agenthub up`, or name one elsewhere with AGENTHUB_URL "
                 "and AGENTHUB_TOKEN."
             ) from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise HubUnreachable(f"No hub answers at {client} ({reason}). Check AGENTHUB_URL.") from error
+
+
+def _joined_to(home: Path) -> str:
+    """The address of the hub that this home's machine joined as a node; empty if it did not."""
+    try:
+        return str(json.loads((home / "node/hub.json").read_bytes())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""

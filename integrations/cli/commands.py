@@ -94,7 +94,8 @@ def fail(options: argparse.Namespace, body: Json, code: Exit) -> Exit:
         error = body["error"]
         print(f"agenthub: {clean(error['message'])}", file=sys.stderr)
         for line in _field_lines(error["data"].get("fields")):
-            print(f"  {clean(line)}", file=sys.stderr)
+            if line.partition(": ")[2] not in error["message"]:  # what one field has alone is the message already
+                print(f"  {clean(line)}", file=sys.stderr)
     return code
 
 
@@ -109,6 +110,14 @@ def _field_lines(fields: Any) -> list[str]:
 
 def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
+
+
+def say(options: argparse.Namespace, told: Any, words: str) -> None:
+    """What was done: in a sentence on standard error, or with ``--json`` what the hub told, on standard output."""
+    if options.json:
+        print_json(told)
+    else:
+        print(f"agenthub: {clean(words)}", file=sys.stderr)
 
 
 # Runs.
@@ -190,8 +199,14 @@ def list_runs(client: Client, options: argparse.Namespace) -> Exit:
         (short_id(run["id"]), run["agent_name"], run["state"], _why(run), _minute(run), run["prompt_excerpt"])
         for run in runs
     ]
-    print_table(rows, ("RUN", "AGENT", "STATE", "WHY", "CREATED", "PROMPT"), "No runs. Start one: agenthub run …")
+    print_table(rows, ("RUN", "AGENT", "STATE", "WHY", "CREATED (UTC)", "PROMPT"), _no_runs(options))
     return Exit.OK
+
+
+def _no_runs(options: argparse.Namespace) -> str:
+    if options.open or options.state or options.agent:
+        return "No such runs. Without options, `agenthub runs` lists them all."
+    return "No runs. Start one: agenthub run …"
 
 
 def _require_agent(client: Client, wanted: str) -> None:
@@ -337,6 +352,12 @@ def _runtimes(node: Json) -> str:
 # Access.
 
 
+def manage_agents(client: Client, options: argparse.Namespace) -> Exit:
+    from .agent import manage_agents as manage  # it needs ours
+
+    return manage(client, options)
+
+
 def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
     from .token import manage_tokens as manage  # it needs ours
 
@@ -444,6 +465,7 @@ COMMANDS = {
     "resume": resume,
     "diff": show_diff,
     "agents": list_agents,
+    "agent": manage_agents,
     "nodes": list_nodes,
     "token": manage_tokens,
     "secret": manage_secrets,

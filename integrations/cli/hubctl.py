@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from .agents_env import BadFile, read_agents_env
+from .agents_env import BadFile, read_agents_env, why_exposed
 from .client import Client, HubRefused, Json
 from .commands import Missing, Wrong, ask_hub, print_json
 from .exits import MEANINGS, Exit
 from .parsers import Parser
-from .render import clean, table
+from .render import clean, counted, table
 from .where import Where, find_where
 
 REVOKE = "/api/v1/agents/revoke-unlisted/"
@@ -51,7 +51,7 @@ def parser() -> Parser:
     for verb, what in (("approve", "let a round's plan be carried out"), ("reject", "have it planned anew")):
         each = commands.add_parser(verb, help=what)
         each.add_argument("round", help="its id")
-        each.add_argument("note", nargs="*", help="why; the task's agents see it")
+        each.add_argument("note", nargs="*", default=[], help="why; the task's agents see it")
     close = commands.add_parser("close", help="end a task before it is completed")
     close.add_argument("task", help="the id that its creator chose, or its own")
     hand = commands.add_parser("hand", help="give a task to another dispatcher, who plans and reviews it from now on")
@@ -95,8 +95,17 @@ def hub_of(where: Where) -> Where:
 def _decide(client: Client, options: argparse.Namespace) -> Exit:
     round_ = _find_round(client, options.round)
     told = _with_status(client.post(f"{ROUNDS}{round_['id']}/{options.command}/", {"note": " ".join(options.note)}))
-    words = {"approve": "APPROVED → dispatched", "reject": "REJECTED → needs re-plan"}[options.command]
-    return _say(options, told, f"Round {told['id']}: {words}")
+    if options.command == "approve":
+        return _say(options, told, f"Round {told['id']}: APPROVED → dispatched")
+    again = _repeat_of(client, told["task"])
+    words = f"opened again by itself: round#{again['number']}  {again['id']}" if again else "needs re-plan"
+    return _say(options, {**told, "next_round": again and again["id"]}, f"Round {told['id']}: REJECTED → {words}")
+
+
+def _repeat_of(client: Client, task: str) -> Json | None:
+    """The task's round that opened by itself, with the goals of one that was rejected, and waits."""
+    waiting = client.every(ROUNDS, limit=200, task=task, state="awaiting_operator_approval")
+    return next((round_ for round_ in waiting if round_.get("is_repeat")), None)
 
 
 def _close(client: Client, options: argparse.Namespace) -> Exit:
@@ -133,19 +142,25 @@ def _status(client: Client, options: argparse.Namespace) -> Exit:
 
 
 def _list_tasks(client: Client, options: argparse.Namespace) -> Exit:
+    _require_project(client, options.project)
     found = list(client.every(TASKS, limit=200, project=options.project, state=options.state))
     if options.json:
         print_json([{**task, "status": task["state"]} for task in found])
+    elif not found:
+        print("agenthub: No tasks that fit. Agents draft them, by MCP.", file=sys.stderr)
     for task in found if not options.json else ():
         print(f"  [{task['state']}] {clean(task['key'])}  {clean(task['title'])[:60]}")
     return Exit.OK
 
 
 def _list_rounds(client: Client, options: argparse.Namespace) -> Exit:
+    _require_project(client, options.project)
     task = _find_task(client, options.task)["id"] if options.task else None
     found = list(client.every(ROUNDS, limit=200, task=task, project=options.project, state=options.state))[::-1]
     if options.json:
         print_json([_with_status(round_) for round_ in found])
+    elif not found:
+        print("agenthub: No rounds that fit. Agents plan them, by MCP.", file=sys.stderr)
     for round_ in found if not options.json else ():
         print(f"  [{round_['state']}] round#{round_['number']}  {round_['id']}  {clean(round_['task_key'])}")
     return Exit.OK
@@ -153,9 +168,12 @@ def _list_rounds(client: Client, options: argparse.Namespace) -> Exit:
 
 def _import_agents(client: Client, options: argparse.Namespace) -> Exit:
     try:
-        lines = read_agents_env(Path(options.file).expanduser())
+        path = Path(options.file).expanduser()
+        lines = read_agents_env(path)
     except BadFile as error:
         raise Wrong(str(error)) from error
+    if warning := why_exposed(path):
+        print(f"agenthub: {warning}", file=sys.stderr)
     project = options.project or _only_project(client)
     told = import_lines(client, project, lines)
     if options.json:
@@ -163,7 +181,7 @@ def _import_agents(client: Client, options: argparse.Namespace) -> Exit:
         return Exit.OK
     for item in told:
         print(f"  {clean(item['name'])}: {'made, ' if item['is_new'] else ''}token {item['token']}")
-    return _say(options, told, f"{len(told)} agents of {clean(project)}. Their tokens work as they are.")
+    return _say(options, told, f"{counted(len(told), 'agent')} of {clean(project)}. Their tokens work as they are.")
 
 
 def import_lines(client: Client, project: str, lines: Mapping[str, str]) -> list[Json]:
@@ -185,6 +203,12 @@ def _only_project(client: Client) -> str:
     if len(found) != 1:
         raise Wrong(f"Say whose they are: --project, one of {', '.join(found) or 'none yet'}.")
     return str(found[0])
+
+
+def _require_project(client: Client, wanted: str | None) -> None:
+    """None is wanted, or there is one of that slug or id."""
+    if wanted and not any(wanted in (item["slug"], item["id"]) for item in client.every(PROJECTS, limit=200)):
+        raise Missing(f"There is no project {wanted!r} that you may see.")
 
 
 def _find_round(client: Client, wanted: str) -> Json:

@@ -10,6 +10,11 @@ WHOLE: Final = (
 )  # fmt: skip
 YES_OR_NO: Final = ("auto_approve", "auto_create_next_round")
 LIMITS: Final = (*WHOLE, "lease_minutes", *YES_OR_NO)
+DEFAULTS: Final[dict[str, Any]] = {
+    "max_rounds": 3, "max_assignments_per_round": 6, "max_messages_per_task": 40, "max_hop_count": 3,
+    "max_simultaneous_assignments": 4, "lease_minutes": 90, "auto_approve": False, "auto_create_next_round": False,
+}  # fmt: skip
+"""What holds where nobody says otherwise: the hub's, and that package's."""
 
 
 def read_limits(path: Path) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from .client import Client, Json
 from .commands import Missing, Wrong, ask_hub, fail, list_nodes, shape
@@ -31,6 +32,7 @@ _EXAMPLES = """\
 examples:
   agenthub node token gpu-01 --allow-project web  on the hub: prints the command to join
   agenthub node join https://hub … --token ahj_…  on the machine: joins, and serves
+  agenthub node drain gpu-01                      on the hub: no new runs for it; uncordon lets them come again
   agenthub node revoke gpu-01 --yes               on the hub: ends its part at once
   agenthub node bootstrap-token                   on the hub's machine: for nodes by configuration
 """
@@ -65,6 +67,9 @@ def _parser() -> Parser:
     revoke = words.add_parser("revoke", help="on the hub: cut a node off at once; its certificates are void")
     revoke.add_argument("name", help="the node")
     revoke.add_argument("--yes", action="store_true", help="yes, end its link and its part")
+    closing = [words.add_parser(word, help=f"on the hub: {closed.help}") for word, closed in CLOSING.items()]
+    for each in closing:
+        each.add_argument("name", help="the node")
     join = words.add_parser("join", help="on a machine: become a node, and serve")
     join.add_argument("url", help="the hub's address, as `agenthub node token` prints it")
     given = join.add_mutually_exclusive_group(required=True)
@@ -82,7 +87,7 @@ def _parser() -> Parser:
     )
     forget = words.add_parser("forget-hub", help="on a node by configuration: accept another hub")
     add_secret_arguments(words.add_parser("secret", help=SECRET_HELP))
-    for each in (token, revoke, join, rotate, authority, listing, bootstrap, forget):
+    for each in (token, revoke, *closing, join, rotate, authority, listing, bootstrap, forget):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
     return parser
 
@@ -98,7 +103,7 @@ def _make_token(client: Client, options: argparse.Namespace) -> Exit:
         return Exit.OK
     print(made["command"])
     print(
-        f"agenthub: run this on the machine that is to be {clean(made['name'])}, until {made['expires_at'][:16]} UTC. "
+        f"agenthub: run this on the machine that is to be {clean(made['name'])}, until {_minute(made['expires_at'])}. "
         "It is shown once, and good once.",
         file=sys.stderr,
     )
@@ -108,6 +113,10 @@ def _make_token(client: Client, options: argparse.Namespace) -> Exit:
     if made["warning"]:
         print(f"agenthub: {clean(made['warning'])}", file=sys.stderr)
     return Exit.OK
+
+
+def _minute(at: str) -> str:
+    return f"{at[:16].replace('T', ' ')} UTC"
 
 
 def _revoke(client: Client, options: argparse.Namespace) -> Exit:
@@ -122,6 +131,33 @@ def _revoke(client: Client, options: argparse.Namespace) -> Exit:
         print(json.dumps(revoked, ensure_ascii=False))
     else:
         print(f"agenthub: {clean(node['slug'])} is revoked.", file=sys.stderr)
+    return Exit.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    help: str
+    change: Json
+    said: str
+
+
+CLOSING = {
+    "cordon": Closing("give a node no new runs; those it has go on", {"is_cordoned": True}, "gets no new runs"),
+    "drain": Closing("as cordon, until no run is left on the node", {"is_draining": True}, "gets no new runs"),
+    "uncordon": Closing("give a node new runs again", {"is_cordoned": False}, "gets new runs again"),
+}
+
+
+def _close(client: Client, options: argparse.Namespace) -> Exit:
+    slug, closing = _find_node(client, options.name)["slug"], CLOSING[options.word]
+    node = client.patch(f"/api/admin/agent-nodes/{quote(slug, safe='')}", closing.change)
+    if options.json:
+        print(json.dumps(node, ensure_ascii=False))
+        return Exit.OK
+    left = node["live_runs"]
+    runs = f"; {left} {'run goes' if left == 1 else 'runs go'} on there" if left else "; none is left there"
+    is_open = options.word == "uncordon"
+    print(f"agenthub: {clean(slug)} {closing.said}{'' if is_open else runs}.", file=sys.stderr)
     return Exit.OK
 
 
@@ -191,7 +227,7 @@ def _rotate(options: argparse.Namespace, where: Where) -> int:
     if options.json:
         print(json.dumps({"expires_at": until}))
     else:
-        print(f"agenthub: the new certificate is good until {until[:16]} UTC.", file=sys.stderr)
+        print(f"agenthub: the new certificate is good until {_minute(until)}.", file=sys.stderr)
     return Exit.OK
 
 
@@ -234,6 +270,7 @@ HUB_WORDS: dict[str, Callable[[Client, argparse.Namespace], Exit]] = {
     "token": _make_token,
     "list": list_nodes,
     "revoke": _revoke,
+    **dict.fromkeys(CLOSING, _close),
     "rotate-ca": rotate_authority,
 }
 MACHINE_WORDS: dict[str, Callable[[argparse.Namespace, Where], int]] = {

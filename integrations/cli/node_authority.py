@@ -6,7 +6,7 @@ import sys
 
 from .client import Client, Json
 from .exits import Exit
-from .parsers import Parser
+from .parsers import Parser, finite
 from .render import clean
 
 PATH = "/api/v1/nodes/authority/"
@@ -18,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
     how.add_argument("--status", action="store_true", help="only say how far it is")
     how.add_argument("--finish", action="store_true", help="trust the former authority no more")
     parser.add_argument(
-        "--overlap-hours", type=float, metavar="N", help="trust both for so long at the least (default: 168)"
+        "--overlap-hours", type=finite, metavar="N", help="trust both for so long at the least (default: 168)"
     )
     parser.add_argument(
         "--force", action="store_true", help="with --finish: now; nodes that have not renewed must join again"

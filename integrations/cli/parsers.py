@@ -5,11 +5,15 @@ import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from math import isfinite, nan
 from typing import Any, NoReturn
 
 from .exits import MEANINGS, Exit
 
 LONGEST_DAYS = 36_500
+MOST_AMOUNT = 1_000_000_000_000
+MOST_DIGITS = 40
 
 RUN_HELP = "id of a run, its beginning or end as far as it is unique, or `last`"
 
@@ -20,10 +24,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
         self._is_json = False
+        self._is_sorting = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self._is_json = "--json" in (args or ())
-        return super().parse_known_args(args, namespace)
+        given = list(sys.argv[1:] if args is None else args)
+        self._is_json = self._is_json or "--json" in given
+        if self._is_sorting or "--" in given or not self._has_optional_word():
+            return super().parse_known_args(given, namespace)
+        self._is_sorting = True  # it comes back here twice: with the options, and with what is left
+        try:
+            return self.parse_known_intermixed_args(given, namespace)
+        finally:
+            self._is_sorting = False
+
+    def _has_optional_word(self) -> bool:
+        """Whether argparse would take it for left out where an option stands before it: `run demo --follow "Go"`."""
+        counts = [action.nargs for action in self._actions if not action.option_strings]
+        return any(count in ("?", "*") for count in counts) and argparse.PARSER not in counts
 
     def error(self, message: str) -> NoReturn:
         text = f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`."
@@ -76,9 +93,9 @@ def _runs() -> Parser:
     parser = _make("runs", "List runs, newest first.", "  agenthub runs --open\n  agenthub runs --agent demo --json")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--open", action="store_true", help="only those that are not over")
-    which.add_argument("--state", help="only those in this state (several with commas)")
+    which.add_argument("--state", help="only those in this state, such as waiting or failed (several with commas)")
     parser.add_argument("--agent", help="only those of this agent")
-    parser.add_argument("--limit", type=_positive, default=20, help="at most so many (20)")
+    parser.add_argument("--limit", type=positive, default=20, help="at most so many (20)")
     _json(parser)
     return parser
 
@@ -91,7 +108,7 @@ def _logs() -> Parser:
     )
     parser.add_argument("run", help=RUN_HELP)
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run's end; exit by its outcome")
-    parser.add_argument("--after", type=_not_negative, default=0, metavar="N", help="only events after number N")
+    parser.add_argument("--after", type=not_negative, default=0, metavar="N", help="only events after number N")
     _json(parser, "events as lines of JSON")
     return parser
 
@@ -159,6 +176,14 @@ def _diff() -> Parser:
 def _agents() -> Parser:
     parser = _make("agents", "List the agents that you may use.", "  agenthub agents")
     _json(parser)
+    return parser
+
+
+def _agent() -> Parser:
+    from .agent import EXAMPLES, add_arguments
+
+    parser = _make("agent", "Make, change and put away agents. For maintainers of a project.", EXAMPLES)
+    add_arguments(parser)
     return parser
 
 
@@ -271,12 +296,34 @@ def _project() -> Parser:
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     return _number(text, 1)
 
 
-def _not_negative(text: str) -> int:
+def not_negative(text: str) -> int:
     return _number(text, 0)
+
+
+def amount(text: str) -> Decimal:
+    """Of money or tokens, to a millionth."""
+    try:
+        found = Decimal(text) if len(text) <= MOST_DIGITS else None
+    except InvalidOperation:
+        found = None
+    if found is None or not found.is_finite() or not 0 <= found <= MOST_AMOUNT:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to {MOST_AMOUNT:,}, as in 1.25, got {text[:40]!r}")
+    return found
+
+
+def finite(text: str) -> float:
+    """A number of seconds or hours; which are too many is the hub's to say."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = nan
+    if not isfinite(found):
+        raise argparse.ArgumentTypeError(f"must be a number, as in 30 or 2.5, got {text[:40]!r}")
+    return found
 
 
 def _in_days(text: str) -> str:
@@ -309,6 +356,7 @@ PARSERS: dict[str, Callable[[], Parser]] = {
     "resume": _resume,
     "diff": _diff,
     "agents": _agents,
+    "agent": _agent,
     "nodes": _nodes,
     "token": _token,
     "secret": _secret,

@@ -8,8 +8,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from .client import Client, Json
-from .commands import Missing, Wrong
+from .commands import Missing, Wrong, say
 from .exits import Exit
+from .parsers import positive
 from .render import clean, short_id, table
 
 USERS: Final = "/api/v1/users/"
@@ -55,10 +56,11 @@ def manage_users(client: Client, options: argparse.Namespace) -> Exit:
     match options.action:
         case "create" if options.service:
             made = _create_service(client, options)
-            _say(options, made, f"{clean(options.name)} is made. Its tokens: agenthub token create NAME --user …")
+            say(options, made, f"{clean(options.name)} is made. Its tokens: agenthub token create NAME --user …")
         case "create":
-            made = client.post(USERS, _new_user(options))
-            _say(options, made, f"{clean(options.name)} is made.")
+            body = _new_user(options)
+            made = client.post(USERS, body)
+            say(options, made, _made(clean(options.name), has_password="password" in body))
         case "list":
             users = list(client.every(USERS, limit=200))
             rows = [(item["username"], _kind(item), _state(item), item["email"]) for item in users]
@@ -67,8 +69,17 @@ def manage_users(client: Client, options: argparse.Namespace) -> Exit:
             user = _find_user(client, options.name)
             told = client.patch(f"{USERS}{user['id']}/", {"is_active": action == "activate"})
             ended = "may sign in again" if told["is_active"] else "is out: sessions have ended, and tokens are refused"
-            _say(options, told, f"{clean(options.name)} {ended}.")
+            say(options, told, f"{clean(options.name)} {ended}.")
     return Exit.OK
+
+
+def _made(name: str, *, has_password: bool) -> str:
+    if has_password:
+        return f"{name} is made."
+    return (
+        f"{name} is made, without a password. On the hub's machine `agenthub manage changepassword {name}` gives one; "
+        "the identity provider, if there is one, needs none."
+    )
 
 
 def _new_user(options: argparse.Namespace) -> Json:
@@ -131,7 +142,7 @@ def add_project_arguments(parser: argparse.ArgumentParser) -> None:
     for each in (add, invite):
         each.add_argument("--role", default="developer", choices=ROLES, help="what they may do (developer)")
     invite.add_argument("--email", default="", help="for the account of this address alone; nothing is sent")
-    invite.add_argument("--days", type=int, default=7, help="good for so many days (7)")
+    invite.add_argument("--days", type=positive, default=7, help="good for so many days (7)")
     uninvite.add_argument("invitation", help="its id, its beginning or end")
     for each in (create, edit, listing, members, add, remove, invite, invitations, uninvite):
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
@@ -140,7 +151,7 @@ def add_project_arguments(parser: argparse.ArgumentParser) -> None:
 def manage_projects(client: Client, options: argparse.Namespace) -> Exit:
     if options.action == "create":
         body = {"slug": options.slug, "name": options.name or options.slug, "description": options.description}
-        _say(options, client.post(PROJECTS, body), f"The project {clean(options.slug)} is made.")
+        say(options, client.post(PROJECTS, body), f"The project {clean(options.slug)} is made.")
         return Exit.OK
     if options.action == "list":
         found = list(client.every(PROJECTS, limit=200))
@@ -162,7 +173,7 @@ def _edit(client: Client, project: str, options: argparse.Namespace) -> Exit:
         raise Wrong("Say what to change: --name, --description, --isolation or --network.")
     told = client.patch(f"{PROJECTS}{project}/", changes)
     demanded = f"isolation {told['required_isolation']}, network {told['required_network']}"
-    _say(options, told, f"{clean(told['slug'])} is changed. Its runs have at the least: {demanded}.")
+    say(options, told, f"{clean(told['slug'])} is changed. Its runs have at the least: {demanded}.")
     return Exit.OK
 
 
@@ -175,7 +186,7 @@ def _members(client: Client, project: str, options: argparse.Namespace) -> Exit:
 
 def _add(client: Client, project: str, options: argparse.Namespace) -> Exit:
     told = client.post(f"{PROJECTS}{project}/members/", {"user": options.user, "role": options.role})
-    _say(options, told, f"{clean(options.user)} is {told['role']} now.")
+    say(options, told, f"{clean(options.user)} is {told['role']} now.")
     return Exit.OK
 
 
@@ -185,7 +196,7 @@ def _remove(client: Client, project: str, options: argparse.Namespace) -> Exit:
     if member is None:
         raise Missing(f"{options.user!r} is no member. `agenthub project members` lists them.")
     client.delete(f"{PROJECTS}{project}/members/{member['user']}/")
-    _say(options, {"user": member["user"], "username": options.user}, f"{clean(options.user)} is out.")
+    say(options, {"user": member["user"], "username": options.user}, f"{clean(options.user)} is out.")
     return Exit.OK
 
 
@@ -220,7 +231,7 @@ def _uninvite(client: Client, project: str, options: argparse.Namespace) -> Exit
     if len(found) != 1:
         raise Missing(f"{len(found) or 'No'} invitations match {options.invitation!r}.")
     client.delete(f"{PROJECTS}{project}/invitations/{found[0]['id']}/")
-    _say(options, {"id": found[0]["id"]}, "The invitation is withdrawn.")
+    say(options, {"id": found[0]["id"]}, "The invitation is withdrawn.")
     return Exit.OK
 
 
@@ -250,13 +261,6 @@ def _kind(item: Json) -> str:
 
 def _state(item: Json) -> str:
     return "active" if item["is_active"] else "inactive"
-
-
-def _say(options: argparse.Namespace, told: Any, words: str) -> None:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {words}", file=sys.stderr)
 
 
 def _list(options: argparse.Namespace, found: list[Json], rows: list[tuple[Any, ...]], heads: tuple[str, ...]) -> None:

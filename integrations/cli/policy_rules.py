@@ -6,8 +6,10 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from .client import Client, Json
+from .client import Client, HubRefused, Json
+from .commands import Missing, Wrong, say
 from .exits import Exit
+from .parsers import not_negative, positive
 from .render import clean, one_line, table
 
 RULES = "/api/v1/policy/rules/"
@@ -33,16 +35,17 @@ def add_words(words: Any) -> None:
     add.add_argument("--kind", choices=KINDS)
     for name in _MATCHERS[1:]:
         add.add_argument(f"--{name}", metavar="PATTERN")
+    add.add_argument("--everything", action="store_true", help="in place of a kind and of patterns: whatever is asked")
     add.add_argument("--each-time", action="store_true", help="of what is asked: no standing answer counts")
-    add.add_argument("--position", type=int, metavar="N", help="its place on the level, from 0 (the last)")
+    add.add_argument("--position", type=not_negative, metavar="N", help="its place on the level, from 0 (the last)")
     add.add_argument("--note", help="why")
     _json(add)
     review = words.add_parser("review", help="who answers what is asked; with --roles, --reviewer, … it is said anew")
     _whose(review)
     review.add_argument("--roles", help=f"of people that may answer, with commas between: {', '.join(ROLES)}")
     review.add_argument("--reviewer", metavar="AGENT", help="an agent of the project that is asked before people")
-    review.add_argument("--people-after", type=int, metavar="SECONDS", help="so long the reviewing agent has")
-    review.add_argument("--expires", type=int, metavar="SECONDS", help="after this the answer is no")
+    review.add_argument("--people-after", type=positive, metavar="SECONDS", help="so long the reviewing agent has")
+    review.add_argument("--expires", type=positive, metavar="SECONDS", help="after this the answer is no")
     review.add_argument("--clear", action="store_true", help="say nothing on this level")
     _json(review)
     remove = words.add_parser("remove", help="remove a rule, or withdraw a standing answer")
@@ -59,11 +62,24 @@ def keep_policy(client: Client, options: argparse.Namespace) -> Exit:
         case "review":
             return _review(client, options)
         case "add":
+            _require_one(options)
             body = {name: getattr(options, name) for name in _ADDED if getattr(options, name) is not None}
             made = client.post(RULES, {**body, "verdict": options.verdict, "is_strict": options.each_time})
-            return _say(options, made, f"{_rule(made)}: added on the level {made['level']} as {made['id']}.")
+            say(options, made, f"{_rule(made)}: added on the level {made['level']} as {made['id']}.")
+            return Exit.OK
         case _:
             return _remove(client, options)
+
+
+def _require_one(options: argparse.Namespace) -> None:
+    """A rule that names nothing is about everything: that is to be said, not to come of an option left out."""
+    is_narrow = any(getattr(options, name) for name in _MATCHERS)
+    if is_narrow == options.everything:
+        raise Wrong(
+            "It is about everything, or about what --kind, --tool, --path, --command and --host name; not both."
+            if is_narrow
+            else "Say what the rule is about: --kind, --tool, --path, --command, --host; or --everything."
+        )
 
 
 def _review(client: Client, options: argparse.Namespace) -> Exit:
@@ -76,7 +92,8 @@ def _review(client: Client, options: argparse.Namespace) -> Exit:
     given = {name: value for name, value in said.items() if value is not None}
     if given or options.clear:
         kept = client.put(REVIEWS, {**_query(options), **({} if options.clear else given)})
-        return _say(options, kept, f"{_level(kept)}: {_asked(kept)}")
+        say(options, kept, f"{_level(kept)}: {_asked(kept)}")
+        return Exit.OK
     reviews = list(client.every(REVIEWS, limit=200, **_query(options)))
     if options.json:
         print(json.dumps(reviews, ensure_ascii=False))
@@ -100,8 +117,16 @@ def _asked(review: Json) -> str:
 def _remove(client: Client, options: argparse.Namespace) -> Exit:
     """Ids are unique over both: it is the rule's of that id, or else the standing answer's."""
     held = any(rule["id"] == options.id for rule in client.every(RULES, limit=200))
-    client.delete(f"{RULES if held else GRANTS}{quote(options.id, safe='')}/")
-    return _say(options, {"id": options.id}, "Removed. Live runs are told.")
+    try:
+        client.delete(f"{RULES if held else GRANTS}{quote(options.id, safe='')}/")
+    except HubRefused as error:
+        if error.code != "not_found":
+            raise
+        raise Missing(
+            f"There is no rule or standing answer {options.id!r}. `agenthub policy list` and `policy grants` have ids."
+        ) from error
+    say(options, {"id": options.id}, "Removed. Live runs are told.")
+    return Exit.OK
 
 
 def _list(client: Client, options: argparse.Namespace) -> Exit:
@@ -144,14 +169,6 @@ def _level(row: Json) -> str:
 def _rule(rule: Json) -> str:
     words = [rule["verdict"], *(["each time"] if rule["is_strict"] else []), rule["about"] or "everything"]
     return one_line(clean(" ".join(words) + ("" if rule["is_enabled"] else " (off)")))
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> Exit:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {words}", file=sys.stderr)
-    return Exit.OK
 
 
 def _query(options: argparse.Namespace) -> dict[str, str]:

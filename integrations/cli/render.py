@@ -33,6 +33,11 @@ def one_line(text: str, limit: int = LINE_CHARS) -> str:
     return line if len(line) <= limit else f"{line[:limit]}… ({len(line) - limit} characters more)"
 
 
+def counted(count: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def short_id(run: str) -> str:
     """The end of an id: ids begin with the time, so beginnings are alike."""
     return run.replace("-", "")[-8:]

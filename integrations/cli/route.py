@@ -6,7 +6,7 @@ import sys
 from typing import Any, Final
 
 from .client import Client, Json
-from .commands import Missing, Wrong
+from .commands import Missing, Wrong, say
 from .exits import Exit
 from .render import clean, short_id, table
 
@@ -49,11 +49,11 @@ def manage_routes(client: Client, options: argparse.Namespace) -> Exit:
         case "add":
             made = client.post(PATH, _wanted(options))
             said = f"project {made['project']} may use {made['leads_to']}, {_how(made)} ({short_id(made['id'])})."
-            _say(options, made, said)
+            say(options, made, said)
         case "remove":
             found = _find(client, options.route)
             client.delete(f"{PATH}{found['id']}/")
-            _say(options, {"id": found["id"]}, f"the route of {found['project']} to {found['leads_to']} is gone.")
+            say(options, {"id": found["id"]}, f"the route of {found['project']} to {found['leads_to']} is gone.")
         case "test":
             answer = client.get(
                 f"{PATH}test/", project=options.project, node=options.node, user=options.user, entry=options.entry
@@ -119,10 +119,3 @@ def _entries(route: Json) -> str:
 
 def _how(route: Json) -> str:
     return f"for {route['is_for']}, by {_entries(route)}"
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> None:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {clean(words)}", file=sys.stderr)

@@ -7,9 +7,9 @@ import sys
 from urllib.parse import quote
 
 from .client import Client, Json
-from .commands import Wrong
+from .commands import Wrong, say
 from .exits import Exit
-from .render import clean, table
+from .render import clean, counted, table
 
 PATH = "/api/v1/secrets/"
 MOST_VALUE = 64 * 1024
@@ -36,13 +36,13 @@ def manage_secrets(client: Client, options: argparse.Namespace) -> Exit:
     match options.action:
         case "set":
             told = client.put(_path(options.name), {"value": read_value(f"Value of {options.name}")})
-            _say(options, told, f"{clean(told['name'])} is set.")
+            say(options, told, f"{clean(told['name'])} is set.")
         case "delete":
             client.delete(_path(options.name))
-            _say(options, {"name": options.name}, f"{clean(options.name)} is forgotten.")
+            say(options, {"name": options.name}, f"{clean(options.name)} is forgotten.")
         case "rotate-key":
             told = client.post(f"{PATH}rotate-key/")
-            _say(options, told, _rotated(told))
+            say(options, told, _rotated(told))
             return Exit.FAILED if told["unreadable"] else Exit.OK
         case _:
             _list(client, options)
@@ -58,24 +58,17 @@ def _list(client: Client, options: argparse.Namespace) -> None:
         print("agenthub: No secrets are set. Set one: agenthub secret set oidc.client_secret", file=sys.stderr)
         return
     rows = [(item["name"], _minute(item["set_at"]), item["set_by"], _minute(item["last_used_at"])) for item in found]
-    table(rows, ("SECRET", "SET", "BY", "LAST USED"), sys.stdout)
+    table(rows, ("SECRET", "SET (UTC)", "BY", "LAST USED (UTC)"), sys.stdout)
 
 
 def _rotated(told: Json) -> str:
-    said = f"Everything is encrypted with the key {told['key_id']}: {told['re_encrypted']} were not."
+    said = f"Everything is encrypted with the key {told['key_id']}, {counted(told['re_encrypted'], 'secret')} anew."
     if not told["is_in_file"]:
         said += " It is the one of the settings; secrets.previous_keys can go."
     if told["unreadable"]:
         names = ", ".join(clean(name) for name in told["unreadable"])
         said += f" Unreadable, and to be set anew: {names}."
     return said
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> None:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {words}", file=sys.stderr)
 
 
 def _path(name: str) -> str:

@@ -5,9 +5,9 @@ import sys
 from typing import Final
 
 from .client import Client, Json
-from .commands import Missing, Wrong, print_json
+from .commands import Missing, Wrong, print_json, say
 from .exits import Exit
-from .render import clean, table
+from .render import table
 
 PATH: Final = "/api/v1/teams/"
 EXAMPLES: Final = """\
@@ -15,24 +15,27 @@ EXAMPLES: Final = """\
   agenthub team list --project web
   agenthub team add docs tester
   agenthub team remove docs user:bob
+  agenthub team rename docs "Who writes the handbook"
   agenthub team delete docs --project web
   agenthub actor send --to team:docs --text Hello"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|add|remove|delete")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="create|list|add|remove|rename|delete")
     create = actions.add_parser("create", help="make one, with members if any are named")
     listing = actions.add_parser("list", help="list them, with their members")
     add = actions.add_parser("add", help="put agents and people into it")
     remove = actions.add_parser("remove", help="take some out; what was written to them stays theirs")
+    rename = actions.add_parser("rename", help="call it otherwise; it is written to as before")
     delete = actions.add_parser("delete", help="write to it no more; what was written stays")
-    for each in (create, listing, add, remove, delete):
+    for each in (create, listing, add, remove, rename, delete):
         each.add_argument("--project", metavar="P", required=each is create, help="a project, by its slug")
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
     create.add_argument("team", metavar="SLUG", help="it is written to as team:SLUG")
     create.add_argument("--name", help="what to call it (else its slug)")
-    for each in (add, remove, delete):
+    for each in (add, remove, rename, delete):
         each.add_argument("team", help="its slug, or its id")
+    rename.add_argument("name", help="its new name")
     for each, least in ((create, "*"), (add, "+"), (remove, "+")):
         each.add_argument("members", nargs=least, metavar="WHO", help="mender, agent:ID or user:NAME")
 
@@ -42,15 +45,19 @@ def manage_teams(client: Client, options: argparse.Namespace) -> Exit:
         case "create":
             given = {"project": options.project, "slug": options.team, "name": options.name, "members": options.members}
             made = client.post(PATH, {name: value for name, value in given.items() if value})
-            _say(options, made, f"team:{made['slug']} {_has(made)}.")
+            say(options, made, f"team:{made['slug']} {_has(made)}.")
         case "add" | "remove":
             found = _find(client, options)
             team = client.post(f"{PATH}{found['id']}/{options.action}-members/", {"members": options.members})
-            _say(options, team, f"team:{team['slug']} {_has(team)} now.")
+            say(options, team, f"team:{team['slug']} {_has(team)} now.")
+        case "rename":
+            found = _find(client, options)
+            team = client.patch(f"{PATH}{found['id']}/", {"name": options.name})
+            say(options, team, f'team:{team["slug"]} is called "{team["name"]}" now. Write to it as before.')
         case "delete":
             found = _find(client, options)
             client.delete(f"{PATH}{found['id']}/")
-            _say(options, {"id": found["id"]}, f"team:{found['slug']} is gone; what was written to it stays.")
+            say(options, {"id": found["id"]}, f"team:{found['slug']} is gone; what was written to it stays.")
         case _:
             _list(client, options)
     return Exit.OK
@@ -91,10 +98,3 @@ def _names(team: Json) -> str:
 
 def _has(team: Json) -> str:
     return f"has {_names(team)}" if team["members"] else "has no members"
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> None:
-    if options.json:
-        print_json(told)
-    else:
-        print(f"agenthub: {clean(words)}", file=sys.stderr)

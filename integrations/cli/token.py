@@ -3,8 +3,9 @@
 import argparse
 import sys
 
+from .agent import find_agent
 from .client import Client, Json
-from .commands import PAGE, Missing, Wrong, first, matches, print_json, print_table
+from .commands import Wrong, first, matches, print_json, print_table
 from .exits import Exit
 from .render import clean, short_id
 
@@ -12,28 +13,13 @@ TOKENS = "/api/v1/tokens/"
 
 
 def manage_tokens(client: Client, options: argparse.Namespace) -> Exit:
-    where = f"/api/v1/agents/{_agent(client, options.agent)}/tokens/" if options.agent else TOKENS
+    where = f"/api/v1/agents/{find_agent(client, options.agent)['id']}/tokens/" if options.agent else TOKENS
     match options.action:
         case "create":
             return _create(client, options, where)
         case "revoke":
             return _revoke(client, options, where)
     return _list(client, options, where)
-
-
-def _agent(client: Client, wanted: str) -> str:
-    """The id of the agent with this name, ``project/name`` or id."""
-    known = [
-        agent
-        for agent in client.every("/api/v1/agents/", limit=PAGE)
-        if wanted in (agent["id"], agent["name"], f"{agent['project_slug']}/{agent['name']}")
-    ]
-    if not known:
-        raise Missing(f"There is no agent {wanted!r} that you may see. `agenthub agents` lists them.")
-    if len(known) > 1:
-        names = ", ".join(f"{agent['project_slug']}/{agent['name']}" for agent in known[:5])
-        raise Wrong(f"{wanted!r} fits {len(known)} agents: {names}. Name its project, too.", Exit.REFUSED, "ambiguous")
-    return str(known[0]["id"])
 
 
 def _create(client: Client, options: argparse.Namespace, where: str) -> Exit:

@@ -6,8 +6,9 @@ import sys
 from typing import Any, Final
 
 from .client import Client, Json
-from .commands import Missing, Wrong
+from .commands import Missing, Wrong, say
 from .exits import Exit
+from .parsers import amount, positive
 from .render import clean, short_id, table
 
 USAGE: Final = "/api/v1/usage/"
@@ -32,8 +33,8 @@ def add_price_arguments(words: Any) -> None:
     listing = actions.add_parser("list", help="list them")
     set_ = actions.add_parser("set", help="set the price of the models that fit a pattern")
     set_.add_argument("pattern", help="of their names, as in 'gpt-5*'; the longest that fits counts")
-    set_.add_argument("--input", type=float, required=True, metavar="MONEY", help="of a million input tokens")
-    set_.add_argument("--output", type=float, required=True, metavar="MONEY", help="of a million output tokens")
+    set_.add_argument("--input", type=amount, required=True, metavar="MONEY", help="of a million input tokens")
+    set_.add_argument("--output", type=amount, required=True, metavar="MONEY", help="of a million output tokens")
     set_.add_argument("--currency", default="USD", help="(USD)")
     remove = actions.add_parser("remove", help="forget one")
     remove.add_argument("pattern")
@@ -47,7 +48,7 @@ def manage_prices(client: Client, options: argparse.Namespace) -> Exit:
                  "input_micros": round(options.input * 1_000_000),
                  "output_micros": round(options.output * 1_000_000)}  # fmt: skip
         made = client.put(PRICES, given)
-        _say(options, made, f"a million tokens of {made['pattern']}: {_price(made)}.")
+        say(options, made, f"a million tokens of {made['pattern']}: {_price(made)}.")
         return Exit.OK
     prices = list(client.every(PRICES, limit=200))
     if options.action == "remove":
@@ -55,7 +56,7 @@ def manage_prices(client: Client, options: argparse.Namespace) -> Exit:
         if found is None:
             raise Missing(f"There is no price of {options.pattern!r}. `agenthub usage price list` lists them.")
         client.delete(f"{PRICES}{found['id']}/")
-        _say(options, {"id": found["id"]}, f"{options.pattern} has no price any more.")
+        say(options, {"id": found["id"]}, f"{options.pattern} has no price any more.")
     elif options.json:
         print(json.dumps(prices, ensure_ascii=False))
     elif not prices:
@@ -76,13 +77,13 @@ def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|set|remove")
     listing = actions.add_parser("list", help="list those that you may see, with what is spent")
     set_ = actions.add_parser("set", help="make one: of a project, an agent, a person; with none of them, of everybody")
-    set_.add_argument("amount", type=float, help="tokens; or money, with --currency")
+    set_.add_argument("amount", type=amount, help="tokens; or money, with --currency")
     set_.add_argument("--currency", help="as in USD; without, the amount is tokens")
     set_.add_argument("--project", metavar="P")
     set_.add_argument("--agent", metavar="A", help="its id, or project/name")
     set_.add_argument("--user", metavar="U")
     set_.add_argument("--period", choices=("day", "month"), default="month", help="(month; days are UTC's)")
-    set_.add_argument("--warn", type=int, default=80, metavar="PERCENT", help="say so from here on (80)")
+    set_.add_argument("--warn", type=positive, default=80, metavar="PERCENT", help="say so from here on (80)")
     set_.add_argument("--stop", action="store_true", help="when it is spent, stop live runs as well")
     remove = actions.add_parser("remove", help="forget one")
     remove.add_argument("budget", help="its id, its beginning or end as far as it is unique")
@@ -99,8 +100,10 @@ def show_usage(client: Client, options: argparse.Namespace) -> Exit:
     elif not found:
         print("agenthub: Nothing was used, as far as the runtimes told.", file=sys.stderr)
     else:
+        is_run = options.by == "run"
         rows = [
             (
+                *((short_id(item["key"]),) if is_run else ()),
                 item["label"] or item["key"],
                 item["input_tokens"],
                 item["output_tokens"],
@@ -109,7 +112,8 @@ def show_usage(client: Client, options: argparse.Namespace) -> Exit:
             )
             for item in found
         ]
-        table(rows, (options.by.upper(), "IN", "OUT", "TOKENS", "COST"), sys.stdout)
+        heads = ("RUN", "AGENT") if is_run else (options.by.upper(),)
+        table(rows, (*heads, "IN", "OUT", "TOKENS", "COST"), sys.stdout)
     return Exit.OK
 
 
@@ -117,11 +121,11 @@ def manage_budgets(client: Client, options: argparse.Namespace) -> Exit:
     match options.action:
         case "set":
             made = client.post(BUDGETS, _wanted(options))
-            _say(options, made, f"{made['scope']} may use {made['limit']} a {made['period']}.")
+            say(options, made, f"{made['scope']} may use {made['limit']} a {made['period']}.")
         case "remove":
             found = _find(client, options.budget)
             client.delete(f"{BUDGETS}{found['id']}/")
-            _say(options, {"id": found["id"]}, f"the budget of {found['scope']} is gone.")
+            say(options, {"id": found["id"]}, f"the budget of {found['scope']} is gone.")
         case _:
             budgets = list(client.every(BUDGETS, limit=200))
             if options.json:
@@ -163,10 +167,3 @@ def _find(client: Client, part: str) -> Json:
     if len(found) != 1:
         raise Missing(f"{len(found) or 'No'} budgets fit {part!r}. `agenthub budget list` lists them.")
     return found[0]
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> None:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {clean(words)}", file=sys.stderr)

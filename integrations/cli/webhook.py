@@ -3,33 +3,39 @@
 import argparse
 import json
 import sys
+import time
 from typing import Final
 
 from .client import Client, Json
-from .commands import Missing, Wrong
+from .commands import Missing, Wrong, say
 from .exits import Exit
 from .render import clean, short_id, table
 
 PATH: Final = "/api/v1/webhooks/"
+TEST_SECONDS: Final = 30.0
+"""So long an attempt is waited for: it takes at most 20 s, and begins within seconds."""
+_TEST: Final = {"text": "This is a test, sent by `agenthub webhook test`."}
 EXAMPLES: Final = """\
   agenthub webhook add --project web --name builds --url https://ci.example.com/hooks/agenthub
   agenthub webhook list --project web
   agenthub webhook change builds --project web --off
+  agenthub webhook test builds --project web
   agenthub webhook rotate-secret builds --project web
   agenthub actor send --to webhook:builds --payload '{"build": "main"}'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="list|add|change|rotate-secret|remove")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|add|change|test|rotate-secret|remove")
     listing = actions.add_parser("list", help="list those that you manage, with what came of the last attempt")
     add = actions.add_parser("add", help="make one; what signs its deliveries is printed, this once")
     change = actions.add_parser("change", help="lead it elsewhere, or switch it off or on")
+    test = actions.add_parser("test", help="send it a test message, and tell what came of it; 1 if it was not taken")
     rotate = actions.add_parser("rotate-secret", help="make a new secret; the former counts for another day")
     remove = actions.add_parser("remove", help="post nothing to it any more")
-    for each in (listing, add, change, rotate, remove):
+    for each in (listing, add, change, test, rotate, remove):
         each.add_argument("--project", metavar="P", required=each is add, help="a project, by its slug")
         each.add_argument("--json", action="store_true", help="print JSON; errors too, in the API's shape")
-    for each in (change, rotate, remove):
+    for each in (change, test, rotate, remove):
         each.add_argument("webhook", help="its name, or its id")
     add.add_argument("--name", required=True, help="it is written to as webhook:NAME")
     add.add_argument("--url", required=True, help="https://host/path")
@@ -51,16 +57,49 @@ def manage_webhooks(client: Client, options: argparse.Namespace) -> Exit:
                 raise Wrong("Say what changes: --url, --on or --off.")
             found = _find(client, options)
             changed = client.patch(f"{PATH}{found['id']}/", changes)
-            _say(options, changed, f"webhook:{changed['name']} leads to {changed['url']}{_off(changed)}.")
+            say(options, changed, f"webhook:{changed['name']} leads to {changed['url']}{_off(changed)}.")
+        case "test":
+            return _test(client, options)
         case "rotate-secret":
             _tell_secret(options, client.post(f"{PATH}{_find(client, options)['id']}/rotate-secret/", {}))
         case "remove":
             found = _find(client, options)
             client.delete(f"{PATH}{found['id']}/")
-            _say(options, {"id": found["id"]}, f"webhook:{found['name']} is gone; what waited for it is dead.")
+            say(options, {"id": found["id"]}, f"webhook:{found['name']} is gone; what waited for it is dead.")
         case _:
             _list(client, options)
     return Exit.OK
+
+
+def _test(client: Client, options: argparse.Namespace) -> Exit:
+    """A message like any other, posted by the worker; its first attempt is waited for."""
+    found = _find(client, options)
+    began = time.monotonic()
+    to = [f"webhook:{found['id']}"]
+    message = {"project": found["project"], "to": to, "kind": "test", "subject": "Test", "payload": _TEST}
+    sent = client.post("/api/v1/messages", message)
+    while True:
+        (copy,) = client.get(f"/api/v1/messages/{sent['message_id']}/")
+        seconds = time.monotonic() - began
+        if copy["state"] in ("acked", "dead") or copy["reason"] or seconds > TEST_SECONDS:
+            break
+        time.sleep(0.2)
+    is_taken = copy["state"] == "acked"
+    answer = client.get(f"{PATH}{found['id']}/")["last_result"] if is_taken else copy["reason"]
+    told = {"message_id": sent["message_id"], "state": copy["state"], "answer": answer, "seconds": round(seconds, 3)}
+    say(options, told, f"webhook:{found['name']} {_outcome(copy, answer)} ({seconds:.1f} s)")
+    return Exit.OK if is_taken else Exit.FAILED
+
+
+def _outcome(copy: Json, answer: str) -> str:
+    match copy["state"]:
+        case "acked":
+            return f"took it: {answer}"
+        case "dead":
+            return f"did not take it, and it is given up: {answer}"
+    if answer:
+        return f"did not take it, and it is posted again: {answer}"
+    return "was not posted to yet: is `agenthub worker` running, or does it rest after a failure?"
 
 
 def _every(client: Client, options: argparse.Namespace) -> list[Json]:
@@ -103,10 +142,3 @@ def _tell_secret(options: argparse.Namespace, webhook: Json) -> None:
     print(f"agenthub: what is posted to webhook:{clean(webhook['name'])} is signed with this secret, shown this once:",
           file=sys.stderr)  # fmt: skip
     print(webhook["secret"])
-
-
-def _say(options: argparse.Namespace, told: Json, words: str) -> None:
-    if options.json:
-        print(json.dumps(told, ensure_ascii=False))
-    else:
-        print(f"agenthub: {clean(words)}", file=sys.stderr)

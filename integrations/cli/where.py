@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodes.contract.hosts import is_everywhere
+
 DEFAULT_HOME = "~/.agenthub"
 SYSTEM_CONFIG = Path("/etc/agenthub/config.toml")
 
@@ -82,6 +84,23 @@ def find_where(explicit: str | None = None, environ: Mapping[str, str] = os.envi
     if "AGENTHUB_HOME" not in environ and isinstance(values.get("home"), str):
         home = _absolute(values["home"])
     return Where(home, config, values, dict(environ))
+
+
+def url_of(where: Where, address: str) -> str:
+    """What to open in a browser, where the web door is bound to ``address``."""
+    if public := where.server("public_url"):
+        return public.rstrip("/")
+    host, _, port = address.rpartition(":")
+    scheme = "https" if where.server("tls_cert") else "http"
+    return f"{scheme}://{'127.0.0.1' if is_everywhere(host) else host}:{port}"
+
+
+def web_door(where: Where) -> str:
+    """What to open in a browser for the home's hub, which writes down where it listens; empty if it did not."""
+    try:
+        return url_of(where, (where.home / "address").read_text("ascii").strip())
+    except (OSError, ValueError):
+        return ""
 
 
 def short(path: Path) -> str:

@@ -22,6 +22,14 @@ def test_without_a_hub_it_says_how_to_start_one(cli: Cli, capsys: Capture) -> No
     assert "agenthub up" in capsys.readouterr().err
 
 
+def test_in_a_nodes_home_it_says_where_the_hub_is(cli: Cli, home: Path, capsys: Capture) -> None:
+    (home / "node").mkdir()
+    (home / "node/hub.json").write_text('{"url": "https://hub.example.com", "addresses": [], "slug": "gpu-01"}')
+    assert cli("runs") == Exit.UNREACHABLE
+    told = capsys.readouterr().err
+    assert "AGENTHUB_URL=https://hub.example.com" in told and "agenthub up" not in told
+
+
 def test_with_json_an_error_has_the_shape_of_the_api(cli: Cli, capsys: Capture) -> None:
     assert cli("runs", "--json") == Exit.UNREACHABLE
     assert '"code": "hub_unreachable"' in capsys.readouterr().out
@@ -168,3 +176,30 @@ def test_a_token_that_is_none_is_explained(home: Path, token: str, capsys: Captu
     environ = {"AGENTHUB_HOME": str(home), "AGENTHUB_URL": "http://127.0.0.1:1", "AGENTHUB_TOKEN": token}
     assert main("runs", [], find_where(environ=environ)) == Exit.USAGE
     assert "AGENTHUB_TOKEN is not a token" in capsys.readouterr().err
+
+
+def test_a_field_that_the_message_names_is_not_said_twice(cli: Cli, hub: SmallHub, capsys: Capture) -> None:
+    fields = {"node": ["It needs no route."], "role": ["There is none."]}
+    error = {"code": "invalid", "message": "It does not fit. node: It needs no route.", "data": {"fields": fields}}
+    hub.routes["GET", "/api/v1/runs/"] = (400, {"error": error})
+    assert cli("runs") == Exit.REFUSED
+    assert capsys.readouterr().err.splitlines()[1:] == ["  role: There is none."]
+
+
+def test_no_run_that_is_open_is_not_no_run_at_all(cli: Cli, hub: SmallHub, capsys: Capture) -> None:
+    hub.routes["GET", "/api/v1/runs/"] = (200, {"results": [], "next": None})
+    assert cli("runs", "--open") == Exit.OK
+    assert "Start one" not in capsys.readouterr().err
+
+
+def test_a_reader_of_our_output_that_leaves_is_no_hub_that_does_not_answer(home: Path, hub: SmallHub) -> None:
+    client = Client.over_socket(home / "hub.sock")
+    with pytest.raises(BrokenPipeError), client.stream(f"/api/v1/runs/{RUN}/events/stream", {}, 5.0):
+        raise BrokenPipeError
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may use every socket")
+def test_a_socket_of_another_account_is_said_to_be_one(cli: Cli, home: Path, hub: SmallHub, capsys: Capture) -> None:
+    (home / "hub.sock").chmod(0)
+    assert cli("runs") == Exit.UNREACHABLE
+    assert "for the account alone that started it" in capsys.readouterr().err

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from agenthub_site.listening import BadListen, choose_address, url_of
-from integrations.cli.where import Where
+from agenthub_site.listening import BadListen, choose_address
+from integrations.cli.where import Where, url_of
 
 
 def where(listen: str = "", **server: str) -> Where:

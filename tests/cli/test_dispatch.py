@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +69,14 @@ def test_the_role_of_a_node_comes_from_the_file(capsys: Capture, tmp_path: objec
 def test_a_mistyped_node_command_is_explained(capsys: Capture) -> None:
     assert main(["node", "start"]) == Exit.USAGE
     assert "agenthub node run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_no_trouble(home: Path, closed: str) -> None:
+    command = f'exec "$0" -m agenthub_site.main runs {closed}'
+    ended = subprocess.run(  # the shell is what closes them
+        ["/bin/sh", "-c", command, sys.executable], env={**os.environ, "AGENTHUB_HOME": str(home)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == Exit.UNREACHABLE
+    assert "Traceback" not in ended.stderr

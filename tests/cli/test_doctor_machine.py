@@ -167,6 +167,17 @@ def test_a_hub_that_is_away_is_a_problem(joined: tuple[Case, SmallHub]) -> None:
     assert "Connection refused" in codes(this_node.check_hub_web(case))["hub_unreachable"].message
 
 
+def test_a_web_door_that_moved_where_the_node_cannot_go_is_told(joined: tuple[Case, SmallHub]) -> None:
+    case, small = joined
+    small.routes["GET", "/healthz"] = (200, {"time": datetime.now(UTC).isoformat()})
+    node_dir = case.where.home / "node"
+    place = HubPlace.load(node_dir)
+    assert place
+    place.moved_to("http://127.0.0.1:1").write(node_dir)
+    found = codes(this_node.check_hub_web(case))
+    assert found.keys() == {"", "hub_moved"} and "server.public_url" in found["hub_moved"].fix
+
+
 def test_a_closed_grpc_door_is_said_in_the_links_own_words(joined: tuple[Case, SmallHub]) -> None:
     found = codes(this_node.check_hub_link(joined[0]))["connection_refused"]
     assert found.message.startswith("failed to connect to the hub: ")
@@ -216,6 +227,19 @@ def test_a_node_by_configuration_is_told_whether_it_listens(case: Case) -> None:
         assert codes(this_node.check_listener(case)).keys() == {"", "loopback_only"}
     found = codes(this_node.check_listener(case))["grpc_not_listening"]
     assert "Connection refused" in found.message and "ss -tlnp" in found.fix
+
+
+def test_a_hub_that_was_refused_is_told_until_there_is_a_link(case: Case) -> None:
+    assert case.config
+    case.config.server.role, case.config.internal_grpc.enabled = "node", True
+    node_dir = case.where.home / "node"
+    node_dir.mkdir(parents=True)
+    node_home = NodeHome(node_dir)
+    node_home.write_refusal("unauthorized", "unauthorized: the token is signed with another shared_secret")
+    found = codes(this_node.check_listener(case))["hub_refused"]
+    assert "another shared_secret." in found.message and "[internal_grpc.auth]" in found.fix
+    node_home.clear_trouble()
+    assert "hub_refused" not in codes(this_node.check_listener(case))
 
 
 def test_a_node_that_joined_to_be_dialled_is_looked_at_where_it_listens(joined: tuple[Case, SmallHub]) -> None:

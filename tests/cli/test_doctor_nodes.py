@@ -9,7 +9,7 @@ import pytest
 from agenthub_site.doctor import hub as hub_checks
 from agenthub_site.doctor import nodes, runs
 from agenthub_site.doctor.findings import Case, Finding, Level
-from agenthub_site.doctor.main import line_of
+from agenthub_site.doctor.main import examine, line_of
 from integrations.cli.client import Client
 from integrations.cli.render import short_id
 from integrations.cli.where import Where
@@ -134,6 +134,38 @@ def test_a_join_token_that_expired_unused_is_named(
     assert codes(nodes.check_nodes(case))[code].level is level
 
 
+def test_a_node_that_nobody_made_a_token_for_has_none_that_expired(case: Case, hub: SmallHub) -> None:
+    add_node(hub, "unknown", direction="tunnel", details={"join_token_expires_at": None})
+    found = codes(nodes.check_nodes(case))
+    assert "agenthub node token oslo" in found["not_joined"].fix and "join_token_expired" not in found
+
+
+BOOTSTRAP = {
+    "enabled": True, "grpc_listen_addr": "0.0.0.0:50051", "security_mode": "tls", "cert_dir": "/etc/agenthub/certs",
+    "issuer": "agenthub", "audience": "agenthub-internal",
+}  # fmt: skip
+
+
+def test_a_hub_with_another_file_is_not_judged_by_this_one(case: Case, hub: SmallHub) -> None:
+    add_node(hub, "online")
+    hub.routes["GET", "/api/admin/agent-nodes/bootstrap"] = (200, BOOTSTRAP)
+    case.config = Config()
+    case.config.home = case.where.home
+    found = codes([*hub_checks.check_settings(case), *nodes.examine_node(case, "oslo")])
+    assert "internal_grpc.enabled, internal_grpc.listen" in found["other_settings"].message
+    assert "-c FILE" in found["other_settings"].fix
+    assert found["not_dialled"].level is Level.NOTE and "peer_not_configured" not in found
+
+
+def test_a_hub_with_the_same_file_is_no_finding(case: Case, hub: SmallHub) -> None:
+    case.config = Config()
+    case.config.home = case.where.home
+    setting = case.config.internal_grpc
+    same = {"enabled": setting.enabled, "grpc_listen_addr": setting.listen, "cert_dir": str(case.config.cert_dir)}
+    hub.routes["GET", "/api/admin/agent-nodes/bootstrap"] = (200, BOOTSTRAP | same)
+    assert not list(hub_checks.check_settings(case))
+
+
 def test_a_registered_node_that_was_never_reached_is_a_problem(case: Case, hub: SmallHub) -> None:
     add_node(hub, "unknown")
     assert "failed to connect to remote node" in codes(nodes.check_nodes(case))["node_unknown"].message
@@ -154,6 +186,12 @@ def test_a_degraded_node_is_told_by_its_figure(case: Case, hub: SmallHub, figure
     hub.routes["GET", "/api/admin/agent-nodes/oslo/health"] = (200, health)
     found = codes(nodes.check_nodes(case))["node_degraded"]
     assert "beyond" in found.message and fix in found.fix
+
+
+def test_without_a_hub_a_node_was_not_looked_at(home: Path) -> None:
+    environ = {"AGENTHUB_SERVER__LISTEN": "127.0.0.1:0"}  # which is free
+    found = codes(examine(Where(home, environ=environ), "oslo"))
+    assert (found["hub_unreachable"].level, found[""].level) == (Level.PROBLEM, Level.OK)
 
 
 def test_an_unknown_node_is_a_problem(case: Case, hub: SmallHub) -> None:

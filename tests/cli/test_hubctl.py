@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from agenthub_site.hubctl_serve import BadFiles, Files, OldDatabase, listen_address
-from integrations.cli.agents_env import BadFile, read_agents_env
+from agents.coordination.models import Limits
+from integrations.cli.agents_env import BadFile, read_agents_env, why_exposed
 from integrations.cli.client import Client
 from integrations.cli.hubctl import hub_of, main, serve_home
-from integrations.cli.limits_file import LIMITS, read_limits
+from integrations.cli.limits_file import DEFAULTS, LIMITS, read_limits
 from integrations.cli.old_hub import read_old_hub
 from integrations.cli.where import Where, find_where
 from tests.fakes.old_hub import FakeOldHub
@@ -28,8 +29,8 @@ OWN_LIMITS = f"{PROJECTS}agent-hub/limits/"
 ID = "0199a1b2-0000-7000-8000-000000000007"
 TASK = {"id": ID, "key": "T-1", "title": "Mend the nets", "state": "draft", "project_slug": "web"}
 ROUND: dict[str, Any] = {
-    "id": ID, "task_key": "T-1", "project_slug": "web", "number": 2, "state": "dispatched", "decided_by": "bob",
-    "operator_note": "Go.", "review": None,
+    "id": ID, "task": ID, "task_key": "T-1", "project_slug": "web", "number": 2, "state": "dispatched",
+    "decided_by": "bob", "operator_note": "Go.", "review": None,
     "assignments": [{"id": ID, "state": "pending", "agent": None, "goal": "Mend"}],
 }  # fmt: skip
 Cli = Callable[..., int]
@@ -72,6 +73,32 @@ def test_reject_says_that_it_is_planned_again(
     assert json.loads(capsys.readouterr().out)["status"] == "rejected"
 
 
+def test_reject_says_which_round_opened_again_by_itself(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_tasks.routes["GET", ROUNDS] = page({**ROUND, "id": "again", "number": 3, "is_repeat": True})
+    assert cli("hubctl", "reject", ID) == 0
+    assert capsys.readouterr().out == f"Round {ID}: REJECTED → opened again by itself: round#3  again\n"
+    assert cli("hubctl", "reject", ID, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["next_round"] == "again"
+
+
+def test_a_note_is_not_called_for(hub: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli("hubctl", "approve")
+    assert "required: round." in capsys.readouterr().err
+
+
+def test_a_project_that_there_is_not_is_said_to_be_none(
+    with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_tasks.routes["GET", PROJECTS] = page({"slug": "web", "id": ID})
+    for command in ("list-tasks", "list-rounds"):
+        assert cli("hubctl", command, "--project", "nope") == 4
+        assert "no project 'nope'" in capsys.readouterr().err
+        assert cli("hubctl", command, "--project", "web") == cli("hubctl", command, "--project", ID) == 0
+
+
 def test_status_as_json_has_the_field_status(
     with_tasks: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +131,14 @@ def test_lists_look_as_they_did(with_tasks: SmallHub, cli: Cli, capsys: pytest.C
     assert capsys.readouterr().out == "  [draft] T-1  Mend the nets\n"
     assert cli("hubctl", "list-rounds", "T-1") == 0
     assert capsys.readouterr().out == f"  [rejected] round#1  {ID}  T-1\n  [dispatched] round#2  {ID}  T-1\n"
+
+
+def test_a_list_of_nothing_says_so(hub: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (TASKS, ROUNDS):
+        hub.routes["GET", path] = (200, {"results": [], "next": None})
+    for word, said in (("list-tasks", "No tasks that fit"), ("list-rounds", "No rounds that fit")):
+        assert cli("hubctl", word) == 0
+        assert said in capsys.readouterr().err
 
 
 def test_what_does_not_exist_ends_with_4_and_says_where_to_look(
@@ -178,6 +213,10 @@ def test_a_bad_config_yaml_is_refused_by_the_name_of_the_key(tmp_path: Path, tex
     file.write_text(text)
     with pytest.raises(BadFile):
         read_limits(file)
+
+
+def test_the_defaults_of_the_file_are_the_hubs() -> None:
+    assert {name: getattr(Limits(), name) for name in LIMITS} == DEFAULTS
 
 
 def test_the_examples_are_valid(tmp_path: Path) -> None:
@@ -269,21 +308,90 @@ def test_what_the_hub_could_not_be_told_it_is_told_later(
     assert len(hub.asked("PATCH", OWN_LIMITS)) == 1
 
 
-@pytest.mark.parametrize(("mode", "is_fine"), [(0o600, True), (0o400, True), (0o640, False), (0o602, False)])
-def test_a_file_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int, *, is_fine: bool) -> None:
-    agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
-    write_own(agents, "codex=secret-one\n")
+def test_a_limit_that_the_file_no_longer_says_is_at_its_default_again(
+    hub: SmallHub, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits, client = tmp_path / "config.yaml", Client.over_socket(home / "hub.sock")
+    hub.routes["GET", PROJECTS] = page({"slug": "agent-hub"})
+    hub.routes["PATCH", OWN_LIMITS] = (200, {})
+
+    def started() -> Files:
+        files = Files(tmp_path / "agents.env", limits, "agent-hub")
+        files.keep_note(tmp_path / "said.json")
+        return files
+
+    started().apply(client)
+    limits.write_text("auto_approve: true\nmax_rounds: 5\n")
+    files = started()
+    files.apply(client)
     limits.write_text("max_rounds: 5\n")
-    agents.chmod(mode)
-    limits.chmod(mode | 0o044)
-    if is_fine:
-        assert read_agents_env(agents) == {"codex": "secret-one"} and read_limits(limits) == {"max_rounds": 5}
-        return
-    with pytest.raises(BadFile, match="chmod 600"):
-        read_agents_env(agents)
-    if mode & 0o022:
+    os.utime(limits, (1, 1))
+    files.apply(client)
+    limits.unlink()
+    files.apply(client)
+    assert len(hub.asked("PATCH", OWN_LIMITS)) == 2
+    started().apply(client)
+    started().apply(client)
+    assert [asked.body for asked in hub.asked("PATCH", OWN_LIMITS)] == [
+        {"auto_approve": True, "max_rounds": 5}, {"auto_approve": False, "max_rounds": 5}, {"max_rounds": 3},
+    ]  # fmt: skip
+    assert "no longer says them: auto_approve" in capsys.readouterr().err
+
+
+def test_a_limit_that_the_hub_refuses_is_named(
+    hub: SmallHub, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = tmp_path / "config.yaml"
+    limits.write_text("max_rounds: -1\n")
+    hub.routes["GET", PROJECTS] = page({"slug": "agent-hub"})
+    error = {"code": "invalid", "message": "It must be 1.", "data": {"fields": {"max_rounds": ["It must be 1."]}}}
+    hub.routes["PATCH", OWN_LIMITS] = (400, {"error": error})
+    Files(tmp_path / "agents.env", limits, "agent-hub").apply(Client.over_socket(home / "hub.sock"))
+    assert "max_rounds: It must be 1." in capsys.readouterr().err
+
+
+def test_files_that_others_can_change_are_refused(tmp_path: Path) -> None:
+    agents, limits = tmp_path / "agents.env", tmp_path / "config.yaml"
+    agents.write_text("codex=secret-one\n")
+    limits.write_text("max_rounds: 5\n")
+    for path in (agents, limits):
+        path.chmod(0o600)
+    assert read_agents_env(agents) == {"codex": "secret-one"} and read_limits(limits) == {"max_rounds": 5}
+    for path, read in ((agents, read_agents_env), (limits, read_limits)):
+        path.chmod(0o602)
         with pytest.raises(BadFile, match="chmod go-w"):
-            read_limits(limits)
+            read(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another group")
+@pytest.mark.parametrize(("mode", "is_fine", "is_exposed"), [(0o660, False, True), (0o640, True, True)])
+def test_a_group_is_others_unless_it_is_the_owners_own(
+    tmp_path: Path, mode: int, *, is_fine: bool, is_exposed: bool
+) -> None:
+    agents = tmp_path / "agents.env"
+    agents.write_text("codex=secret-one\n")
+    agents.chmod(mode)
+    assert read_agents_env(agents) and not why_exposed(agents)
+    os.chown(agents, -1, 100)
+    assert bool(why_exposed(agents)) is is_exposed
+    if is_fine:
+        assert read_agents_env(agents)
+        return
+    with pytest.raises(BadFile, match="chmod go-w"):
+        read_agents_env(agents)
+
+
+def test_tokens_that_others_can_read_work_as_before_with_a_warning(
+    hub: SmallHub, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agents = tmp_path / "agents.env"
+    agents.write_text("codex=secret-one-0123456789\n")
+    agents.chmod(0o644)
+    hub.routes["GET", PROJECTS] = page({"slug": "agent-hub"})
+    hub.routes["POST", "/api/v1/agents/import/"] = (200, [{"name": "codex", "is_new": True, "token": "new"}])
+    Files(agents, tmp_path / "config.yaml", "agent-hub").apply(Client.over_socket(home / "hub.sock"))
+    told = capsys.readouterr().err
+    assert "others on this machine can read it. Do: chmod 600" in told and "1 agents of the project" in told
 
 
 def test_an_old_database_is_read_without_touching_it(tmp_path: Path) -> None:
@@ -358,3 +466,9 @@ def test_hubctl_talks_to_the_hub_that_it_serves_unless_told_otherwise(tmp_path: 
 def test_it_listens_where_the_package_did_unless_told_otherwise(environ: dict[str, str], address: str) -> None:
     """B2: its variables were documented and not read, and it had no `serve`."""
     assert listen_address(environ) == address
+
+
+@pytest.mark.parametrize("port", ["abc", "99999", "-1", "²"])
+def test_a_port_that_is_none_is_refused_by_its_variables_name(port: str) -> None:
+    with pytest.raises(BadFiles, match="AGENT_HUB_PORT"):
+        listen_address({"AGENT_HUB_PORT": port})

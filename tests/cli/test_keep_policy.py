@@ -75,3 +75,18 @@ def test_who_answers_is_listed_and_said(cli: Cli, hub: SmallHub, capsys: pytest.
     bodies = [seen.body for seen in hub.asked("PUT", REVIEWS)]
     given = {"roles": ["owner", "maintainer"], "reviewer": "critic", "people_after_seconds": 30}
     assert bodies == [{"project": "web", **given}, {"project": "web"}]
+
+
+def test_a_rule_about_everything_is_said_to_be_one(cli: Cli, hub: SmallHub, capsys: pytest.CaptureFixture[str]) -> None:
+    hub.routes["POST", RULES] = (201, RULE)
+    assert cli("add", "allow") == Exit.USAGE
+    assert "--everything" in capsys.readouterr().err
+    assert cli("add", "allow", "--everything", "--kind", "read") == Exit.USAGE
+    assert not hub.asked("POST", RULES)
+    assert cli("add", "ask", "--everything") == Exit.OK
+    assert hub.asked("POST", RULES)[0].body == {"verdict": "ask", "is_strict": False}
+
+
+def test_what_is_not_there_to_be_removed_is_named(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli("remove", "x-1") == Exit.REFUSED
+    assert "no rule or standing answer 'x-1'" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """``agenthub user``, ``project`` and ``token create``: what scripts set a hub up with."""
 
+import io
 import json
 from pathlib import Path
 
@@ -126,3 +127,23 @@ def test_members_come_and_go(hub_with_all: SmallHub, cli: Cli) -> None:
     assert cli("project", "remove", "web", "alice", "--json") == 0
     assert cli("project", "remove", "web", "bob", "--json") == 4
     assert cli("project", "members", "nowhere", "--json") == 4
+
+
+def test_who_has_no_password_is_told_of(
+    hub_with_all: SmallHub, cli: Cli, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli("user", "create", "alice") == 0
+    assert "agenthub manage changepassword alice" in capsys.readouterr().err
+    assert cli("user", "create", "alice", "--password", "correct horse") == 0
+    assert capsys.readouterr().err == "agenthub: alice is made.\n"
+
+
+def test_a_link_is_whole_where_the_hub_says_where_it_listens(
+    hub_with_all: SmallHub, cli: Cli, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = {"path": "/invitations/s/", "url": ""}
+    hub_with_all.routes["POST", f"{PROJECTS}{PROJECT['id']}/invitations/"] = (201, made)
+    (home / "address").write_text("127.0.0.1:8123")
+    assert cli("project", "invite", "web") == 0
+    assert capsys.readouterr().out == "http://127.0.0.1:8123/invitations/s/\n"

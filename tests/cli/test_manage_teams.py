@@ -38,6 +38,13 @@ def test_members_come_and_go_by_the_teams_name(cli: Cli, hub: SmallHub, capsys: 
     assert sent == {"members": ["mender"]} and json.loads(capsys.readouterr().out) == TEAM
 
 
+def test_a_team_is_called_otherwise_and_written_to_as_before(cli: Cli, hub: SmallHub, capsys: Any) -> None:
+    hub.routes["PATCH", ONE] = (200, {**TEAM, "name": "Handbook"})
+    assert cli("team", "rename", "docs", "Handbook", "--project", "web") == Exit.OK
+    (sent,) = [seen.body for seen in hub.asked("PATCH", ONE)]
+    assert sent == {"name": "Handbook"} and 'team:docs is called "Handbook" now' in capsys.readouterr().err
+
+
 def test_deleting_says_what_stays(cli: Cli, hub: SmallHub, capsys: Any) -> None:
     hub.routes["DELETE", ONE] = (204, {})
     assert cli("team", "delete", "docs") == Exit.OK

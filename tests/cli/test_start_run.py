@@ -61,3 +61,28 @@ def test_what_is_no_text_on_standard_input_is_said(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\xff")))
     assert cli("run", "demo", "-") == Exit.USAGE
     assert "not UTF-8 text" in capsys.readouterr().err and not hub.seen
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("demo", "--keep-open", "Say hello"),
+        ("--keep-open", "demo", "Say hello"),
+        ("demo", "Say hello", "--keep-open"),
+        ("--keep-open", "demo", "--", "Say hello"),
+    ],
+)
+def test_options_stand_anywhere(cli: Cli, hub: SmallHub, words: tuple[str, ...]) -> None:
+    assert cli("run", *words) == Exit.OK
+    assert hub.seen[-1].body == {"agent": "demo", "prompt": "Say hello", "keep_open": True}
+
+
+def test_a_prompt_that_looks_like_an_option_comes_after_two_hyphens(cli: Cli, hub: SmallHub) -> None:
+    assert cli("run", "demo", "--", "--follow") == Exit.OK
+    assert hub.seen[-1].body["prompt"] == "--follow"
+
+
+def test_one_word_too_many_is_named(cli: Cli, capsys: Capture) -> None:
+    with pytest.raises(SystemExit):
+        cli("run", "demo", "--json", "Say", "hello")
+    assert json.loads(capsys.readouterr().out)["error"]["message"].startswith("Unrecognized arguments: hello.")

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from integrations.cli.exits import Exit
 
 from .conftest import Cli
-from .small_hub import SmallHub
+from .small_hub import RUN, SmallHub
 
 SPENT = {
     "key": "x", "label": "mender", "input_tokens": 5, "output_tokens": 2, "total_tokens": 7, "unpriced_tokens": 3,
@@ -40,3 +42,24 @@ def test_prices_are_set_in_millionths_listed_and_removed_by_their_pattern(cli: C
     assert "1.25 in, 10 out (USD)" in capsys.readouterr().out
     assert cli("usage", "price", "remove", "gpt-5*") == Exit.OK
     assert cli("usage", "price", "remove", "gpt-6*") == Exit.REFUSED
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "-inf", "9e400", "9" * 400, "-1", "much", ""])
+def test_what_is_no_amount_is_said_in_one_line(cli: Cli, hub: SmallHub, capsys: Any, amount: str) -> None:
+    for words in (
+        ("budget", "set", "--currency=USD", f"{amount}"),
+        ("usage", "price", "set", "x", f"--input={amount}", "--output=1"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            cli(*words)
+        assert ended.value.code == Exit.USAGE
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not hub.seen
+
+
+def test_of_runs_it_is_said_which(cli: Cli, hub: SmallHub, capsys: Any) -> None:
+    hub.routes["GET", "/api/v1/usage/"] = (200, {"results": [{**SPENT, "key": RUN}], "next": None})
+    assert cli("usage", "--by", "run") == Exit.OK
+    heads, row = capsys.readouterr().out.splitlines()
+    assert heads.split()[:2] == ["RUN", "AGENT"]
+    assert row.split()[:2] == [RUN[-8:], "mender"]
