@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from agenthub_site.accounts.newest import newest
 from agenthub_site.accounts.permissions import Can, may
 from agents.models import Approval, ApprovalQuerySet
 from agents.queries import open_approvals, shown_approvals
@@ -21,6 +22,7 @@ from nodes.contract.errors import HubError, Invalid
 from .doors import PageRequest, page
 from .forms import AlwaysAllowForm
 from .questions import Card, Standing
+from .rows import shown_apart
 
 PLACES = ("inbox", "run")
 RECENT = 10
@@ -51,12 +53,12 @@ def _open(request: PageRequest, problems: list[str] | None = None, done: int = 0
     now = timezone.now()
     asked: Any = _questions(request).waiting(now)  # annotated
     waiting = list(asked.order_by("-is_offered", "id")[: CARDS + 1])
-    is_closed = ~Q(state=Approval.State.PENDING) | Q(expires_at__lte=now)
+    closed = _questions(request).filter(~Q(state=Approval.State.PENDING) | Q(expires_at__lte=now))
     return {
         "waiting": [_card(request, approval, place="inbox") for approval in waiting[:CARDS]],
         "are_more": len(waiting) > CARDS,
         "may_bulk": sum(approval.is_offered for approval in waiting[:CARDS]) > 1,
-        "recent": _questions(request).filter(is_closed).order_by("-id")[:RECENT],
+        "recent": newest(closed, shown_apart(request.actor), RECENT).order_by("-id")[:RECENT],
         "problems": problems or [],
         "done": done,
     }
@@ -66,7 +68,8 @@ def _history(request: PageRequest) -> HttpResponse:
     closed = ~Q(state=Approval.State.PENDING) | Q(expires_at__lte=timezone.now())
     rows = _questions(request).filter(closed).order_by("-id")
     before = _uuid(request.GET.get("before", ""))
-    found = list((rows.filter(pk__lt=before) if before else rows)[: PAGE_SIZE + 1])
+    wanted = rows.filter(pk__lt=before) if before else rows
+    found = list(newest(wanted, shown_apart(request.actor), PAGE_SIZE + 1)[: PAGE_SIZE + 1])
     older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
     context = {"history": found[:PAGE_SIZE], "older": older, "is_first_page": before is None, "is_history": True}
     return render(request, "pages/approvals/history.html" if request.htmx else "pages/approvals/list.html", context)

@@ -12,7 +12,7 @@ from django_htmx.middleware import HtmxDetails
 
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import request_actor
-from agenthub_site.accounts.models import User
+from agenthub_site.accounts.models import Project, User
 from nodes.contract.errors import HubError
 
 P = ParamSpec("P")
@@ -38,6 +38,18 @@ def page(
         return view(request, *args, **kwargs)
 
     return door  # type: ignore[return-value]
+
+
+def storable(text: str) -> str:
+    """Without NUL, which PostgreSQL takes in no text, not even to look for it."""
+    return text.replace("\x00", "")
+
+
+def named_project(request: PageRequest) -> Project | None:
+    """The project that ``?project=`` names, if the person sees it."""
+    slug = storable(request.GET.get("project", ""))
+    found: Project | None = Project.objects.visible_to(request.actor).filter(slug=slug).first()
+    return found
 
 
 def show_in_form(form: Form, error: HubError) -> None:

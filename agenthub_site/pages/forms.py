@@ -13,6 +13,7 @@ from agenthub_site.accounts.models import Project, Role, User
 from agenthub_site.accounts.permissions import Can, may
 from agents.isolation import Level, Network
 from agents.models import Agent, Run, VisibleQuerySet
+from agents.queries import in_states
 from agents.states import LIVE, State
 from nodes.contract.errors import NotFound
 from nodes.contract.limits import NODE_GONE_SECONDS, PROMPT_BYTES, STOP_AFTER_LEAST_SECONDS
@@ -128,7 +129,10 @@ class AgentForm(StyledForm):
         max_length=1024, required=False, label="Directory", help_text="On the node, under one of its safe paths."
     )
     worktree_repo = forms.CharField(
-        max_length=1024, required=False, label="Repository", help_text="A git repository on the node."
+        max_length=1024,
+        required=False,
+        label="Repository",
+        help_text="A git repository on the node, under one of its safe paths.",
     )
     worktree_ref = forms.CharField(
         max_length=255, required=False, label="Start from", help_text="A branch, tag or commit. Empty: HEAD."
@@ -252,7 +256,7 @@ class RunFilter(StyledForm):
         self.is_valid()
         chosen = self.cleaned_data
         if chosen.get("state"):
-            runs = runs.filter(state__in=self.STATES[chosen["state"]])
+            runs = in_states(runs, self.STATES[chosen["state"]])
         if chosen.get("project"):
             runs = runs.filter(project=chosen["project"])
         return runs.filter(agent=chosen["agent"]) if chosen.get("agent") else runs
@@ -260,6 +264,10 @@ class RunFilter(StyledForm):
     @property
     def is_narrowing(self) -> bool:
         return any(self.cleaned_data.get(name) for name in self.fields)
+
+    @property
+    def is_of_one_project(self) -> bool:
+        return bool(self.cleaned_data.get("project") or self.cleaned_data.get("agent"))
 
 
 class StartRunForm(StyledForm):
@@ -304,6 +312,20 @@ class ProjectForm(StyledForm):
     name = forms.CharField(max_length=128)
     slug = forms.SlugField(max_length=64, help_text="Part of addresses and worktree paths; it stays.")
     description = forms.CharField(max_length=4_000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+
+
+class ProjectSettingsForm(StyledForm):
+    """What of a project changes: the slug stays."""
+
+    name = forms.CharField(max_length=128)
+    description = forms.CharField(max_length=4_000, required=False, widget=forms.Textarea(attrs={"rows": 3}))
+    required_isolation = forms.ChoiceField(
+        choices=Level.choices, label="Isolation", help_text="No run in the project has less."
+    )
+    required_network = forms.ChoiceField(
+        choices=Network.choices, label="Network",
+        help_text="None: no run in the project has the network, and each is masked at the least.",
+    )  # fmt: skip
 
 
 class MemberForm(StyledForm):

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from math import isfinite
+from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any, Final
 
 from django.utils.functional import cached_property
@@ -62,7 +64,7 @@ _MEANS: Final = {
     NodeState.DISABLED: "It gets no new runs. A root operator can enable it in the admin.",
     NodeState.DRAINING: "It takes no new runs; those on it have not all ended.",
     NodeState.CORDONED: "It takes no new runs until a root operator uncordons it.",
-    NodeState.UNKNOWN: "It has not said hello yet. Start its node server there.",
+    NodeState.UNKNOWN: "It has not said hello yet. Run the command to join there, or start its node server.",
     NodeState.ONLINE: "It takes new runs.",
     NodeState.OFFLINE: "It gets no new runs; queued ones wait for it. See whether machine and node server are up.",
 }
@@ -74,6 +76,18 @@ _HOW: Final = {
     "disk_pct": "Of the worktree root's disk, as the node told with its last heartbeat.",
     "clock_skew_s": "How far the node's clock is from the hub's, less the way.",
 }
+
+
+def seems_outside(agent: Agent) -> bool:
+    """Whether the agent's workspace, as it is written, lies outside of what its node said that it allows.
+
+    The node resolves links, and decides; and what an agent of a pool gets is not known before.
+    """
+    is_made = agent.workspace_mode == Agent.WorkspaceMode.CREATE_WORKTREE
+    path = agent.worktree_repo if is_made else agent.workdir
+    if agent.node is None or not agent.node.allowed_roots or not path.startswith("/"):
+        return False
+    return not any(PurePosixPath(normpath(path)).is_relative_to(root) for root in agent.node.allowed_roots)
 
 
 class Machine:

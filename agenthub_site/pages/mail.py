@@ -15,6 +15,7 @@ from agenthub_site.accounts.models import Membership, Project
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.mail.addressing import TEAM, TEAM_ALL, address_of, names_of
 from agents.mail.api import find_message
+from agents.mail.bounds import post_bounded
 from agents.mail.desk import prepare, projects_of
 from agents.mail.requeuing import requeue_mail
 from agents.mail.shapes import SendIn
@@ -23,7 +24,7 @@ from agents.teams.models import Team
 from mailboxes.limits import SUBJECT_CHARS
 from mailboxes.models import Delivery
 from mailboxes.reading import LetterPlace, Mail, copies, count_open, dead_letters, deliveries_to, mails
-from mailboxes.services import ack, post
+from mailboxes.services import ack
 from mailboxes.states import State
 from nodes.contract.errors import HubError
 from nodes.contract.ids import new_id
@@ -54,15 +55,28 @@ class Letter:
     def text(self) -> str:
         """What is written for people in its payload, if anything is."""
         payload = self.mail.payload
-        text = payload.get("text") if isinstance(payload, dict) else payload
+        text = payload.get(self._words) if isinstance(payload, dict) else payload
         return text if isinstance(text, str) else ""
+
+    @property
+    def excerpt(self) -> str:
+        """How the text begins, where it is not the title already."""
+        return self.text[:200] if self.mail.subject else ""
+
+    @property
+    def _words(self) -> str:
+        """The field that has the text: ``body`` is that of ``message_send`` and of what the hub tells of tasks."""
+        payload = self.mail.payload
+        fields = [name for name in ("text", "body") if isinstance(payload, dict) and isinstance(payload.get(name), str)]
+        return fields[0] if fields else ""
 
     @property
     def rest(self) -> str:
         """What else there is in its payload, as indented JSON."""
         payload = self.mail.payload
         if self.text:
-            payload = {name: value for name, value in payload.items() if name != "text"} if payload != self.text else {}
+            words = self._words
+            payload = {name: value for name, value in payload.items() if name != words} if payload != self.text else {}
         return json.dumps(payload, indent=2, ensure_ascii=False) if payload else ""
 
     @property
@@ -193,7 +207,7 @@ def write(request: PageRequest) -> HttpResponse:
     form = WriteForm(request.POST or None, initial=request.GET.dict(), request=request)
     if request.method == "POST" and form.is_valid():
         try:
-            sent = post(prepare(request.actor, form.said()))
+            sent = post_bounded(prepare(request.actor, form.said()))
         except HubError as error:
             show_in_form(form, error)
         else:
@@ -221,7 +235,7 @@ def answer(request: PageRequest, message_id: UUID) -> HttpResponse:
         dedupe_key=f"page:{form.cleaned_data['key']}",
     )  # fmt: skip
     try:
-        post(prepare(request.actor, said))
+        post_bounded(prepare(request.actor, said))
     except HubError as error:
         if error.http == 403:
             raise

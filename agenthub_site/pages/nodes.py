@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.permissions import Can, require
 from agents.models import Agent, Run
-from agents.queries import count_on_nodes, live_runs_of_nodes
+from agents.queries import count_on_nodes, in_states, live_runs_of_nodes
 from agents.states import LIVE
 from nodes.connection import try_connection
 from nodes.contract.errors import HubError
@@ -29,7 +29,7 @@ from nodes.models import Node
 from nodes.queries import visible_nodes
 from nodes.services import cordon_node, drain_node, uncordon_node
 
-from .doors import PageRequest, page, show_in_form, tell
+from .doors import PageRequest, page, show_in_form, storable, tell
 from .forms import JoinForm
 from .machines import Machine
 from .rows import run_rows, with_live_runs
@@ -43,7 +43,7 @@ form_page = require_http_methods(["GET", "POST"])
 @page
 def nodes(request: PageRequest) -> HttpResponse:
     """A page of them; ``?find=`` narrows by id or name, and by pool for those who see it."""
-    find = request.GET.get("find", "").replace("\x00", "").strip()[:128]
+    find = storable(request.GET.get("find", "")).strip()[:128]
     found = visible_nodes(request.actor).order_by("slug")
     if find:
         in_pool = Q(pool__icontains=find) if request.actor.sees_all else Q()
@@ -78,7 +78,7 @@ def node(request: PageRequest, node_id: UUID) -> HttpResponse:
     context = {
         "machine": _machines(request.actor, [found])[0],
         "agents": with_live_runs(agents.select_related("project", "node")[:MOST_SHOWN], "agent"),
-        "runs": run_rows(Run.objects.visible_to(request.actor).filter(node=found, state__in=LIVE))[:MOST_SHOWN],
+        "runs": run_rows(in_states(Run.objects.visible_to(request.actor).filter(node=found), LIVE))[:MOST_SHOWN],
     }
     return render(request, "pages/nodes/node_part.html" if request.htmx else "pages/nodes/node.html", context)
 
@@ -87,7 +87,7 @@ def node(request: PageRequest, node_id: UUID) -> HttpResponse:
 @page
 def node_by_name(request: PageRequest, slug: str) -> HttpResponse:
     """``/nodes/gpu-01/`` leads to the page of the node that has that id now."""
-    return redirect("node", get_object_or_404(visible_nodes(request.actor), slug=slug).pk)
+    return redirect("node", get_object_or_404(visible_nodes(request.actor), slug=storable(slug)).pk)
 
 
 _VERBS: Final[dict[str, tuple[Callable[..., Node], str]]] = {

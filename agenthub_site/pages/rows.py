@@ -6,6 +6,8 @@ from typing import Any, Literal
 from django.db.models import F
 from django.db.models.functions import Left
 
+from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.newest import Parts, projects_apart
 from agents.models import Run, VisibleQuerySet
 from agents.queries import count_live_runs
 
@@ -19,6 +21,11 @@ def run_rows(runs: VisibleQuerySet[Run]) -> VisibleQuerySet[Run]:
         additions=F("diff__additions"),
         deletions=F("diff__deletions"),
     )
+
+
+def shown_apart(actor: Actor) -> Parts | None:
+    """What a list of all that the actor sees is put together of: see ``accounts.newest``."""
+    return None if actor.sees_all else projects_apart(actor.project_ids)
 
 
 def with_live_runs(things: Iterable[Any], kind: Literal["agent", "project"]) -> list[Any]:

@@ -15,14 +15,14 @@ from django.views.decorators.http import require_GET, require_POST
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.coordination.models import Assignment, Lock, Round, Task
-from agents.coordination.queries import find_colleague
+from agents.coordination.queries import find_colleague, open_repeat_of
 from agents.coordination.services.rounds import approve_round, reject_round
 from agents.coordination.services.tasks import close_task, hand_task
 from agents.coordination.states import TASK_ENDED, TaskState
 from agents.models import Agent
 from nodes.contract.errors import HubError, Invalid
 
-from .doors import PageRequest, page, tell
+from .doors import PageRequest, named_project, page, tell
 
 PER_COLUMN: Final = 50
 MOST_OVER: Final = 20
@@ -63,7 +63,7 @@ _COLUMNS: Final = (
 @page
 def tasks(request: PageRequest) -> HttpResponse:
     seen = Project.objects.visible_to(request.actor).order_by("slug")
-    project = seen.filter(slug=request.GET.get("project", "")).first()
+    project = named_project(request)
     rows = Task.objects.visible_to(request.actor)
     locks = Lock.objects.visible_to(request.actor).filter(holder__isnull=False, expires_at__gt=timezone.now())
     if project:
@@ -111,8 +111,7 @@ def decide(request: PageRequest, round_id: UUID, verb: str) -> HttpResponse:
             raise
         tell(request, error)
     else:
-        what = "carried out now" if verb == "approve" else "planned anew"
-        messages.success(request, f"Round {found.number} of {found.task.key} is {what}.")
+        messages.success(request, _said(found, verb))
     return _back(request, found.task)
 
 
@@ -148,6 +147,15 @@ def hand(request: PageRequest, task_id: UUID) -> HttpResponse:
     else:
         messages.success(request, f"{dispatcher.name} plans and reviews {found.key} now.")
     return _back(request, found)
+
+
+def _said(round_: Round, verb: str) -> str:
+    name = f"Round {round_.number} of {round_.task.key}"
+    if verb == "approve":
+        return f"{name} is carried out now."
+    if again := open_repeat_of(round_.task_id):
+        return f"{name} is rejected. It opened again by itself, as round {again.number}, and waits for you."
+    return f"{name} is planned anew."
 
 
 def _back(request: PageRequest, task: Task) -> HttpResponse:

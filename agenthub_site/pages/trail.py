@@ -1,5 +1,6 @@
 """A project's page of the audit trail: to read and to search."""
 
+import json
 from typing import Any, Final
 from uuid import UUID
 
@@ -63,8 +64,19 @@ def _row(event: AuditEvent) -> dict[str, Any]:
     return {
         "event": event,
         "by": event.actor_label or event.actor_kind,
-        "facts": [(name.replace("_", " "), value) for name, value in event.data.items() if value not in ("", None, [])],
+        "facts": [
+            (name.replace("_", " "), _told(value)) for name, value in event.data.items() if value not in ("", None, [])
+        ],
     }
+
+
+def _told(value: Any) -> str:
+    """A value as people write it: ``yes``, ``a, b``; what has a structure as JSON."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list) and not any(isinstance(each, dict | list) for each in value):
+        return ", ".join(map(_told, value))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -44,6 +44,7 @@ urlpatterns = [
     path("projects/", views.projects, name="projects"),
     path("projects/new/", views.new_project, name="new_project"),
     path("projects/<slug:slug>/", views.project, name="project"),
+    path("projects/<slug:slug>/edit/", views.change_project, name="edit_project"),
     path("projects/<slug:slug>/audit/", trail.trail, name="trail"),
     path("projects/<slug:slug>/policy/", policies.policy, name="policy"),
     path("projects/<slug:slug>/policy/rules/", policies.add, name="add_rule"),

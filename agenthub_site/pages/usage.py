@@ -1,5 +1,6 @@
 """What a project used, or the whole hub, and what it cost; the budgets, and what stands near their end."""
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -11,9 +12,10 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from agenthub_site.accounts.models import Project, User
+from agenthub_site.accounts.newest import newest, projects_apart
 from agenthub_site.accounts.permissions import Can, may, require
 from agents.models import Agent, Run
-from agents.usage.budgets import add_budget, edit_budget, period_of, remove_budget, spent_of
+from agents.usage.budgets import add_budget, edit_budget, period_of, remove_budget, spent_of_each
 from agents.usage.models import Budget, DayUsage, Price
 from agents.usage.queries import Spent, sum_up
 from agents.usage.services import NOBODY
@@ -30,10 +32,16 @@ RUNS: Final = 20
 class State:
     """A budget as it stands in its present period."""
 
-    def __init__(self, budget: Budget, now: datetime) -> None:
+    def __init__(self, budget: Budget, amount: int, now: datetime) -> None:
         self.budget = budget
-        self.amount = spent_of(budget, now)
+        self.amount = amount
         self.again = period_of(budget, now)[1]
+
+    @classmethod
+    def of_each(cls, budgets: Iterable[Budget]) -> "list[State]":
+        found, now = list(budgets), datetime.now(UTC)
+        sums = spent_of_each(found, now)
+        return [cls(budget, sums[budget.pk], now) for budget in found]
 
     @property
     def percent(self) -> int:
@@ -81,8 +89,7 @@ def pressing(project_id: UUID, agent_id: UUID | None = None) -> list[State]:
     said = [budget for budget in budgets if budget.warned_for or budget.exceeded_for]
     if agent_id:
         said = [budget for budget in said if budget.agent_id in (None, agent_id)]
-    states = [State(budget, datetime.now(UTC)) for budget in said]
-    return [state for state in states if state.level]
+    return [state for state in State.of_each(said) if state.level]
 
 
 def _address(project: Project | None, name: str, *args: Any) -> str:
@@ -129,7 +136,7 @@ def _show(request: PageRequest, project: Project | None, **more: Any) -> HttpRes
         "by_agent": _named(sum_up(rows, "agent"), _agents(project)) if project else [],
         "by_user": _named(sum_up(rows, "user"), _people(rows)),
         "by_run": _by_run(ids),
-        "budgets": [State(budget, now) for budget in budgets.select_related("project", "agent", "user")],
+        "budgets": State.of_each(budgets.select_related("project", "agent", "user")),
         "may_budget": may(request.actor, Can.EDIT_BUDGET, project.pk if project else None),
         "budget_form": BudgetForm(project=project),
         "add_address": _address(project, "add_budget"),
@@ -177,7 +184,7 @@ def _by_run(projects: list[UUID]) -> list[tuple[Run, Spent]]:
     prices = list(Price.objects.all())
     runs = Run.objects.filter(project__in=projects, usage__isnull=False).select_related("usage", "agent__project")
     shown = []
-    for run in runs.defer("prompt", "diff").order_by("-pk")[:RUNS]:
+    for run in newest(runs.defer("prompt", "diff"), projects_apart(projects), RUNS).order_by("-pk")[:RUNS]:
         row, spent = run.usage, Spent(key=run.pk)
         told = Told(row.input_tokens, row.output_tokens, row.total_tokens, row.cost_micros, row.currency)
         spent.add(row.model, row.currency, told.shares(), prices)
@@ -221,7 +228,7 @@ def budget(request: PageRequest, budget_id: UUID, slug: str = "") -> HttpRespons
         else:
             messages.success(request, "Saved. If it was raised, runs start again at once.")
             return redirect(_address(project, "usage"))
-    state = State(found, datetime.now(UTC))
+    (state,) = State.of_each([found])
     context = {"project": project, "state": state, "form": form, "address": _address(project, "usage")}
     return render(request, "pages/usage/budget.html", context, status=400 if form.errors else 200)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db.models import Count, Prefetch, Q
+from django.forms import model_to_dict
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -13,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from agenthub_site.accounts import services as accounts
 from agenthub_site.accounts.models import Membership, Project, Token
+from agenthub_site.accounts.newest import newest
 from agenthub_site.accounts.permissions import Can, may, require
 from agenthub_site.accounts.tokens import revoke_token
 from agents.models import Agent, Run
@@ -24,12 +26,13 @@ from agents.services.tokens import create_agent_token
 from nodes.contract.errors import HubError
 
 from . import words
-from .doors import PageRequest, page, show_in_form, tell
-from .forms import AgentForm, AgentTokenForm, ProjectForm, RunFilter, StartRunForm
+from .doors import PageRequest, named_project, page, show_in_form, tell
+from .forms import AgentForm, AgentTokenForm, ProjectForm, ProjectSettingsForm, RunFilter, StartRunForm
+from .machines import seems_outside
 from .mcp_clients import mcp_clients
 from .policies import asked_of
 from .policy_forms import ReviewForm
-from .rows import run_rows, with_live_runs
+from .rows import run_rows, shown_apart, with_live_runs
 from .usage import State, pressing
 
 PAGE_SIZE = 50
@@ -50,7 +53,9 @@ def runs(request: PageRequest) -> HttpResponse:
     filters = RunFilter(request.GET, actor=request.actor)
     found = run_rows(filters.apply(Run.objects.visible_to(request.actor)))
     before = _uuid(request.GET.get("before", ""))
-    rows = list((found.filter(pk__lt=before) if before else found)[: PAGE_SIZE + 1])
+    wanted = found.filter(pk__lt=before) if before else found
+    apart = None if filters.is_of_one_project else shown_apart(request.actor)
+    rows = list(newest(wanted, apart, PAGE_SIZE + 1)[: PAGE_SIZE + 1])
     context = {
         "filters": filters,
         "runs": rows[:PAGE_SIZE],
@@ -225,8 +230,7 @@ def revoke_agent_token(request: PageRequest, agent_id: UUID, agent_token_id: UUI
 @form_page
 @page
 def new_agent(request: PageRequest) -> HttpResponse:
-    project = Project.objects.visible_to(request.actor).filter(slug=request.GET.get("project", "")).first()
-    form = AgentForm(request.POST or None, actor=request.actor, initial={"project": project})
+    form = AgentForm(request.POST or None, actor=request.actor, initial={"project": named_project(request)})
     if request.method == "POST" and form.is_valid():
         try:
             made = create_agent(form.cleaned_data["project"], by=request.actor, **form.settings())
@@ -234,6 +238,7 @@ def new_agent(request: PageRequest) -> HttpResponse:
             show_in_form(form, error)
         else:
             messages.success(request, f"The agent {made.name} is ready.")
+            _warn_of_workspace(request, made)
             return redirect("agent", made.pk)
     return render(request, "pages/agents/form.html", {"form": form}, status=400 if form.errors else 200)
 
@@ -251,9 +256,20 @@ def change_agent(request: PageRequest, agent_id: UUID) -> HttpResponse:
             show_in_form(form, error)
         else:
             messages.success(request, "Saved. Runs under way keep what they were started with.")
+            _warn_of_workspace(request, found)
             return redirect("agent", found.pk)
     context = {"form": form, "agent": _find_agent(request, agent_id) if form.errors else found}
     return render(request, "pages/agents/form.html", context, status=400 if form.errors else 200)
+
+
+def _warn_of_workspace(request: PageRequest, agent: Agent) -> None:
+    """The node decides, run by run; what it would refuse for certain is said before the first one."""
+    if seems_outside(agent):
+        messages.warning(
+            request,
+            "Its workspace seems to lie outside the safe paths of its node, which refuses its runs then: add the "
+            "directory to safe_paths in the node's config.toml and restart the node, or choose another.",
+        )
 
 
 @require_POST
@@ -297,6 +313,25 @@ def new_project(request: PageRequest) -> HttpResponse:
 def _find_project(request: PageRequest, slug: str) -> Project:
     members = Prefetch("memberships", Membership.objects.select_related("user").order_by("user__username"))
     return get_object_or_404(Project.objects.visible_to(request.actor).prefetch_related(members), slug=slug)
+
+
+@form_page
+@page
+def change_project(request: PageRequest, slug: str) -> HttpResponse:
+    found = _find_project(request, slug)
+    require(request.actor, Can.EDIT_PROJECT, found.pk)
+    named = found.name
+    form = ProjectSettingsForm(request.POST or None, initial=model_to_dict(found))
+    if request.method == "POST" and form.is_valid():
+        try:
+            accounts.edit_project(found, by=request.actor, **form.cleaned_data)
+        except HubError as error:
+            show_in_form(form, error)
+        else:
+            messages.success(request, "Saved. Runs under way keep what they were started with.")
+            return redirect("project", slug)
+    context = {"project": found, "form": form, "named": named}
+    return render(request, "pages/projects/settings.html", context, status=400 if form.errors else 200)
 
 
 @require_GET

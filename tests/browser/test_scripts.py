@@ -171,3 +171,9 @@ def test_a_stop_that_two_tell_of_is_one_line(web: Page) -> None:
     stopping = contract.StateChanged(state="stopping", reason="cancel_requested")
     shown = items(web, stopping, stopping, contract.RunCancelled())
     assert [item["kind"] for item in shown] == ["state", "ending"]
+
+
+def test_what_is_to_come_is_told_to_the_nearest_unit(web: Page) -> None:
+    in_days, in_minutes, past = 90 * 86_400_000 - 5_000, 3_595_000, -89_900_000
+    told = call(web, "times.js", "arg.map(ms => m.ago(ms, 0))", [in_days, in_minutes, past])
+    assert told == ["in 90 d", "in 1 h", "1 d ago"]

@@ -20,6 +20,7 @@ PAGES = [
     "/agents/new/",
     "/projects/",
     "/projects/demo/",
+    "/projects/demo/edit/",
     "/projects/demo/policy/",
     "/projects/demo/usage/",
     "/projects/demo/people/",
@@ -334,3 +335,10 @@ def test_the_admin_has_the_pages_colour_and_a_way_back(web: Page, hub: Hub) -> N
     assert accent in {"#3f5bd9", "rgb(63, 91, 217)"}
     web.get_by_role("link", name="Back to the pages").locator("visible=true").first.click()
     expect(web).to_have_url(re.compile(r"/runs/$"))
+
+
+def test_the_board_follows_its_filter(web: Page, hub: Hub) -> None:
+    hub.ask("project", "create", "quay")
+    web.goto(f"{hub.told['address']}/tasks/")
+    web.get_by_label("Project").select_option("quay")
+    web.wait_for_url("**/tasks/?project=quay")

@@ -312,3 +312,29 @@ def test_a_run_and_the_one_that_began_anew_for_it_lead_to_each_other(web: Client
     again = make_run(agent=agent, state=State.RUNNING, resumes=died)
     assert f'href="/runs/{again.pk}/">a later run' in web.get(f"/runs/{died.pk}/").content.decode()
     assert f'href="/runs/{died.pk}/">an earlier run' in web.get(f"/runs/{again.pk}/").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("roots", "is_told"),
+    [(["/srv/other", "/srv/harb"], True), (["/srv/other", "/srv"], False), ([], False)],
+)
+def test_a_workspace_that_its_node_would_refuse_is_told_of_at_once(
+    web: Client, oslo: Node, settings_of_an_agent: dict[str, Any], roots: list[str], is_told: bool
+) -> None:
+    Node.objects.filter(pk=oslo.pk).update(allowed_roots=roots)
+    made = web.post("/agents/new/", settings_of_an_agent, follow=True).content.decode()
+    changed = web.post(f"/agents/{Agent.objects.get().pk}/edit/", settings_of_an_agent, follow=True).content.decode()
+    assert [("outside the safe paths" in page) for page in (made, changed)] == [is_told, is_told]
+
+
+def test_a_project_is_changed_by_its_maintainers(web: Client, sign_in: SignIn, bob: User, project: Project) -> None:
+    page = f"/projects/{project.slug}/edit/"
+    assert page in web.get(f"/projects/{project.slug}/").content.decode()
+    given = {"name": "The pier", "description": "", "required_isolation": "masked", "required_network": "none"}
+    assert web.post(page, given)["Location"] == f"/projects/{project.slug}/"
+    project.refresh_from_db()
+    assert (project.name, project.required_isolation, project.required_network) == ("The pier", "masked", "none")
+    refused = web.post(page, {**given, "name": ""})
+    assert refused.status_code == 400 and "Edit The pier" in refused.content.decode()
+    assert page not in sign_in(bob).get(f"/projects/{project.slug}/").content.decode()
+    assert sign_in(bob).get(page).status_code == 403

@@ -148,3 +148,14 @@ def test_recipients_are_offered_by_as_many_queries_for_many_projects(
     with django_assert_num_queries(len(of_one)):
         page = web.get("/messages/new/").content.decode()
     assert f'<option value="{agent.name}">' in page and '<option value="bob">' in page
+
+
+def test_what_an_agent_wrote_by_mcp_is_read_as_text(
+    web: Client, project: Project, mender: Address, me: Address
+) -> None:
+    wrote = {"body": "Shall I <go> on?", "round_id": "r-7"}
+    sent = mail(project, me, sender=mender, subject="Done?", payload=wrote)
+    page = web.get(f"/messages/{sent.message_id}/").content.decode()
+    assert "Shall I &lt;go&gt; on?</div>" in page and "&quot;round_id&quot;: &quot;r-7&quot;" in page
+    assert "&quot;body&quot;" not in page
+    assert "Shall I &lt;go&gt; on?" in web.get("/messages/").content.decode()  # beneath the subject

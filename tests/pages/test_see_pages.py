@@ -1,12 +1,15 @@
 """Who sees what: every page for an owner, a viewer, an outsider and a stranger."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from agenthub_site.accounts.models import Project, Role, User
+from agenthub_site.pages.templatetags.pages import ago
 from agents.models import Agent, Approval, Run
 from tests.factories import make_approval, make_project, make_root, make_run, make_user
 
@@ -125,3 +128,15 @@ def test_it_is_shown_what_a_project_keeps_its_runs_from(
     assert "masked at the least, without network" in shown[0]
     assert "none, as its project or the hub demands" in shown[1]
     assert "masked, no network" in shown[2]
+
+
+@pytest.mark.parametrize(
+    ("ahead", "words"),
+    [
+        (timedelta(days=90, seconds=-5), "in 90 d"),
+        (timedelta(minutes=59, seconds=50), "in 1 h"),
+        (timedelta(minutes=-59, seconds=-50), "59 min ago"),
+    ],
+)
+def test_what_is_to_come_is_told_to_the_nearest_unit(ahead: timedelta, words: str) -> None:
+    assert f">{words}</time>" in ago(timezone.now() + ahead)

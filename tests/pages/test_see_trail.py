@@ -57,3 +57,11 @@ def test_fifty_events_cost_as_much_as_one(
     client.force_login(alice)
     with django_assert_max_num_queries(12):
         assert "before=" in client.get(PATH).content.decode()
+
+
+def test_values_are_written_as_people_write_them(project: Project, alice: User) -> None:
+    with transaction.atomic():
+        record(project.pk, "team.created", by=SYSTEM, is_new=True, members=["agent:demo", "user:bob"], more={"a": [1]})
+    page = page_of(alice)[1]
+    assert "<code>yes</code>" in page and "<code>agent:demo, user:bob</code>" in page
+    assert "<code>{&quot;a&quot;: [1]}</code>" in page

@@ -164,7 +164,12 @@ def _distance(moment: datetime) -> str:
     text = duration(abs(seconds))
     if abs(seconds) < 5:
         return "just now"
-    return f"{text} ago" if seconds > 0 else f"in {text}"
+    return f"{text} ago" if seconds > 0 else f"in {duration(_rounded(-seconds))}"
+
+
+def _rounded(seconds: float) -> float:
+    """What is still to come is told to the nearest unit: a token made for 90 days does not expire in 89."""
+    return seconds + max(unit for unit in (0, MINUTE, HOUR, DAY) if unit <= seconds) / 2
 
 
 def duration(seconds: float) -> str:
@@ -234,7 +239,8 @@ def project_head(context: template.Context, project: Project, section: str) -> d
         for name, title, needed in _PROJECT_PAGES
         if may(actor, needed, project.pk)
     ]
-    return {"project": project, "tabs": tabs, "section": section}
+    may_edit = section == "project" and may(actor, Can.EDIT_PROJECT, project.pk)
+    return {"project": project, "tabs": tabs, "section": section, "may_edit": may_edit}
 
 
 @register.simple_tag(takes_context=True)

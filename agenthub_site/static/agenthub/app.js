@@ -36,6 +36,7 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("change", (event) => {
   const form = event.target.closest("form[data-switching]");
   if (form) showFittingFields(form);
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
 
 function toggleSidebar() {

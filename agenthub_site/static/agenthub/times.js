@@ -13,7 +13,12 @@ export function duration(seconds) {
 export function ago(moment, now = Date.now()) {
   const seconds = (now - moment) / 1000;
   if (Math.abs(seconds) < 5) return "just now";
-  return seconds > 0 ? `${duration(seconds)} ago` : `in ${duration(-seconds)}`;
+  return seconds > 0 ? `${duration(seconds)} ago` : `in ${duration(rounded(-seconds))}`;
+}
+
+/** What is still to come is told to the nearest unit: a token made for 90 days does not expire in 89. */
+function rounded(seconds) {
+  return seconds + Math.max(...[0, MINUTE, HOUR, DAY].filter((unit) => unit <= seconds)) / 2;
 }
 
 /** `1:02:03` or `02:03`. */
