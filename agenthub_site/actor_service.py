@@ -20,7 +20,7 @@ from nodes.certified import node_of_certificate
 from nodes.contract.config import Config
 from nodes.contract.errors import ConfigError, Forbidden, HubError, Unauthenticated
 from nodes.link.actors import ERROR, METHODS, SERVICE, verify_actor
-from nodes.link.certificates import AUTHORITY, SERVER, find_authority, find_pair, listed, stamp, stamp_of
+from nodes.link.certificates import AUTHORITY, HUB_SERVER, find_authority, find_pair, listed, stamp, stamp_of
 from nodes.link.credentials import Credentials, reloading
 from nodes.link.peers import TOKEN, require_loopback
 from nodes.link.secrets import ensure_auth_secrets, find_auth_secrets
@@ -136,12 +136,12 @@ class ActorService:
             return None
 
         def load() -> Credentials:
-            pair = find_pair(cert_dir, SERVER) or Credentials.load(pki_dir, "hub-server")
+            pair = find_pair(cert_dir, HUB_SERVER) or Credentials.load(pki_dir, "hub-server")
             authority = find_authority(cert_dir) if mode == "mtls" else b""
             if authority is None:
                 raise ConfigError(
                     f"internal_grpc.security.mode is mtls, but {cert_dir} has no CA certificate: looked for "
-                    f"{', '.join(AUTHORITY)} (and the actors' own, {listed(SERVER)})."
+                    f"{', '.join(AUTHORITY)} (and the actors' own, {listed(HUB_SERVER)})."
                 )
             return Credentials(authority, pair.certificate, pair.key)
 

@@ -1,7 +1,7 @@
 """REST: the audit trail, to read, to search, and to take away and verify."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Final
 
 from asgiref.sync import sync_to_async
 from django.db.models import QuerySet
@@ -15,9 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from agenthub_site.accounts.authentication import request_actor
+from agenthub_site.accounts.newest import Parts
 from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
-from agenthub_site.audit_trail import EventFilter, find_stream, visible_events
+from agenthub_site.audit_trail import EventFilter, find_stream, visible_events, visible_streams
 from agents.downloads import Bytes
 from audit.export import Export
 from audit.models import AuditEvent
@@ -34,6 +35,10 @@ class AuditEventOut(serializers.ModelSerializer[AuditEvent]):
         )  # fmt: skip
 
 
+_OF_MUCH: Final = frozenset({"actor", "cursor", "limit", "name", "since", "until"})
+"""Where these alone are asked for, much mostly fits."""
+
+
 class AuditViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
     """Who did what, on what, from where; newest first. Yours are the trails of projects you maintain; root's, all."""
 
@@ -43,6 +48,10 @@ class AuditViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet)
 
     def get_queryset(self) -> QuerySet[AuditEvent]:
         return visible_events(self.actor)
+
+    def parts(self) -> Parts | None:
+        """What else is looked for is rare, or has an index of its own: all is read once, and not twice."""
+        return visible_streams(self.actor) if self.request.query_params.keys() <= _OF_MUCH else None
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return super().filter_queryset(queryset) if self.action == "list" else queryset

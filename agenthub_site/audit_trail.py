@@ -1,5 +1,6 @@
 """Who may read which part of the trail, and what it can be narrowed to: for REST, pages and the registry alike."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -11,11 +12,17 @@ from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.authentication import request_actor
 from agenthub_site.accounts.errors import OutOfScope
 from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.newest import Parts
 from agenthub_site.accounts.permissions import Can, may, require
-from audit.models import AuditEvent
+from audit.models import AuditEvent, Stream
 from audit.services import INSTANCE, stream_of
 from nodes.contract.errors import Forbidden, NotFound
+from nodes.contract.ids import first_id
 
+_CLOCK: Final = timedelta(days=1)
+"""An event's time and its id are made together; a clock that was set may have come between them."""
+_FIRST, _LAST = datetime(1970, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
+"""Between these there is an id for every time."""
 _ACTORS: Final = ("user", "agent", "node", "integration", "system", "anonymous")
 
 
@@ -26,7 +33,17 @@ def visible_events(actor: Actor) -> QuerySet[AuditEvent]:
         return events.none()
     if actor.sees_all:
         return events
-    return events.filter(stream__in=[stream_of(one) for one in actor.project_ids if may(actor, Can.VIEW_AUDIT, one)])
+    return events.filter(stream__in=_streams(actor))
+
+
+def visible_streams(actor: Actor) -> Parts | None:
+    """Of which trails ``visible_events`` are, where they are of several and not of all."""
+    streams = [] if actor.sees_all else _streams(actor)
+    return Parts("stream", Stream.objects.filter(pk__in=streams)) if len(streams) > 1 else None
+
+
+def _streams(actor: Actor) -> list[str]:
+    return [stream_of(one) for one in actor.project_ids if may(actor, Can.VIEW_AUDIT, one)]
 
 
 def find_stream(actor: Actor, project: str) -> str:
@@ -47,6 +64,13 @@ def find_stream(actor: Actor, project: str) -> str:
     return stream_of(found.pk)
 
 
+def is_uuid(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
 class EventFilter(filters.FilterSet):  # type: ignore[misc]
     """``actor`` and ``object`` take an id, a label or a kind, or ``kind:id``."""
 
@@ -59,8 +83,8 @@ class EventFilter(filters.FilterSet):  # type: ignore[misc]
     approval = filters.UUIDFilter()
     artifact = filters.CharFilter(label="An artifact's digest.")
     address = filters.CharFilter(label="From where.")
-    since = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte", label="Not before this time.")
-    until = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt", label="Before this time.")
+    since = filters.IsoDateTimeFilter(method="by_since", label="Not before this time.")
+    until = filters.IsoDateTimeFilter(method="by_until", label="Before this time.")
     q = filters.CharFilter(method="by_text", label="A text in names, labels, ids or data.")
 
     class Meta:
@@ -85,7 +109,16 @@ class EventFilter(filters.FilterSet):  # type: ignore[misc]
         kind, colon, id_ = value.partition(":")
         if colon:
             return events.filter(object_kind=kind, object_id=id_)
+        if is_uuid(value):  # no kind is called so, and the index of ids serves only where nothing else may fit
+            return events.filter(object_id=value)
         return events.filter(Q(object_id=value) | Q(object_kind=value))
+
+    def by_since(self, events: QuerySet[AuditEvent], _name: str, value: datetime) -> QuerySet[AuditEvent]:
+        """By the ids as well, in whose order events are read: what is older is not gone through."""
+        return events.filter(at__gte=value, pk__gte=first_id(max(value, _FIRST) - _CLOCK))
+
+    def by_until(self, events: QuerySet[AuditEvent], _name: str, value: datetime) -> QuerySet[AuditEvent]:
+        return events.filter(at__lt=value, pk__lt=first_id(min(value, _LAST) + _CLOCK))
 
     def by_text(self, events: QuerySet[AuditEvent], _name: str, value: str) -> QuerySet[AuditEvent]:
         texts = ("name", "actor_label", "object_id", "address", "user_agent", "data_as_text")

@@ -37,6 +37,7 @@ from nodes.link.credentials import Credentials
 from nodes.link.link import HubEnd
 from nodes.models import Command, Node
 
+from . import clocks
 from .actor_service import ActorService
 from .certificates import CertificateKeeper
 from .database_threads import DatabaseThreads
@@ -59,6 +60,7 @@ _MAIL_SECONDS: Final = 1.0
 _REACH_SECONDS: Final = 0.25
 _ASSIGNMENTS_SECONDS: Final = 5.0
 _LOCKS_SECONDS: Final = 60.0
+_CLOCKS_SECONDS: Final = 300.0
 _PAUSE: Final = timedelta(seconds=SILENT_SECONDS)
 
 
@@ -108,6 +110,7 @@ class Controlplane:
             asyncio.create_task(self._loop("triggers", ticking.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("webhooks", delivering.tick, _MAIL_SECONDS)),
             asyncio.create_task(self._loop("assignments", assignments.tick, _ASSIGNMENTS_SECONDS)),
+            asyncio.create_task(self._loop("clocks", clocks.tick, _CLOCKS_SECONDS)),
             asyncio.create_task(self._loop("locks", locks.remove_free, _LOCKS_SECONDS)),
         ]
         logger.info("controlplane.started", owner=self._owner.name)
@@ -154,6 +157,7 @@ class Controlplane:
                     keeper = LinkKeeper(
                         node_id, self._owner.name, self._dial, self._ingest, self._database,
                         heard=self._heard, renewals=self._renewals, trust=self._trust, turns=self._turns,
+                        web=self._config.server.public_url,
                     )  # fmt: skip
                     self._keepers[node_id] = asyncio.create_task(keeper.keep(), name=f"link:{node_id}")
                 for node_id in self._keepers.keys() - wanted:

@@ -10,6 +10,8 @@ import structlog
 logger = structlog.get_logger(__name__)
 
 GIT_SECONDS: Final = 60.0
+READABLE_UMASK: Final = 0o022
+"""Agents of isolation ``user`` are somebody else, and read the repository of their worktrees."""
 FILES = {
     "README.md": """\
 # Hello
@@ -73,4 +75,5 @@ def _git(path: Path, *arguments: str) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env={**environ, "GIT_TERMINAL_PROMPT": "0"},
+        umask=READABLE_UMASK,
     )

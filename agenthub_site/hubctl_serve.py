@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from agenthub_site.summary import say, warn
-from integrations.cli.agents_env import BadFile, read_agents_env
+from integrations.cli.agents_env import BadFile, read_agents_env, why_exposed
 from integrations.cli.client import Client, HubRefused, HubUnreachable, TooLong
 from integrations.cli.hubctl import OLD_DATABASE, PROJECTS, import_lines, revoke_unlisted, serve_home
-from integrations.cli.limits_file import read_limits
+from integrations.cli.limits_file import DEFAULTS, read_limits
 from integrations.cli.old_hub import read_old_hub
 from integrations.cli.parsers import Parser
 from integrations.cli.where import Where, find_where, short
@@ -32,6 +32,7 @@ AGENTS_FILE: Final = "~/.config/agent-hub/agents.env"
 CONFIG_FILE: Final = "~/.config/agent-hub/config.yaml"
 PROJECT: Final = "agent-hub"
 HOST, PORT = "127.0.0.1", "8765"
+MOST_PORT: Final = 65_535
 REMEDY: Final = "Set another with AGENT_HUB_PORT or AGENT_HUB_HOST."
 LOOK_SECONDS: Final = 2.0
 READY_SECONDS: Final = 300.0
@@ -85,6 +86,7 @@ def main(arguments: Sequence[str], where: Where) -> int:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.environ["AGENTHUB_HOME"] = str(home)
     os.environ["AGENTHUB_SERVER__LISTEN"] = listen_address(os.environ)
+    files.keep_note(home / "limits-of-file.json")
     where = find_where(str(where.config) if where.config and not is_own else None)
     told = (files, Client.over_socket(where.socket), old if is_to_come else None)
     keeper = threading.Thread(target=keep, args=told, daemon=True)
@@ -93,10 +95,12 @@ def main(arguments: Sequence[str], where: Where) -> int:
 
 
 def listen_address(environ: Mapping[str, str]) -> str:
-    """As the package's variables say it; the hub's own setting comes first."""
+    """As the package's variables say it; the hub's own setting comes first. Raises ``BadFiles``."""
     if own := environ.get("AGENTHUB_SERVER__LISTEN"):
         return own
     host, port = environ.get("AGENT_HUB_HOST") or HOST, environ.get("AGENT_HUB_PORT") or PORT
+    if not (port.isascii() and port.isdigit() and int(port) <= MOST_PORT):
+        raise BadFiles(f"AGENT_HUB_PORT must be a port, such as {PORT}, got {port[:40]!r}.")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -111,6 +115,11 @@ class Files:
         """When the file was changed of which the hub was told so."""
         self._seen = -1
         self._waiting: set[Path] = set()
+        self._said = Said()
+
+    def keep_note(self, path: Path) -> None:
+        """Remember there, over restarts, which limits the file said."""
+        self._said = Said(path)
 
     def read(self) -> tuple[dict[str, str], dict[str, Any]]:
         """Tokens and limits; empty for a file that is not there. Raises ``BadFiles``."""
@@ -164,6 +173,8 @@ class Files:
 
     def _tell_agents(self, client: Client) -> None:
         lines = self._read(self.agents, _read_agents)
+        if lines and (warning := why_exposed(self.agents)):
+            warn(warning)
         self.make_project(client)
         if not lines:
             say(f"  Agents    There are none yet: write lines of AGENT_ID=TOKEN to {short(self.agents)}.")
@@ -182,16 +193,60 @@ class Files:
             warn(f"{of_all}Tokens that are not in {short(self.agents)} any more were revoked: {', '.join(revoked)}.")
 
     def _tell_limits(self, client: Client) -> None:
-        if limits := self._read(self.limits, read_limits):
-            self.make_project(client)
-            client.patch(f"{PROJECTS}{self.project}/limits/", limits)
+        """What the file says; what it said before, and says no more, is at its default again.
+
+        A file that goes meanwhile says nothing, as while an editor replaces it; at the next start it says nothing more.
+        """
+        if not self.limits.exists() and self._tell_limits in self._done:
+            return
+        limits = self._read(self.limits, read_limits)
+        gone = [name for name in self._said.read() if name not in limits]
+        if not limits and not gone:
+            return
+        self.make_project(client)
+        try:
+            client.patch(f"{PROJECTS}{self.project}/limits/", {name: DEFAULTS[name] for name in gone} | limits)
+        except HubRefused as error:
+            raise _by_name(error) from error
+        self._said.write(list(limits))
+        if limits:
             say(f"  Limits    of {short(self.limits)}: {', '.join(limits)}.")
+        if gone:
+            say(f"  Limits    at their defaults, since {short(self.limits)} no longer says them: {', '.join(gone)}.")
 
     def make_project(self, client: Client) -> None:
         """Once, if it is not there."""
         if not self._is_made and not any(item["slug"] == self.project for item in client.every(PROJECTS, limit=200)):
             client.post(PROJECTS, {"slug": self.project, "name": "Agent hub"})
         self._is_made = True
+
+
+class Said:
+    """Which limits the file said when the hub was last told of it; kept at ``path``, if there is one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._names: list[str] = []
+
+    def read(self) -> list[str]:
+        with suppress(OSError, ValueError):
+            said = json.loads(self._path.read_text()) if self._path else self._names
+            return [name for name in DEFAULTS if name in said]
+        return []
+
+    def write(self, names: list[str]) -> None:
+        self._names = names
+        if self._path:
+            self._path.write_text(json.dumps(names))
+
+
+def _by_name(error: HubRefused) -> BadFiles | HubRefused:
+    """The refusal with the names of what does not fit, which its message leaves out."""
+    data = error.body.get("error", {}).get("data")
+    fields = data.get("fields") if isinstance(data, dict) else None
+    if error.code != "invalid" or not fields:
+        return error
+    return BadFiles(" ".join(f"{name}: {' '.join(why)}" for name, why in fields.items()))
 
 
 def _read_agents(path: Path) -> dict[str, str]:

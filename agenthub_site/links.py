@@ -84,13 +84,16 @@ class LinkSession:
         measured: Measured | None = None,
         trust: TrustBoard | None = None,
         addresses: Sequence[str] = (),
+        web: str = "",
         turns: Turns | None = None,
     ) -> None:
         """``trust``: which authorities the hub trusts, told to nodes that learn them by renewing.
 
-        ``addresses``: where a node that dials is to dial from now on; none, where nobody has set any.
+        ``addresses``: where a node that dials is to dial from now on; ``web``: where a node that joined is to renew.
+        Empty, where nobody has set any.
         """
         self._addresses = addresses
+        self._web = web
         self._turns = turns or Turns()
         self._trust = trust or TrustBoard()
         self._link = link
@@ -129,7 +132,7 @@ class LinkSession:
         self.lease, acked = await self._database.run(self._greet, hello)
         welcome = pb.Welcome(
             protocol=self._link.protocol, epoch=self.lease.epoch, acked=acked, credit_batches=CREDIT_BATCHES,
-            trust=self._trust.shown, addresses=self._addresses,
+            trust=self._trust.shown, addresses=self._addresses, web=self._web,
         )  # fmt: skip
         await self._link.send(pb.HubFrame(welcome=welcome))
         logger.info("link.up", node=str(self._node_id), epoch=self.lease.epoch, runs=len(hello.runs))
@@ -345,9 +348,11 @@ class LinkKeeper:
         heard: Heard | None = None,
         renewals: Renewals | None = None,
         trust: TrustBoard | None = None,
+        web: str = "",
         turns: Turns | None = None,
     ) -> None:
         self._trust = trust
+        self._web = web
         self._turns = turns
         self._node_id = node_id
         self._owner = owner
@@ -390,7 +395,7 @@ class LinkKeeper:
                 session = LinkSession(
                     link, lease, self._ingest, self._database,
                     heard=self._heard, renewals=self._renewals, measured=self._measured, trust=self._trust,
-                    turns=self._turns,
+                    web=self._web, turns=self._turns,
                 )  # fmt: skip
                 await session.run()
             finally:

@@ -5,7 +5,6 @@ import socket
 
 from integrations.cli.where import Where
 from nodes.contract.errors import ConfigError
-from nodes.contract.hosts import is_everywhere
 
 DEFAULT_LISTEN = "127.0.0.1:8080"
 REMEDY = "Set another with [server] listen in config.toml, or AGENTHUB_SERVER__LISTEN=127.0.0.1:0 for any free one."
@@ -41,12 +40,3 @@ def _explain(error: OSError, listen: str, port: str) -> str:
     if error.errno == errno.EACCES:
         return f"This account may not listen on {listen}."
     return f"Cannot listen on {listen}: {error.strerror}."
-
-
-def url_of(where: Where, address: str) -> str:
-    """What to open in a browser."""
-    if public := where.server("public_url"):
-        return public.rstrip("/")
-    host, _, port = address.rpartition(":")
-    scheme = "https" if where.server("tls_cert") else "http"
-    return f"{scheme}://{'127.0.0.1' if is_everywhere(host) else host}:{port}"

@@ -35,6 +35,7 @@ work:
   resume         go on from a run that is over
   diff           what a run changed
   agents, nodes  what there is to work with
+  agent          make, change and put away agents
 
 between agents:
   actor          mail, reviews and triggers, as an agent: within its run, or from outside
@@ -50,11 +51,11 @@ access:
   team           groups of a project's agents and people, written to as one
   webhook        addresses outside, to which a project's messages are posted
   secret         set, list and forget the hub's own secrets (agents': node secret)
-  policy         try out what a policy says to a command, a path or a host
+  policy         the rules and standing answers, who is asked; and what they say to a command
   audit          read, export and verify the audit trail
 
 nodes:
-  node token     make a token with which a machine joins (also: node list, node revoke)
+  node token     make a token with which a machine joins (also: node list, drain, revoke)
   node join      on that machine: become a node of a hub (also: node rotate)
 
 parts, for running them one by one:
@@ -81,9 +82,8 @@ examples:
 """
 
 CLIENT = (
-    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "resume", "diff", "agents", "nodes", "token",
-    "secret", "route", "usage", "budget", "user", "project",
-    "team", "webhook",
+    "run", "runs", "logs", "input", "approve", "approvals", "cancel", "resume", "diff", "agents", "agent", "nodes",
+    "token", "secret", "route", "usage", "budget", "user", "project", "team", "webhook",
 )  # fmt: skip
 HUB_PARTS = ("up", "prepare", "web", "controlplane", "worker", "manage")
 """What a node is not."""
@@ -197,6 +197,7 @@ SERVER: dict[str, Callable[[list[str], Where], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (``integrations.cli.exits``)."""
     _belong_to_parent()
+    _open_what_is_closed()
     arguments = list(sys.argv[1:] if argv is None else argv)
     config: str | None = None
     is_node = False
@@ -292,6 +293,13 @@ def _print_version() -> int:
 
     sys.stdout.write(f"agenthub {version('agenthub')}\n")
     return Exit.OK
+
+
+def _open_what_is_closed() -> None:
+    """A standard stream that was closed (``>&-``) is the null device, so that no file takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 def _belong_to_parent() -> None:

@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from agents.models import Approval, Run
+from agents.queries import in_states
 from agents.states import LIVE
 from agents.usage.models import Budget, DayUsage
 from agents.usage.queries import Spent, sum_up
@@ -39,7 +40,7 @@ class Rows(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         runs = GaugeMetricFamily("agenthub_live_runs", "Runs that have not ended, by state.", labels=["state"])
-        live = Run.objects.filter(state__in=LIVE).order_by().values_list("state")
+        live = in_states(Run.objects.order_by(), LIVE).values_list("state")
         counted = dict(live.annotate(number=Count("pk")))
         for state in sorted(LIVE):
             runs.add_metric([state], counted.get(state, 0))

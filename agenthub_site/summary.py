@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agenthub_site.homelock import HomeTaken
-from agenthub_site.listening import url_of
 from integrations.cli.exits import Exit
-from integrations.cli.where import DEFAULT_HOME, Where, short
+from integrations.cli.where import DEFAULT_HOME, Where, short, url_of
 from nodes.contract.errors import ConfigError, HubError
 
 
@@ -68,6 +67,8 @@ def _screen(url: str, where: Where, prepared: dict[str, Any]) -> str:
     if prepared["agents"]:
         lines += [f"  Agents    {', '.join(prepared['agents'])}"]
         agent = prepared["agents"][0]
+        if prepared["run"]:
+            lines += [f"  First run {url}/runs/{prepared['run']}/"]
         lines += ["", f'  Try       {command_of(where)} run {agent} "Write a note" --follow']
     lines += ["", f"  {dim}Ctrl-C stops the hub. Runs under way go on, and the next start takes them back.{plain}", ""]
     return "\n".join(lines)

@@ -117,6 +117,7 @@ class Tunnels:
         setting = self._config.internal_grpc
         is_said = "enabled" in setting.model_fields_set
         if is_said and not setting.enabled:
+            tunnel_address_file(self._config.home).unlink(missing_ok=True)
             return
         try:
             await self._listen()
@@ -221,7 +222,7 @@ class Tunnels:
             session = LinkSession(
                 link, lease, self._ingest, self._database,
                 heard=self._heard, renewals=self._renewals, measured=measured, trust=self._trust,
-                addresses=self._config.internal_grpc.addresses,
+                addresses=self._config.internal_grpc.addresses, web=self._config.server.public_url,
             )  # fmt: skip
             await session.run(hello, turn)
         except LeaseLost:

@@ -22,12 +22,12 @@ from typing import Any
 
 from agenthub_site.children import Child
 from agenthub_site.homelock import HomeTaken, hold_home, live_runs, wait_for_children
-from agenthub_site.listening import REMEDY, choose_address, url_of
+from agenthub_site.listening import REMEDY, choose_address
 from agenthub_site.summary import say, summarize, tell_failure, warn
 from integrations.cli.client import Client, HubRefused, HubUnreachable
 from integrations.cli.exits import Exit
 from integrations.cli.parsers import Parser
-from integrations.cli.where import Where
+from integrations.cli.where import Where, url_of
 from nodes.contract.errors import ConfigError, HubError
 
 PREPARE_SECONDS = 3600.0

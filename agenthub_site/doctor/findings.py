@@ -53,6 +53,8 @@ class Case:
     where: Where
     config: Config | None = None
     hub: Client | None = None
+    has_other_settings: bool = False
+    """The hub that answers was started with another configuration than this command reads."""
 
     @property
     def is_node(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 
 from agenthub_site.listening import DEFAULT_LISTEN, BadListen, choose_address
 from integrations.cli.client import Client, HubRefused, HubUnreachable
+from integrations.cli.where import short
 from nodes.contract.hosts import is_everywhere
 
 from .findings import Case, Finding, note, ok, problem, warning
@@ -67,6 +68,35 @@ def check_access(case: Case) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_settings(case: Case) -> Iterator[Finding]:
+    """Whether what is read here is what the hub was started with: it may have been given a file by ``-c``."""
+    if case.hub is None or case.config is None or case.where.url or case.is_node:
+        return
+    try:
+        theirs = case.hub.get("/api/admin/agent-nodes/bootstrap")
+    except (HubRefused, HubUnreachable):
+        return  # not for this caller
+    setting = case.config.internal_grpc
+    ours = (
+        ("enabled", "internal_grpc.enabled", setting.enabled),
+        ("grpc_listen_addr", "internal_grpc.listen", setting.listen),
+        ("security_mode", "internal_grpc.security.mode", setting.security.mode),
+        ("cert_dir", "internal_grpc.security.cert_dir", str(case.config.cert_dir)),
+        ("issuer", "internal_grpc.auth.issuer", setting.auth.issuer),
+        ("audience", "internal_grpc.auth.audience", setting.auth.audience),
+    )
+    differing = [key for name, key, value in ours if theirs.get(name, value) != value]
+    if differing:
+        case.has_other_settings = True
+        read = short(case.where.config) if case.where.config else "no file"
+        yield warning(
+            "configuration", f"the hub that runs here has other settings than this command reads ({read}): "
+            f"{', '.join(differing)}.",
+            "Give it the same: agenthub -c FILE doctor, AGENTHUB_CONFIG, or the variables that the hub has. "
+            "If the file was changed since then, restart the hub.", "other_settings",
+        )  # fmt: skip
+
+
 def check_web_door(case: Case) -> Iterator[Finding]:
     """Settings with which people get in and are refused all the same."""
     if case.config is None or case.where.url or case.is_node:
@@ -107,7 +137,7 @@ def check_worker(case: Case) -> Iterator[Finding]:
 def check_link_door(case: Case) -> Iterator[Finding]:
     """Where nodes dial this hub."""
     config = case.config
-    if config is None or case.hub is None or case.where.url:
+    if config is None or case.hub is None or case.where.url or case.has_other_settings:
         return
     from nodes.doors import reach_warning, tunnel_address_file
     from nodes.link.diagnose import look

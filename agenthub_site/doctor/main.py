@@ -18,7 +18,7 @@ from .findings import MARKS, Case, Check, Finding, Level
 MACHINE: tuple[Check, ...] = (machine.check_python, home.check_config, home.check_home, home.check_certificates)
 PROGRAMS: tuple[Check, ...] = (machine.check_git, machine.check_runtimes, machine.check_isolation, machine.check_disk)
 HUB: tuple[Check, ...] = (
-    hub.check_hub, hub.check_access, hub.check_web_door, hub.check_worker, hub.check_link_door,
+    hub.check_hub, hub.check_access, hub.check_settings, hub.check_web_door, hub.check_worker, hub.check_link_door,
     nodes.check_nodes, runs.check_waiting, runs.check_silent, runs.check_starts, machine.check_live_runs,
 )  # fmt: skip
 NODE: tuple[Check, ...] = (
@@ -68,11 +68,10 @@ def _tell(found: Iterator[Finding], *, as_json: bool) -> int:
 
 
 def smoke_test(where: Where, options: argparse.Namespace) -> Iterator[Finding]:
-    """The checklist; a hub that does not answer is a problem here."""
+    """The checklist."""
     case = Case(where)
     yield from home.check_config(case)
-    for finding in hub.check_hub(case):
-        yield finding if case.hub else replace(finding, level=Level.PROBLEM)
+    yield from _require_hub(case)
     if case.hub is None:
         return
     password = where.environ.get("AGENTHUB_SMOKE_PASSWORD", "")
@@ -93,13 +92,21 @@ def examine(where: Where, node: str | None = None) -> Iterator[Finding]:
     case = Case(where)
     if node:
         yield from home.check_config(case)
-        yield from hub.check_hub(case)
+        yield from _require_hub(case)
+        yield from hub.check_settings(case)
         yield from nodes.examine_node(case, node)
         return
     for check in MACHINE:
         yield from check(case)
     for check in (*PROGRAMS, *(NODE if case.is_node else HUB)):
         yield from check(case)
+
+
+def _require_hub(case: Case) -> Iterator[Finding]:
+    """As ``check_hub``, where nothing can be looked at without one."""
+    for finding in hub.check_hub(case):
+        is_fine = case.hub is not None or finding.level is Level.OK
+        yield finding if is_fine else replace(finding, level=Level.PROBLEM)
 
 
 def line_of(finding: Finding) -> str:

@@ -51,7 +51,8 @@ def examine_node(case: Case, name: str) -> Iterator[Finding]:
     try:
         node = case.hub.get(f"/api/admin/agent-nodes/{quote(name, safe='')}")
         is_revoked = node.get("state") == "revoked"
-        may_dial = node["direction"] == "dial" and not is_revoked and not case.where.url and case.config is not None
+        is_ours = not case.where.url and case.config is not None and not case.has_other_settings
+        may_dial = node["direction"] == "dial" and not is_revoked and is_ours
         for finding in _check_node(case, node):  # what the connection will show, it says better
             if not may_dial or finding.code.startswith("node_") or finding.level is Level.OK:
                 yield replace(finding, fix="") if may_dial else finding
@@ -67,6 +68,8 @@ def examine_node(case: Case, name: str) -> Iterator[Finding]:
         yield note(f"node {name}", "not dialled: it would be shown the hub's credentials.", code="not_dialled")
     elif node["direction"] == "tunnel":
         yield note(f"node {name}", "it dials the hub, so there is nothing to dial from here.", code="not_dialled")
+    elif case.has_other_settings:
+        yield note(f"node {name}", "not dialled: this command has other settings than the hub.", code="not_dialled")
     else:
         yield note(f"node {name}", "not dialled: only the hub's own machine has its certificates.", code="not_dialled")
 
@@ -119,7 +122,11 @@ def _never_heard(what: str, node: Json, away: str, token_until: str | None) -> F
         return problem(what, "never reached: failed to connect to remote node since it was registered.", away,
                        "node_unknown")  # fmt: skip
     if token_until and datetime.fromisoformat(token_until) > datetime.now(UTC):
-        return note(what, f"has not joined yet; its token is good until {token_until[:16]} UTC.", code="not_joined")
+        until = token_until[:16].replace("T", " ")
+        return note(what, f"has not joined yet; its token is good until {until} UTC.", code="not_joined")
+    if token_until is None:
+        fix = f"Make a token (agenthub node token {node['id']}), and run the command that it prints on the machine."
+        return warning(what, "never joined, and no join token was made for it.", fix, "not_joined")
     return warning(
         what, "never joined, and its join token has expired.", _REJOIN.format(node=node["id"]), "join_token_expired"
     )

@@ -18,13 +18,17 @@ from urllib.parse import urlsplit
 from integrations.cli.where import short
 from nodes.contract.hosts import is_everywhere, is_loopback
 
-from .findings import Case, Finding, note, ok, problem
+from .findings import Case, Finding, note, ok, problem, warning
 from .nodes import of_skew
 
 if TYPE_CHECKING:
     from nodes.server.joining import HubPlace
 
 SECONDS: Final = 5.0
+_REFUSED: Final = (
+    "If that was yours: the same [internal_grpc.auth], security.mode and bootstrap token on both machines, and "
+    "synchronised clocks. `agenthub doctor NODE` there dials, and says what it is told."
+)
 ANSWER_BYTES: Final = 64 * 1024
 
 
@@ -64,6 +68,14 @@ def check_listener(case: Case) -> Iterator[Finding]:
         return
     opening = "Set internal_grpc.listen to 0.0.0.0 and a port."
     yield from _look_at_listener(setting.listen, setting.security.mode, opening)
+    from nodes.server.home import NodeHome
+
+    if told := NodeHome(case.where.home / "node").read_refusal():
+        fix = _REFUSED if told.get("code") == "unauthorized" else ""
+        yield warning(
+            "link", f"a hub was refused, last at {_minute(told)}: {told.get('message', '').rstrip('.')}.", fix,
+            "hub_refused",
+        )  # fmt: skip
 
 
 def _look_at_listener(listen: str, mode: str, opening: str) -> Iterator[Finding]:
@@ -89,17 +101,23 @@ def check_hub_web(case: Case) -> Iterator[Finding]:
     place = _place(case)
     if place is None:
         return
-    try:
-        skew = clock_skew(place.url)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        yield problem(
-            "hub", f"{place.url} does not answer ({getattr(error, 'strerror', None) or error}): certificates cannot be "
-            "renewed.", "Check the address in node/hub.json, DNS and the firewall; join again if the hub has moved.",
-            "hub_unreachable",
-        )  # fmt: skip
+    failed: list[str] = []
+    for url in place.urls:
+        try:
+            skew = clock_skew(url)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            failed.append(f"{url} does not answer ({getattr(error, 'strerror', None) or error})")
+            continue
+        yield ok("hub", f"answers at {url}")
+        if failed:
+            yield note("hub", f"{failed[0]}, where the hub says that it is. Renewals go to where it was.",
+                       "Check server.public_url on the hub, and DNS and the firewall here.", "hub_moved")  # fmt: skip
+        yield from of_skew("clock", -skew, "the hub's")
         return
-    yield ok("hub", f"answers at {place.url}")
-    yield from of_skew("clock", -skew, "the hub's")
+    yield problem(
+        "hub", f"{'; '.join(failed)}: certificates cannot be renewed.",
+        "Check the address in node/hub.json, DNS and the firewall; join again if the hub has moved.", "hub_unreachable",
+    )  # fmt: skip
 
 
 def check_hub_link(case: Case) -> Iterator[Finding]:
@@ -123,7 +141,7 @@ def check_hub_link(case: Case) -> Iterator[Finding]:
 
     if told := NodeHome(case.where.home / "node").read_trouble():
         yield problem(
-            "link", f"none at the last try ({told.get('at', '')[:16]} UTC): {told.get('message', '')}",
+            "link", f"none at the last try ({_minute(told)}): {told.get('message', '')}",
             told.get("remedy", ""), told.get("code", ""),
         )  # fmt: skip
     for address in place.addresses:
@@ -169,6 +187,10 @@ def _place(case: Case) -> "HubPlace | None":
     with suppress(ConfigError):
         return HubPlace.load(case.where.home / "node")
     return None
+
+
+def _minute(told: dict[str, str]) -> str:
+    return f"{told.get('at', '')[:16].replace('T', ' ')} UTC"
 
 
 def _bound(case: Case) -> str:
