@@ -256,6 +256,10 @@ PAGES = {
     "GET /projects/new/": Door(Can.CREATE_PROJECT),
     "POST /projects/new/": Door(Can.CREATE_PROJECT, {"slug": "jetty", "name": "Jetty"}),
     "GET /projects/{slug}/": Door(Can.VIEW),
+    "GET /projects/{slug}/edit/": Door(Can.EDIT_PROJECT),
+    "POST /projects/{slug}/edit/": Door(
+        Can.EDIT_PROJECT, {"name": "Pier", "required_isolation": "none", "required_network": "shared"}
+    ),
     "GET /projects/{slug}/audit/": Door(Can.VIEW_AUDIT),
     "GET /projects/{slug}/usage/": Door(Can.VIEW_USAGE),
     "POST /projects/{slug}/usage/budgets/": Door(Can.EDIT_BUDGET, BUDGET_FORM),

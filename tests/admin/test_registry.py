@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -24,6 +24,7 @@ from agents.rules import PolicyReview
 from agents.teams.models import Team
 from agents.teams.services import create_team
 from agents.usage.models import Price
+from audit.admin import NameFilter
 from audit.models import AuditEvent
 from audit.services import record
 from nodes.models import Node
@@ -491,3 +492,16 @@ def test_prices_are_set_and_removed_in_the_registry(registry: Client) -> None:
     registry.post(url("usage_price", "delete", price.pk), {"post": "yes"})
     assert not Price.objects.exists()
     assert AuditEvent.objects.filter(name__startswith="price.").count() == 3
+
+
+def test_the_trails_list_offers_its_names_without_reading_all_of_it(registry: Client, project: Project) -> None:
+    with transaction.atomic():
+        for what in ("run.queued", "agent.created", "run.queued"):
+            record(project.pk, what, by=SYSTEM)
+    with CaptureQueriesContext(connection) as queries:
+        page = registry.get(url("audit_auditevent"))
+    (names_filter,) = [spec for spec in page.context["cl"].filter_specs if isinstance(spec, NameFilter)]
+    assert {"agent.created", "run.queued"} <= {name for name, _ in names_filter.lookup_choices}
+    assert not [query for query in queries if "DISTINCT" in query["sql"]]
+    found = registry.get(url("audit_auditevent"), {"name__exact": "agent.created", "actor_kind__exact": "system"})
+    assert [event.name for event in found.context["cl"].result_list] == ["agent.created"]

@@ -5,19 +5,22 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import transaction
+from django.db import connection, transaction
 from django.test import AsyncClient
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from agenthub_site.accounts.actors import SYSTEM, Actor, ActorKind
 from agenthub_site.accounts.models import Project, User
+from audit.models import AuditEvent
 from audit.proof.verify import verify
 from audit.sealer import Sealer
-from audit.services import record
+from audit.services import Fact, record, record_all
 from nodes.contract.ids import new_id
 from tests.api.clients import Api, refusal
 from tests.factories import make_project, make_token, make_user
+from tests.plans import know, plans_of
 
 PATH = "/api/v1/audit/"
 MALLORY = Actor(ActorKind.USER, "m-1", "mallory", address="10.6.6.6", user_agent="curl/8")
@@ -72,6 +75,9 @@ def test_one_entry_of_a_foreign_project_is_not_there(trail: dict[str, Any], as_a
         ({"artifact": "a" * 64}, ["run.queued"]),
         ({"q": "NEEDLE"}, ["run.queued"]),
         ({"since": "2099-01-01T00:00:00Z"}, []),
+        ({"since": "0001-01-01T00:00:00Z", "limit": "1"}, ["member.added"]),
+        ({"until": "9999-12-31T23:59:59Z", "limit": "1"}, ["member.added"]),
+        ({"until": "2001-01-01T00:00:00Z"}, []),
         ({"until": "2099-01-01T00:00:00Z", "limit": "1"}, ["member.added"]),
     ],
 )
@@ -80,8 +86,35 @@ def test_it_can_be_narrowed(trail: dict[str, Any], as_alice: Api, query: dict[st
 
 
 def test_it_can_be_narrowed_to_a_run_a_node_or_an_approval(trail: dict[str, Any], as_alice: Api) -> None:
+    for of in (str(trail["run"]), f"run:{trail['run']}", "run"):
+        assert names(as_alice.get(PATH, {"object": of})) == ["run.queued"]
     for field in ("run", "node", "approval"):
         assert names(as_alice.get(PATH, {field: str(trail[field])})) == ["run.queued"]
+
+
+@pytest.mark.parametrize(
+    ("field", "index"),
+    [("run", "audit_of_a_run"), ("approval", "audit_of_an_approval"), ("object", "audit_of_an_object")],
+)
+def test_what_is_asked_of_one_thing_is_found_by_an_index(
+    trail: dict[str, Any], project: Project, as_alice: Api, field: str, index: str
+) -> None:
+    """Also where the trail of one project has an index of its own, in the order that is asked for."""
+    with transaction.atomic():
+        ids = [new_id() for _ in range(500)]
+        record_all([Fact(project.pk, "run.queued", of=("run", pk), run=pk, approval=pk) for pk in ids], by=SYSTEM)
+    know(AuditEvent)
+    wanted = str(trail["run" if field == "object" else field])
+    plans = plans_of(lambda: as_alice.get(PATH, {field: wanted}))
+    assert [plan for plan in plans if index in plan]
+
+
+def test_what_is_older_or_newer_than_asked_is_not_gone_through(project: Project, as_root: Api) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        as_root.get(PATH, {"since": "2026-11-10T00:00:00Z", "until": "2026-11-12T00:00:00Z"})
+    (asked,) = [query["sql"] for query in queries if "audit_auditevent" in query["sql"]]
+    assert '"audit_auditevent"."id" >= ' in asked
+    assert '"audit_auditevent"."id" < ' in asked
 
 
 def test_a_page_costs_the_same_whatever_is_on_it(

@@ -32,7 +32,7 @@ def hub(request: pytest.FixtureRequest, home: Path) -> Iterator[Hub]:
 
 def ask(client: Client) -> tuple[str, Any]:
     """A run that waits for an answer, and its question."""
-    run = client.post("/api/v1/runs/", {"agent": "demo", "prompt": "@ask shell @say thank you"})["id"]
+    run = client.post("/api/v1/runs/", {"agent": "demo", "prompt": "@write answer.txt @say thank you"})["id"]
     eventually(lambda: client.get("/api/v1/approvals/", run=run, state="open")["results"], 60)
     return run, client.get("/api/v1/approvals/", run=run, state="open")["results"][0]
 

@@ -1,4 +1,4 @@
-"""A hub gets a second address: nodes that joined before learn it over their link, and reach the hub by it."""
+"""A hub gets other addresses: nodes that joined before learn them over their link, and reach the hub by them."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.timeout(600)
 LISTEN, ADDRESSES = "AGENTHUB_INTERNAL_GRPC__LISTEN", "AGENTHUB_INTERNAL_GRPC__ADDRESSES"
+WEB, PUBLIC = "AGENTHUB_SERVER__LISTEN", "AGENTHUB_SERVER__PUBLIC_URL"
 
 
 def test_a_node_that_joined_before_reaches_the_hub_at_an_address_that_it_got_later() -> None:
@@ -29,3 +30,16 @@ def test_a_node_that_joined_before_reaches_the_hub_at_an_address_that_it_got_lat
         pair.until_online()
         assert first in known.read_text()
         run.ends_whole(2000)
+
+
+def test_a_node_that_joined_before_renews_where_the_hub_moved_and_survives_a_slip() -> None:
+    with new_pair() as pair:
+        known = pair.machine.home / "node/hub.json"
+        pair.environ[WEB] = f"127.0.0.1:{free_ports(1)[0]}"
+        for public in (f"http://{pair.environ[WEB]}", "http://127.0.0.1:1"):  # a slip of an operator's comes last
+            pair.environ[PUBLIC] = public
+            pair.restart_hub()
+            eventually(lambda url=public: f'"url": "{url}"' in known.read_text(), SECONDS)  # type: ignore[misc]
+            renewed = pair.machine.cli("node", "rotate")
+            assert renewed.returncode == 0, renewed.stderr
+            assert "is good until" in renewed.stderr

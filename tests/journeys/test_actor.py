@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,19 @@ def test_what_is_missing_is_said_plainly(hub: Hub) -> None:
     assert actor(hub, "inbox", code=4)["error"]["code"] == "invalid"
 
 
+def test_from_another_machine_it_needs_the_hubs_authority_and_secret(hub: Hub, tmp_path: Path) -> None:
+    here, certs = tmp_path / "here", tmp_path / "here" / "internal-grpc"
+    certs.mkdir(parents=True)
+    address = (hub.home / "actor-address").read_text()
+    asked = ("inbox", "--actor-id", "demo", "--address", address)
+    elsewhere = {"AGENTHUB_HOME": str(here)}
+    assert actor(hub, *asked, code=2, **elsewhere)["error"]["code"] == "no_authority"
+    shutil.copy(hub.home / "pki" / "ca.pem", certs / "ca-cert.pem")
+    assert actor(hub, *asked, code=2, **elsewhere)["error"]["code"] == "no_shared_secret"
+    shutil.copy(hub.home / "internal-grpc" / "auth_secret.txt", certs)
+    assert "pending_count" in actor(hub, *asked, code=0, **elsewhere)
+
+
 SCRIPT = """
 set -e
 agenthub actor team-members --json
@@ -98,6 +112,8 @@ agenthub actor send --to user --text "From within" --subject Hello
 agenthub actor send --to talker --payload '{"to": "myself"}'
 agenthub actor receive --wait 10 --json
 agenthub actor ack --message-id 1
+agenthub actor inbox --actor-id talker --json >/dev/null
+agenthub actor inbox --actor-id demo/talker --json >/dev/null
 agenthub actor inbox --actor-id somebody-else --json || echo "refused: $?"
 """
 
@@ -164,3 +180,14 @@ def test_mail_is_put_to_a_live_session(hub: Hub) -> None:
     page = actor(hub, "inbox", "--actor-id", "demo")
     assert [mail["state"] for mail in page["messages"] if mail["message_id"] == sent["message_id"]] == ["queued"]
     assert hub.cli("cancel", run).returncode == 0
+
+
+def test_who_is_in_several_projects_says_in_which(hub: Hub) -> None:
+    """The last of them: from here on root is in several."""
+    assert hub.cli("project", "create", "harbour").returncode == 0
+    by, to = ("--actor-id", "root"), ("--to", "demo", "--text", "Hello")
+    for words in (("team-members",), ("send", *to), ("time-trigger-set", "--delay-seconds", "60", "--message", "Look")):
+        refused = actor(hub, *words, *by, code=4)["error"]
+        assert (refused["code"], list(refused["data"]["fields"])) == ("invalid", ["project"])
+        actor(hub, *words, *by, "--project", "demo")
+    assert actor(hub, "team-members", *by, "--project", "nowhere", code=4)["error"]["code"] == "not_found"
