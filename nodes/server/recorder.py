@@ -23,6 +23,8 @@ logger = structlog.get_logger(__name__)
 SYNC_SECONDS = 1.0
 RETRY_SECONDS = 1.0
 """How long after the disk refused a write it is tried again."""
+PAUSE_SECONDS = 1.0
+"""After this long without a further text the end of each is shown, though a secret could begin there."""
 OPEN_TEXTS = 64
 """Texts whose end is not known, at once at most; then the oldest counts as whole."""
 MOST_WAITING = 512
@@ -52,6 +54,7 @@ class Recorder:
         self._flush_handle: asyncio.Handle | None = None
         self._text_handle: asyncio.TimerHandle | None = None
         self._sync_handle: asyncio.TimerHandle | None = None
+        self._pause_handle: asyncio.TimerHandle | None = None
         self._backlog: deque[Callable[[], None]] = deque()
         self._work_handle: asyncio.Handle | None = None
         self._is_held = False
@@ -70,7 +73,8 @@ class Recorder:
             self._emit(payload)
 
     def emit_text(self, kind: TextKind, text: str, message_id: str = "") -> None:
-        """Record a piece of text, gathered with its neighbours. What may be the start of a secret waits.
+        """Record a piece of text, gathered with its neighbours. What may be the start of a secret waits,
+        but for its first characters, which are shown when no more text comes.
 
         Of a text of many MiB a slice at a time is redacted, and others have their turn in between; what is recorded
         after it comes after it.
@@ -125,7 +129,18 @@ class Recorder:
                 oldest = next(iter(self._texts))
                 self._finish_texts(lambda key: key == oldest)
             stream = self._texts[key] = self.redactor.stream()
-        self._coalescer.add(key, stream.feed(text))
+        self._gather(key, stream.feed(text))
+        if self._pause_handle:
+            self._pause_handle.cancel()
+        self._pause_handle = self._loop.call_later(PAUSE_SECONDS, self._peek) if stream.held else None
+
+    def _peek(self) -> None:
+        self._pause_handle = None
+        for key, stream in self._texts.items():
+            self._gather(key, stream.peek())
+
+    def _gather(self, key: _Key, text: str) -> None:
+        self._coalescer.add(key, text)
         if self._coalescer.due is not None and self._text_handle is None:
             self._text_handle = self._loop.call_at(self._coalescer.due, self._flush_texts)
 
@@ -165,7 +180,8 @@ class Recorder:
         self._finish_texts(lambda _: True)
         self._coalescer.flush()
         self.flush()
-        for handle in (self._flush_handle, self._text_handle, self._sync_handle, self._work_handle):
+        handles = (self._flush_handle, self._text_handle, self._sync_handle, self._pause_handle, self._work_handle)
+        for handle in handles:
             if handle:
                 handle.cancel()
         self._writer.sync()

@@ -2,8 +2,9 @@
 
 One scanner goes over every text from left to right. Where something begins that might be
 a secret it decides only once it has seen enough, so that a text in pieces comes out as it
-would in one piece. Token shapes are never held back longer than it takes to tell them
-from other words; of what is certain, the rest is swallowed as it comes.
+would in one piece, but for up to ``LEAD_CHARS`` that were shown when its text paused. Token
+shapes are never held back longer than it takes to tell them from other words; of what is
+certain, the rest is swallowed as it comes.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ PEM_CHARS: Final = 64 * 1024
 """A private key without an end is swallowed this far."""
 JSON_DEPTH: Final = 3
 """JSON as a text within JSON, so often: a tool's arguments hold a request's body, which holds a document."""
+LEAD_CHARS: Final = 2
+"""What may become a secret is shown this far where its text pauses: an agent's last words are there to be read."""
 SLICE_CHARS: Final = 64 * 1024
 """How much of a long text is redacted without a pause: some milliseconds' work."""
 PUBLIC_DIRS: Final = frozenset(
@@ -255,18 +258,19 @@ class Redactor:
 
 
 class RedactedStream:
-    """One text in pieces. What ``feed`` returned so far, and will return, is the redacted whole."""
+    """One text in pieces. What ``feed`` and ``peek`` returned so far, and will return, is the redacted whole."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._text = ""
         self._at = 0  # before it lies only what a look back needs
+        self._shown = 0  # up to here it was given out, from _at on undecided
         self._swallow: re.Pattern[str] | None = None
 
     def feed(self, piece: str, *, is_last: bool = False) -> str:
         """What is certain by now. ``is_last`` gives out the rest; the stream begins anew after it."""
         text = self._text + _BAD.sub("\ufffd", piece)
-        at = self._at
+        at, shown = self._at, self._shown
         out: list[str] = []
         hold = len(text) if is_last else self._redactor.hold_from(text, at)
         while True:
@@ -279,24 +283,30 @@ class RedactedStream:
             if at > hold:
                 hold = self._redactor.hold_from(text, at)
             if found is None or found.start() >= hold:
-                out.append(text[at:hold])
+                out.append(text[max(at, shown) : hold])
                 at = hold
                 break
+            start = found.start()
+            out.append(text[max(at, shown) : start])
+            at = start
             decision = self._redactor.decide(text, found, is_last)
             if decision is None:
-                out.append(text[at : found.start()])
-                at = found.start()
                 break
             end, instead, self._swallow = decision
-            out.append(text[at : found.start()])
-            at = end
-            if not end:  # it is nothing: its first character is a character
-                at = found.start() + 1
-                instead = text[at - 1 : at]
-            out.append(instead)
+            if end:
+                out.append(instead.removeprefix(text[start:shown]))
+                at = end
+            else:  # it is nothing: its first character is a character
+                at = start + 1
+                out.append(text[max(start, shown) : at])
         keep = max(at - 2, 0)
-        self._text, self._at = ("", 0) if is_last else (text[keep:], at - keep)
+        self._text, self._at, self._shown = ("", 0, 0) if is_last else (text[keep:], at - keep, max(shown - keep, 0))
         return "".join(out)
+
+    def peek(self) -> str:
+        """Nothing came for a while: the first ``LEAD_CHARS`` of what is waited for, once."""
+        at, self._shown = max(self._at, self._shown), max(min(self._at + LEAD_CHARS, len(self._text)), self._shown)
+        return "" if self._swallow else self._text[at : self._shown]
 
     @property
     def held(self) -> int:

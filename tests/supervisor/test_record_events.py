@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from nodes.contract.events import MessageCompleted, PlanEntry, PlanUpdated, ToolResult, TurnCompleted
 from nodes.contract.limits import EVENT_BYTES
 from nodes.server.control import Spooled
@@ -68,6 +70,26 @@ async def test_what_was_held_back_of_an_agent_that_left_comes_before_what_is_sai
     desk.recorder.close()
     texts = [json.loads(payload)["text"] for _, payload in desk.records()]
     assert "".join(texts) == f"refused: {SECRET[:1]}no diff"
+
+
+@pytest.mark.parametrize("held", [SECRET[:1], SECRET[:2]])
+async def test_the_end_of_a_text_is_shown_when_nothing_follows_though_a_secret_begins_alike(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.server.recorder.PAUSE_SECONDS", 0.05)
+    desk = Desk(tmp_path)
+
+    def said() -> str:
+        return "".join(json.loads(payload)["text"] for _, payload in desk.records())
+
+    desk.recorder.emit_text("message", f"I wait {held}", "m1")
+    await eventually_async(lambda: said() == f"I wait {held}")
+    desk.recorder.emit_text("message", SECRET[len(held) : 9], "m1")
+    await asyncio.sleep(0.2)
+    assert said() == f"I wait {SECRET[:2]}"
+    desk.recorder.emit_text("message", f"{SECRET[9:]} so", "m1")
+    await eventually_async(lambda: said() == f"I wait {SECRET[:2]}[secret] so")
+    desk.recorder.close()
 
 
 async def test_a_long_text_lets_others_have_their_turn_and_what_follows_it_comes_after_it(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodes.contract.events import Output, ToolCall, ToolContent
-from nodes.server.redaction import JSON_DEPTH, PATH, SECRET, SLICE_CHARS, Redactor, secret_values
+from nodes.server.redaction import JSON_DEPTH, LEAD_CHARS, PATH, SECRET, SLICE_CHARS, Redactor, secret_values
 
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nabc+/=\n-----END RSA PRIVATE KEY-----"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
@@ -54,11 +54,14 @@ fragments = st.one_of(
 texts = st.lists(fragments, max_size=12).map("".join)
 
 
+def pieces_of(text: str, cuts: list[int]) -> list[str]:
+    places = sorted({cut % (len(text) + 1) for cut in cuts})
+    return [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
+
+
 def in_pieces(text: str, cuts: list[int]) -> str:
     stream = REDACTOR.stream()
-    places = sorted({cut % (len(text) + 1) for cut in cuts})
-    pieces = [text[start:end] for start, end in zip([0, *places], [*places, len(text)], strict=True)]
-    return "".join(stream.feed(piece) for piece in pieces) + stream.feed("", is_last=True)
+    return "".join(stream.feed(piece) for piece in pieces_of(text, cuts)) + stream.feed("", is_last=True)
 
 
 @settings(max_examples=600, deadline=None)
@@ -71,6 +74,22 @@ def test_pieces_come_out_as_the_whole_does(text: str, cuts: list[int]) -> None:
 @given(text=texts)
 def test_single_characters_come_out_as_the_whole_does(text: str) -> None:
     assert in_pieces(text, list(range(len(text)))) == REDACTOR.text(text)
+
+
+@settings(max_examples=600, deadline=None)
+@given(text=texts, cuts=st.lists(st.integers(0, 10_000), max_size=20))
+def test_a_text_that_pauses_shows_its_end_and_little_of_a_secret(text: str, cuts: list[int]) -> None:
+    stream = REDACTOR.stream()
+    out = ""
+    for piece in pieces_of(text, cuts):
+        out += stream.feed(piece) + stream.peek()
+        assert stream.peek() == ""  # once
+    out += stream.feed("", is_last=True)
+    parts = re.split(r"(\[secret\]|\[path\])", REDACTOR.text(text))
+    shown = "".join(
+        re.escape(part) if at % 2 == 0 else f".{{0,{LEAD_CHARS}}}{re.escape(part)}" for at, part in enumerate(parts)
+    )
+    assert re.fullmatch(shown, out, re.DOTALL)
 
 
 @settings(max_examples=600, deadline=None)
