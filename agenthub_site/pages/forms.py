@@ -327,6 +327,15 @@ class ProjectSettingsForm(StyledForm):
         help_text="None: no run in the project has the network, and each is masked at the least.",
     )  # fmt: skip
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.show_hidden_initial = True
+
+    def changes(self) -> dict[str, Any]:
+        """What the person changed. What others changed since the page was opened stays."""
+        return {name: self.cleaned_data[name] for name in self.changed_data}
+
 
 class MemberForm(StyledForm):
     username = forms.CharField(max_length=150)

@@ -324,7 +324,7 @@ def change_project(request: PageRequest, slug: str) -> HttpResponse:
     form = ProjectSettingsForm(request.POST or None, initial=model_to_dict(found))
     if request.method == "POST" and form.is_valid():
         try:
-            accounts.edit_project(found, by=request.actor, **form.cleaned_data)
+            accounts.edit_project(found, by=request.actor, **form.changes())
         except HubError as error:
             show_in_form(form, error)
         else:

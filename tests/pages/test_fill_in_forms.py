@@ -338,3 +338,13 @@ def test_a_project_is_changed_by_its_maintainers(web: Client, sign_in: SignIn, b
     assert refused.status_code == 400 and "Edit The pier" in refused.content.decode()
     assert page not in sign_in(bob).get(f"/projects/{project.slug}/").content.decode()
     assert sign_in(bob).get(page).status_code == 403
+
+
+def test_what_was_demanded_while_a_project_was_edited_stays(web: Client, project: Project) -> None:
+    page = f"/projects/{project.slug}/edit/"
+    fields = web.get(page).context["form"]
+    opened = {each.name: each.initial for each in fields} | {each.html_initial_name: each.initial for each in fields}
+    Project.objects.filter(pk=project.pk).update(required_isolation="masked")
+    assert web.post(page, {**opened, "description": "Where the boats are."}).status_code == 302
+    project.refresh_from_db()
+    assert (project.description, project.required_isolation) == ("Where the boats are.", "masked")
