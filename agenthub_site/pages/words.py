@@ -101,8 +101,8 @@ REASONS: Final[dict[Reason, Words]] = {
         "The message has the command to set it there.",
     ),
     Reason.OUTSIDE_SAFE_PATHS: Words(
-        "The workspace lies outside the node's safe paths.",
-        "Move it under an allowed directory, or add its directory to safe_paths in the node's config.toml.",
+        "The workspace lies outside of what the node allows to the project.",
+        "The message says which directories would do.",
     ),
     Reason.WORKSPACE_MISSING: Words(
         "The workspace is gone.", "Restore the directory, or change the agent's workspace."

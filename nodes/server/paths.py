@@ -1,7 +1,6 @@
 """Which directories a run may work in: resolved first, checked after, at every use again."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -79,10 +78,14 @@ class SafePaths:
         worktrees = [root.resolve() for root in (self.worktree_root, *self.other_worktrees)]
         if within := [root for root in worktrees if _is_under(real, root)]:
             innermost = max(within, key=lambda root: len(root.parts))
-            allowed: Sequence[Path] = ((innermost / slug).resolve(),)  # whatever else is configured: not another's
-        else:
-            allowed = [root.resolve() for root in self.roots]
-        if not any(_is_under(real, root) for root in allowed):
+            own = innermost / slug
+            if not _is_under(real, own.resolve()):  # whatever else is configured: not another's
+                raise OutsideSafePaths(
+                    f"{str(path)!r} lies among the worktrees of all projects, and those of {slug} are in {str(own)!r}. "
+                    "Choose a directory there, or one under the node's safe_paths.",
+                    path=str(path),
+                )
+        elif not any(_is_under(real, root.resolve()) for root in self.roots):
             raise OutsideSafePaths(
                 f"{str(path)!r} lies outside the node's safe paths. Add its root to safe_paths in the node's "
                 "config.toml, or choose another directory.",

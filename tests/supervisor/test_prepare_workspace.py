@@ -65,6 +65,13 @@ def test_a_projects_worktrees_are_its_own(tmp_path: Path) -> None:
             safe.resolve(own, other)
 
 
+def test_in_another_projects_worktrees_the_advice_is_a_directory_of_ones_own(tmp_path: Path) -> None:
+    safe = SafePaths((tmp_path,), tmp_path / "worktrees")
+    with pytest.raises(OutsideSafePaths, match=f"those of other are in '{tmp_path}/worktrees/other'") as refused:
+        safe.resolve(tmp_path / "worktrees" / "demo", "other")
+    assert "Add its root" not in str(refused.value)
+
+
 def test_nothing_is_allowed_where_nothing_is_configured(tmp_path: Path) -> None:
     with pytest.raises(OutsideSafePaths):
         SafePaths((), tmp_path / "w").resolve(tmp_path / "x", "demo")
