@@ -22,7 +22,7 @@ from typing import Any
 
 from agenthub_site.children import Child
 from agenthub_site.homelock import HomeTaken, hold_home, live_runs, wait_for_children
-from agenthub_site.listening import REMEDY, choose_address
+from agenthub_site.listening import REMEDY, BadListen, choose_address
 from agenthub_site.summary import say, summarize, tell_failure, warn
 from integrations.cli.client import Client, HubRefused, HubUnreachable
 from integrations.cli.exits import Exit
@@ -273,12 +273,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _choose_address(where: Where, remedy: str) -> str:
+    """As ``choose_address``; but settings that cannot be read are told before an address that cannot be listened on."""
+    try:
+        return choose_address(where, remedy)
+    except BadListen:
+        from nodes.contract.config import load_config  # not in a parent that lives: it is large
+
+        load_config()
+        raise
+
+
 def main(arguments: Sequence[str], where: Where, *, remedy: str = REMEDY) -> int:
     """Serve until a signal. ``remedy``: what to do where the address is taken."""
     options = parse(arguments)
     try:
         with hold_home(where.home) as home:
-            address = choose_address(where, remedy)
+            address = _choose_address(where, remedy)
             home.tell(pid=os.getpid(), address=url_of(where, address))
             lock = wait_for_children(where.home, on_wait=lambda: say("Waiting for the last hub's processes to end …"))
             if os.geteuid() == 0:

@@ -23,6 +23,15 @@ def test_a_taken_port(own_hub: Hub) -> None:
     assert "is taken" in error["message"] and "AGENTHUB_SERVER__LISTEN" in error["message"]
 
 
+def test_a_section_that_does_not_exist_is_told_before_a_taken_port(own_hub: Hub, tmp_path: Path) -> None:
+    (file := tmp_path / "mine.toml").write_text("[sever]\nlisten = '127.0.0.1:0'\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        ended = own_hub.cli("-c", str(file), "up", AGENTHUB_SERVER__LISTEN=address)
+    assert ended.returncode == Exit.USAGE
+    assert "sever: there is no such setting" in ended.stderr and "is taken" not in ended.stderr
+
+
 def test_a_home_that_cannot_be_written(own_hub: Hub) -> None:
     (own_hub.home / "file").write_text("")
     ended = own_hub.cli("up", AGENTHUB_HOME=str(own_hub.home / "file" / "home"))
