@@ -1,6 +1,6 @@
 """The registry's page of the trail: to read, to search, never to change."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.contrib import admin
 from django.db import connection
@@ -14,39 +14,59 @@ _TABLE: Final = AuditEvent._meta.db_table
 _NAMES: Final = (
     f"WITH RECURSIVE found (name) AS (SELECT min(name) FROM {_TABLE} UNION ALL "  # noqa: S608  (constants only)
     f"SELECT (SELECT min(name) FROM {_TABLE} WHERE name > found.name) FROM found WHERE found.name IS NOT NULL) "
-    "SELECT name FROM found WHERE name IS NOT NULL"
+    f"SELECT name, (SELECT object_kind FROM {_TABLE} WHERE name = found.name LIMIT 1) FROM found WHERE name IS NOT NULL"
 )
-"""The names there are, each found by one look into the index: ``DISTINCT`` would read the whole trail."""
+"""The names there are, each with what one of its events was about. Each is found by the index of names: ``DISTINCT``
+would read the whole trail."""
 
 
-class NameFilter(admin.SimpleListFilter):
-    title = "name"
-    parameter_name = "name__exact"
+class _ByValue(admin.SimpleListFilter):
+    """The events whose ``column`` is what was chosen; the addresses are those of Django's own filters."""
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        with connection.cursor() as cursor:
-            cursor.execute(_NAMES)
-            return [(name, name) for (name,) in cursor.fetchall()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
-        return queryset.filter(name=self.value()) if self.value() else queryset
-
-
-class ActorFilter(admin.SimpleListFilter):
-    title = "actor kind"
-    parameter_name = "actor_kind__exact"
+    column: ClassVar[str]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(kind, kind) for kind in ("agent", "anonymous", "integration", "node", "system", "user")]
+        return [(value, value) for value in self.values()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
-        return queryset.filter(actor_kind=self.value()) if self.value() else queryset
+        return queryset.filter(**{self.column: self.value()}) if self.value() else queryset
+
+    def values(self) -> list[str]:
+        """What can be chosen, in order."""
+        raise NotImplementedError
+
+
+def _names() -> list[tuple[str, str]]:
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMES)
+        return list(cursor.fetchall())
+
+
+class NameFilter(_ByValue):
+    title, parameter_name, column = "name", "name__exact", "name"
+
+    def values(self) -> list[str]:
+        return [name for name, _ in _names()]
+
+
+class ObjectFilter(_ByValue):
+    title, parameter_name, column = "object kind", "object_kind__exact", "object_kind"
+
+    def values(self) -> list[str]:
+        return sorted({kind for _, kind in _names() if kind})
+
+
+class ActorFilter(_ByValue):
+    title, parameter_name, column = "actor kind", "actor_kind__exact", "actor_kind"
+
+    def values(self) -> list[str]:
+        return ["agent", "anonymous", "integration", "node", "system", "user"]
 
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ("at", "name", "actor", "object", "address", "belongs_to")
-    list_filter = (("at", admin.DateFieldListFilter), NameFilter, ActorFilter)
+    list_filter = (("at", admin.DateFieldListFilter), NameFilter, ActorFilter, ObjectFilter)
     search_fields = (
         "name",
         "actor_label",
