@@ -101,8 +101,12 @@ def password_was_set(user: User, *, by: Actor) -> None:
 
 
 def create_project(slug: str, name: str, by: Actor, description: str = "") -> Project:
-    """A project; a person who makes it becomes its owner. ``AlreadyExists`` for a taken slug."""
+    """A project; a person who makes it becomes its owner. ``AlreadyExists`` for a taken slug, ``Invalid`` for one that
+    would be an option to a command.
+    """
     require(by, Can.CREATE_PROJECT)
+    if slug.startswith("-"):
+        raise Invalid(fields={"slug": ["It begins with a letter, a digit or an underscore."]})
     project = Project(slug=slug, name=name, description=description)
     with field_errors():
         project.clean_fields()

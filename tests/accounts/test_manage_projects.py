@@ -41,9 +41,10 @@ def test_only_root_makes_projects(alice: User) -> None:
 def test_a_taken_slug_is_a_conflict_and_a_bad_one_is_named(root: User, project: Project) -> None:
     with pytest.raises(AlreadyExists):
         create_project(project.slug, "Again", actor_of(root))
-    with pytest.raises(Invalid) as refused:
-        create_project("no spaces", "Again", actor_of(root))
-    assert list(refused.value.data["fields"]) == ["slug"]
+    for slug in ("no spaces", "--json", "-"):
+        with pytest.raises(Invalid) as refused:
+            create_project(slug, "Again", actor_of(root))
+        assert list(refused.value.data["fields"]) == ["slug"]
 
 
 def test_a_change_is_recorded_once_and_no_change_is_not(alice: User, project: Project) -> None:
