@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from agenthub_site.accounts.actors import Actor, ActorKind, Entry
 from agenthub_site.accounts.models import Membership, Project, User
-from agenthub_site.accounts.permissions import ROLES, Can, require
+from agenthub_site.accounts.permissions import ROLES, TABLE, Can, may, require
 from audit.services import Fact, record_all
 from nodes.contract.errors import Forbidden, Invalid
 
@@ -281,7 +281,9 @@ class Answer:
 
 
 def ask_route(project: Project, node: Node, whom: Actor, entry: str) -> Answer:
-    """What would be said to a run of ``whom``'s that came by ``entry``. Two queries at most."""
+    """What would be said to a run of ``whom``'s that came by ``entry``, whatever their token is for. Two queries."""
+    if not may(replace(whom, token=None), Can.START_RUN, project.pk):
+        return Answer(False, _may_not_start(whom, project), [])
     if node.is_local:
         return Answer(True, "Every project may use the local node.", [])
     asker = asker_of(replace(whom, entry=entry), project.pk)
@@ -292,6 +294,12 @@ def ask_route(project: Project, node: Node, whom: Actor, entry: str) -> Answer:
         return Answer(True, f"A route to {admitting[0].leads_to} is for {admitting[0].is_for}.", admitting)
     refusal = route_missing(project, node=node.slug, asker=asker if leading else None, who=whom.label)
     return Answer(False, refusal.text, [], refusal.data["command"])
+
+
+def _may_not_start(whom: Actor, project: Project) -> str:
+    least = next(role for role in ROLES if role in TABLE[Can.START_RUN].roles)
+    role = whom.roles.get(project.pk, "no member")
+    return f"{whom.label} is {role} of project {project.slug}, and starts no runs there: that takes a {least}."
 
 
 def rule_of(route: Route) -> Rule:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from agenthub_site.accounts.models import Project
+from agenthub_site.accounts.models import Membership, Project
 from agents.models import Run
 from nodes.models import Node, Route
 from tests.api.clients import Api, refusal
-from tests.factories import make_agent, make_project
+from tests.factories import make_agent, make_node, make_project, make_user
 
 ROUTES = "/api/v1/routes/"
 
@@ -65,6 +65,21 @@ def test_asking_says_whether_a_run_may_go_and_what_would_let_it(as_root: Api, as
     assert not as_root.get(f"{ROUTES}test/", {**ask, "user": "alice", "entry": "mcp"}).json()["is_allowed"]
     assert refusal(as_bob.get(f"{ROUTES}test/", {**ask, "user": "alice"})) == (403, "forbidden")
     assert as_charlie.get(f"{ROUTES}test/", ask).status_code == 404
+
+
+@pytest.mark.parametrize(("role", "word"), [("viewer", "viewer"), ("reviewer", "reviewer"), (None, "no member")])
+@pytest.mark.parametrize("node", ["local", "oslo"])
+def test_who_may_start_no_runs_is_told_so_whichever_routes_there_are(
+    as_root: Api, project: Project, node: str, role: str | None, word: str
+) -> None:
+    make_node("local")
+    dora = make_user("dora")
+    if role:
+        Membership.objects.create(project=project, user=dora, role=role)
+    as_root.post(ROUTES, {"project": "harbour", "node": "oslo"}, format="json")
+    told = as_root.get(f"{ROUTES}test/", {"project": "harbour", "node": node, "user": "dora"}).json()
+    assert (told["is_allowed"], told["routes"], told["command"]) == (False, [], "")
+    assert told["because"] == f"dora is {word} of project harbour, and starts no runs there: that takes a developer."
 
 
 def test_a_node_is_registered_with_the_projects_that_may_use_it(as_root: Api) -> None:
