@@ -3,9 +3,11 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
+from .agent import find_agent
 from .client import Client, HubRefused, Json
 from .commands import Missing, Wrong, say
 from .exits import Exit
@@ -15,6 +17,7 @@ from .render import clean, one_line, table
 RULES = "/api/v1/policy/rules/"
 GRANTS = "/api/v1/policy/grants/"
 REVIEWS = "/api/v1/policy/reviews/"
+LEVELS = ("instance", "project", "agent")
 KINDS = ("read", "write", "shell", "network", "publish", "other")
 ROLES = ("reviewer", "developer", "maintainer", "owner")
 _MATCHERS = ("kind", "tool", "path", "command", "host")
@@ -23,11 +26,14 @@ _ADDED = (*_MATCHERS, "note", "position", "project", "agent")
 
 def add_words(words: Any) -> None:
     """The subcommands, beside ``test``."""
-    for word, what in (("list", "the rules, level by level, in order"), ("grants", "standing answers, newest first")):
+    for word, what in (
+        ("list", "the rules, level by level, in order"),
+        ("grants", "standing answers, newest first"),
+    ):
         listing = words.add_parser(word, help=what)
         _whose(listing)
         if word == "list":
-            listing.add_argument("--level", choices=("instance", "project", "agent"), help="only those of this level")
+            listing.add_argument("--level", choices=LEVELS, help="only those of this level")
         _json(listing)
     add = words.add_parser("add", help="add a rule: to the instance, or --project, or --agent")
     add.add_argument("verdict", choices=("allow", "ask", "deny"))
@@ -130,11 +136,14 @@ def _remove(client: Client, options: argparse.Namespace) -> Exit:
 
 
 def _list(client: Client, options: argparse.Namespace) -> Exit:
-    given = _query(options) | ({"level": options.level} if options.level else {})
-    order = {"instance": 0, "project": 1, "agent": 2}
     rules = sorted(
-        client.every(RULES, limit=200, **given),
-        key=lambda rule: (order[rule["level"]], rule["project"] or "", rule["agent_name"] or "", rule["position"]),
+        _applying(client, options),
+        key=lambda rule: (
+            LEVELS.index(rule["level"]),
+            rule["project"] or "",
+            rule["agent_name"] or "",
+            rule["position"],
+        ),
     )
     if options.json:
         print(json.dumps(rules, ensure_ascii=False))
@@ -144,6 +153,17 @@ def _list(client: Client, options: argparse.Namespace) -> Exit:
         rows = [(_level(rule), str(rule["position"]), _rule(rule), clean(rule["note"]), rule["id"]) for rule in rules]
         table(rows, ("LEVEL", "N", "RULE", "NOTE", "ID"), sys.stdout)
     return Exit.OK
+
+
+def _applying(client: Client, options: argparse.Namespace) -> Iterator[Json]:
+    """The rules of every level that bear on what is named, or of the one that is wanted."""
+    project, narrowed = options.project, _query(options)
+    if options.agent:
+        agent = find_agent(client, f"{project}/{options.agent}" if project else options.agent)
+        project, narrowed = agent["project_slug"], {"agent": agent["id"]}
+    of_level: dict[str, Json] = {"instance": {}, "project": {"project": project}, "agent": narrowed}
+    for level in LEVELS if options.level is None else (options.level,):
+        yield from client.every(RULES, limit=200, level=level, **of_level[level])
 
 
 def _grants(client: Client, options: argparse.Namespace) -> Exit:

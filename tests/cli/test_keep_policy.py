@@ -10,7 +10,7 @@ from integrations.cli.exits import Exit
 from integrations.cli.where import Where
 
 from .conftest import Cli
-from .small_hub import SmallHub
+from .small_hub import Answer, Seen, SmallHub
 
 RULES, GRANTS = "/api/v1/policy/rules/", "/api/v1/policy/grants/"
 RULE = {
@@ -48,6 +48,30 @@ def test_rules_and_standing_answers_are_listed(cli: Cli, capsys: pytest.CaptureF
     assert "web/demo" in capsys.readouterr().out
     assert cli("grants", "--json") == Exit.OK
     assert json.loads(capsys.readouterr().out) == [GRANT]
+
+
+def test_the_rules_of_an_agent_are_those_of_every_level_in_order(
+    cli: Cli, hub: SmallHub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = {"id": "a-1", "name": "mender", "project_slug": "web"}
+    hub.routes["GET", "/api/v1/agents/"] = (200, {"results": [agent], "next": None})
+    asked_of = {
+        "agent": ({"agent": ["a-1"]}, RULE | {"level": "agent", "agent_name": "mender"}),
+        "project": ({"project": ["web"]}, RULE),
+        "instance": ({}, RULE | {"level": "instance", "project": None}),
+    }
+
+    def rules(seen: Seen) -> Answer:
+        (level,) = seen.query.pop("level")
+        narrowed, rule = asked_of[level]
+        return 200, {"results": [rule] if seen.query == narrowed | {"limit": ["200"]} else [], "next": None}
+
+    hub.routes["GET", RULES] = rules
+    assert cli("list", "--agent", "mender", "--json") == Exit.OK
+    assert [rule["level"] for rule in json.loads(capsys.readouterr().out)] == ["instance", "project", "agent"]
+    assert cli("list", "--agent", "web/mender", "--level", "project", "--json") == Exit.OK
+    assert [rule["level"] for rule in json.loads(capsys.readouterr().out)] == ["project"]
+    assert cli("list", "--agent", "painter") == Exit.REFUSED
 
 
 @pytest.mark.parametrize(("id_", "path"), [("r-1", f"{RULES}r-1/"), ("g-1", f"{GRANTS}g-1/")])
