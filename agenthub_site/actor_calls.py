@@ -13,6 +13,7 @@ from agents.mail.acting import Acting, acting_in_run
 from agents.mail.actor_calls import call
 from agents.reading import in_thread
 from nodes.contract.errors import HubError, Invalid, OutcomeUnknown, Unavailable
+from nodes.contract.ids import uuid_of
 from nodes.contract.limits import CHUNK_BYTES
 from nodes.link.errors import LinkError
 from nodes.link.link import HubEnd
@@ -91,7 +92,7 @@ class ActorCalls:
 
 
 def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Invalid("A call names the run that it comes from.") from None
+    found = uuid_of(text)
+    if found is None:
+        raise Invalid("A call names the run that it comes from.")
+    return found

@@ -2,22 +2,21 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from uuid import UUID
 
 import django_filters as filters
 from django.db.models import CharField, Q, QuerySet
 from django.db.models.functions import Cast
 
 from agenthub_site.accounts.actors import Actor
+from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.authentication import request_actor
 from agenthub_site.accounts.errors import OutOfScope
-from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.newest import Parts
 from agenthub_site.accounts.permissions import Can, may, require
 from audit.models import AuditEvent, Stream
 from audit.services import INSTANCE, stream_of
-from nodes.contract.errors import Forbidden, NotFound
-from nodes.contract.ids import first_id
+from nodes.contract.errors import Forbidden
+from nodes.contract.ids import first_id, uuid_of
 
 _CLOCK: Final = timedelta(days=1)
 """An event's time and its id are made together; a clock that was set may have come between them."""
@@ -54,21 +53,9 @@ def find_stream(actor: Actor, project: str) -> str:
         if not actor.is_within_scope(Can.VIEW_AUDIT):
             raise OutOfScope(capability=Can.VIEW_AUDIT.value)
         return INSTANCE
-    try:
-        found = Project.objects.visible_to(actor).filter(pk=UUID(project)).first()
-    except ValueError:
-        found = Project.objects.visible_to(actor).filter(slug=project).first()
-    if found is None:
-        raise NotFound(f"There is no project {project[:100]!r} that you may see.")
+    found = find_project(actor, project)
     require(actor, Can.VIEW_AUDIT, found.pk)
     return stream_of(found.pk)
-
-
-def is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
 
 
 class EventFilter(filters.FilterSet):  # type: ignore[misc]
@@ -109,7 +96,7 @@ class EventFilter(filters.FilterSet):  # type: ignore[misc]
         kind, colon, id_ = value.partition(":")
         if colon:
             return events.filter(object_kind=kind, object_id=id_)
-        if is_uuid(value):  # no kind is called so, and the index of ids serves only where nothing else may fit
+        if str(uuid_of(value)) == value:  # no kind is called so; the index of ids serves where nothing else may fit
             return events.filter(object_id=value)
         return events.filter(Q(object_id=value) | Q(object_kind=value))
 

@@ -38,6 +38,7 @@ from agents.events_app import list_events, stream_approvals, stream_events
 from agents.mail import doors as mail
 from audit.refusals import refusals
 from nodes.contract.errors import Forbidden, HubError, Invalid, TooLarge, Unauthenticated, Unavailable
+from nodes.contract.ids import uuid_of
 
 logger = structlog.get_logger(__name__)
 
@@ -449,10 +450,10 @@ class _deadline:
 
 
 def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise Invalid("The id in the path is not a UUID.") from None
+    found = uuid_of(text)
+    if found is None:
+        raise Invalid("The id in the path is not a UUID.")
+    return found
 
 
 def _query(scope: Scope) -> dict[str, str]:

@@ -11,6 +11,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from agenthub_site.accounts.actors import Actor
 from agenthub_site.accounts.admission import Caller
 from nodes.contract.errors import HubError, Invalid, NotFound, Unavailable
+from nodes.contract.ids import uuid_of
 
 from .models import Approval
 from .services.approvals import decide_approval
@@ -59,8 +60,9 @@ def _read(text: str) -> dict[str, str]:
 def _decide(actor: Actor, given: dict[str, str], run_id: UUID | None) -> dict[str, Any]:
     try:
         close_old_connections()
-        seen = Approval.objects.visible_to(actor).filter(pk=_uuid(given.get("approval_id", "")))
-        approval = (seen.filter(run=run_id) if run_id else seen).select_related("offered_agent").first()
+        seen, pk = Approval.objects.visible_to(actor), uuid_of(given.get("approval_id", ""))
+        seen = (seen.filter(run=run_id) if run_id else seen).select_related("offered_agent")
+        approval = seen.filter(pk=pk).first() if pk else None
         if approval is None:
             raise NotFound("There is no such approval that you may see.")
         decide_approval(approval, by=actor, option_id=given.get("option_id"), outcome=given.get("outcome"))
@@ -80,10 +82,3 @@ def _decide(actor: Actor, given: dict[str, str], run_id: UUID | None) -> dict[st
             "by": actor.as_who().model_dump(mode="json"),
         }
     }
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound("There is no such approval that you may see.") from None

@@ -1,7 +1,6 @@
 """REST: agents and runs."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, QuerySet
@@ -17,14 +16,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
+from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.errors import PreconditionFailed
 from agenthub_site.accounts.idempotency import idempotent
-from agenthub_site.accounts.models import Project, Token
+from agenthub_site.accounts.models import Token
 from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
 from agenthub_site.accounts.serializers import AgentTokenIn, NewTokenOut, TokenOut
 from nodes.contract.errors import Invalid, NotFound
-from nodes.models import Node
+from nodes.contract.ids import uuid_of
 from nodes.queries import visible_nodes
 
 from .downloads import Bytes, as_download
@@ -77,7 +77,7 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
     @idempotent()
     def create(self, request: Request) -> Response:
         given = self.read(NewAgentIn)
-        project = self._project(given.pop("project"))
+        project = find_project(self.actor, given.pop("project"))
         agent = create_agent(project, by=self.actor, **self._with_node(given))
         return self._answer(agent, 201)
 
@@ -137,7 +137,7 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
         lines = {item["name"]: item["token"] for item in given["agents"]}
         if len(lines) < len(given["agents"]):
             raise Invalid("An agent is named twice.", fields={"agents": ["An agent is named twice."]})
-        done = import_agents(self._project(given["project"]), lines, by=self.actor)
+        done = import_agents(find_project(self.actor, given["project"]), lines, by=self.actor)
         return Response(ImportedAgentOut(done, many=True).data)
 
     @extend_schema(request=RevokeUnlistedIn, responses=RevokedAgentsOut, filters=False)
@@ -146,21 +146,16 @@ class AgentViewSet(mixins.ListModelMixin, HubViewSet):
         """Revoke the imported tokens of a project that are not in the file any more: an `agents.env`, all of it."""
         given = self.read(RevokeUnlistedIn)
         lines = {item["name"]: item["token"] for item in given["agents"]}
-        revoked = revoke_unlisted(self._project(given["project"]), lines, by=self.actor)
+        revoked = revoke_unlisted(find_project(self.actor, given["project"]), lines, by=self.actor)
         return Response(RevokedAgentsOut({"revoked": revoked}).data)
 
     def _answer(self, agent: Agent, status: int = 200) -> Response:
         return Response(self.get_serializer(agent).data, status=status, headers={"ETag": etag_of(agent)})
 
-    def _project(self, id_or_slug: str) -> Project:
-        found = by_id_or_slug(Project.objects.visible_to(self.actor), id_or_slug)
-        if found is None:
-            raise NotFound(f"There is no project {id_or_slug!r} that you may see.")
-        return found  # type: ignore[no-any-return]
-
     def _with_node(self, given: dict[str, Any]) -> dict[str, Any]:
         if given.get("node") is not None:
-            node: Node | None = by_id_or_slug(visible_nodes(self.actor), given["node"])
+            seen, pk = visible_nodes(self.actor), uuid_of(given["node"])
+            node = (seen.filter(pk=pk) if pk else seen.filter(slug=given["node"])).first()
             if node is None:
                 raise Invalid(f"There is no node {given['node']!r}.", fields={"node": ["There is no such node."]})
             given["node"] = node
@@ -249,8 +244,8 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
     def decide(self, request: Request, pk: str, approval: str) -> Response:
         """Answer an approval with one of its options, or cancel it. The first answer wins; later ones get 409."""
         given = self.read(DecideIn)
-        shown = shown_approvals(self.actor).filter(run=self.get_object(), pk=as_uuid(approval))
-        found = shown.first()
+        run, wanted = self.get_object(), uuid_of(approval)
+        found = shown_approvals(self.actor).filter(run=run, pk=wanted).first() if wanted else None
         if found is None:
             raise NotFound()
         decide_approval(found, by=self.actor, **given)
@@ -274,18 +269,3 @@ def with_summaries(runs: QuerySet[Run]) -> QuerySet[Run]:
 def etag_of(agent: Agent) -> str:
     """Changes whenever the agent does."""
     return f'"{agent.updated_at.timestamp():.6f}"'
-
-
-def by_id_or_slug(rows: QuerySet[Any], id_or_slug: str) -> Any:
-    """The row of this id or slug; None if there is none among ``rows``."""
-    try:
-        return rows.filter(pk=UUID(id_or_slug)).first()
-    except ValueError:
-        return rows.filter(slug=id_or_slug).first()
-
-
-def as_uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound() from error

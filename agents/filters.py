@@ -1,13 +1,13 @@
 """What lists of agents, runs and approvals can be narrowed to."""
 
 from typing import Any
-from uuid import UUID
 
 import django_filters as filters
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from agenthub_site.accounts.authentication import request_actor
+from nodes.contract.ids import uuid_of
 
 from .models import Agent, Approval, Run, VisibleQuerySet
 from .queries import in_states
@@ -18,10 +18,8 @@ def by_id_or(field: str, pk: str) -> Any:
     """A filter's method: an id compares with ``pk``, anything else with ``field``."""
 
     def narrow(_self: object, rows: QuerySet[Any], _name: str, value: str) -> QuerySet[Any]:
-        try:
-            return rows.filter(**{pk: UUID(value)})
-        except ValueError:
-            return rows.filter(**{field: value})
+        found = uuid_of(value)
+        return rows.filter(**{pk: found} if found else {field: value})
 
     return narrow
 

@@ -11,11 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from agenthub_site.accounts.actors import Actor, ActorKind
+from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.idempotency import idempotent
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.rest import HubViewSet, In
 from nodes.contract.actions import Place
-from nodes.contract.errors import Forbidden, Invalid, NotFound
+from nodes.contract.errors import Forbidden, Invalid
 from nodes.contract.judged import Trial, imagined, try_out
 from nodes.contract.policy import PATTERN_CHARS, ActionKind, Verdict
 from nodes.contract.shell.globs import unknown
@@ -152,11 +153,7 @@ def find_level(actor: Actor, project: str | None, agent: str | None) -> tuple[Pr
         return found.project, found
     if not project:
         return None, None
-    seen = Project.objects.visible_to(actor)
-    one: Project | None = by_id_or("slug", "pk")(None, seen, "", project).first()
-    if one is None:
-        raise NotFound(f"There is no project {project!r} that you may see.")
-    return one, None
+    return find_project(actor, project), None
 
 
 class RuleViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from agenthub_site.accounts.actors import Actor
 from nodes.contract.errors import Invalid, NotFound
 from nodes.contract.events import ArtifactReady
+from nodes.contract.ids import uuid_of
 from nodes.contract.reasons import Reason
 
 from .models import Agent, Approval, ApprovalQuerySet, Run, VisibleQuerySet
@@ -88,7 +89,7 @@ def find_agent(actor: Actor, id_or_name: str) -> Agent:
     project, slash, name = id_or_name.partition("/")
     if slash:
         found = list(agents.filter(project__slug=project, name=name)[:2])
-    elif not (_is_uuid(id_or_name) and (found := list(agents.filter(pk=id_or_name)))):  # 32 hex digits may be a name
+    elif not ((pk := uuid_of(id_or_name)) and (found := list(agents.filter(pk=pk)))):  # 32 hex digits may be a name
         found = list(agents.filter(name=id_or_name).order_by("project__slug")[:20])
     if not found:
         raise NotFound(f"There is no agent {id_or_name!r} that you may see.", agent=id_or_name)
@@ -105,14 +106,6 @@ def find_run(actor: Actor, run_id: UUID) -> Run:
     if found is None:
         raise NotFound(f"There is no run {run_id} that you may see.", run=str(run_id))
     return found
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 _WAITS = {

@@ -1,7 +1,6 @@
 """REST: projects and their members, tokens, and oneself."""
 
 from typing import Any
-from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from drf_spectacular.types import OpenApiTypes
@@ -12,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from nodes.contract.errors import Forbidden, Invalid, NotFound
+from nodes.contract.ids import uuid_of
 
 from . import services
 from .actors import Actor
@@ -81,7 +81,7 @@ class ProjectViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSe
     @action(detail=True, methods=["delete"], url_path=r"members/(?P<user>[0-9a-f-]{36})")
     def remove_member(self, request: Request, pk: str, user: str) -> Response:
         """Take somebody out of the project; anybody may leave by themselves."""
-        member = Membership.objects.filter(project=self.get_object(), user=_uuid(user)).select_related("user").first()
+        member = Membership.objects.filter(project=self.get_object(), user=uuid_of(user)).select_related("user").first()
         if member is None:
             raise NotFound()
         services.remove_member(member.project, member.user, self.actor)
@@ -157,18 +157,8 @@ def find_user(username: str) -> User:
 
 def find_project(actor: Actor, wanted: str) -> Project:
     """A visible project by id or slug."""
-    try:
-        which = Q(pk=UUID(wanted))
-    except ValueError:
-        which = Q(slug=wanted)
-    project: Project | None = Project.objects.visible_to(actor).filter(which).first()
+    pk = uuid_of(wanted)
+    project: Project | None = Project.objects.visible_to(actor).filter(Q(pk=pk) if pk else Q(slug=wanted)).first()
     if project is None:
         raise NotFound(f"There is no project {wanted[:64]!r} that you may see.")
     return project
-
-
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound() from error

@@ -18,6 +18,7 @@ from agents.queries import open_approvals, shown_approvals
 from agents.services.always_allow import always_allow, may_stand, propose_grants
 from agents.services.approvals import BulkAnswer, decide_approval, decide_approvals
 from nodes.contract.errors import HubError, Invalid
+from nodes.contract.ids import uuid_of
 
 from .doors import PageRequest, page
 from .forms import AlwaysAllowForm
@@ -67,7 +68,7 @@ def _open(request: PageRequest, problems: list[str] | None = None, done: int = 0
 def _history(request: PageRequest) -> HttpResponse:
     closed = ~Q(state=Approval.State.PENDING) | Q(expires_at__lte=timezone.now())
     rows = _questions(request).filter(closed).order_by("-id")
-    before = _uuid(request.GET.get("before", ""))
+    before = uuid_of(request.GET.get("before", ""))
     wanted = rows.filter(pk__lt=before) if before else rows
     found = list(newest(wanted, shown_apart(request.actor), PAGE_SIZE + 1)[: PAGE_SIZE + 1])
     older = found[PAGE_SIZE - 1].pk if len(found) > PAGE_SIZE else None
@@ -136,7 +137,7 @@ def decide(request: PageRequest, approval_id: UUID) -> HttpResponse:
 @page
 def decide_many(request: PageRequest) -> HttpResponse:
     """One kind of answer for all that are ticked; the list as it is then, with what was refused."""
-    ids = [found for found in map(_uuid, request.POST.getlist("approvals")) if found]
+    ids = [found for found in map(uuid_of, request.POST.getlist("approvals")) if found]
     given = request.POST.get("answer", "")
     problems, done = [], 0
     try:
@@ -164,10 +165,3 @@ def decide_many(request: PageRequest) -> HttpResponse:
 def badge(request: PageRequest) -> HttpResponse:
     """The number beside *Approvals*, for a page whose socket is down."""
     return render(request, "pages/badge.html", {"approvals_waiting": open_approvals(request.actor).count()})
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -2,7 +2,6 @@
 
 import json
 from typing import Any, Final
-from uuid import UUID
 
 from django import forms
 from django.http import HttpResponse
@@ -14,6 +13,7 @@ from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.audit_trail import EventFilter, visible_events
 from audit.models import AuditCheckpoint, AuditEvent
 from audit.services import stream_of
+from nodes.contract.ids import uuid_of
 
 from .doors import PageRequest, page
 from .forms import StyledForm
@@ -44,7 +44,7 @@ def trail(request: PageRequest, slug: str) -> HttpResponse:
     given |= {name: value for name in _HIDDEN if (value := request.GET.get(name, ""))}
     events = visible_events(request.actor).filter(stream=stream_of(project.pk))
     found = EventFilter(given, queryset=events, request=request).qs
-    before = _uuid(request.GET.get("before", ""))
+    before = uuid_of(request.GET.get("before", ""))
     rows = list((found.filter(pk__lt=before) if before else found)[: PAGE_SIZE + 1])
     sealed = AuditCheckpoint.objects.filter(stream=stream_of(project.pk)).order_by("-last").first()
     context = {
@@ -77,10 +77,3 @@ def _told(value: Any) -> str:
     if isinstance(value, list) and not any(isinstance(each, dict | list) for each in value):
         return ", ".join(map(_told, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -24,6 +24,7 @@ from agents.services.policies import set_review
 from agents.services.runs import cancel_run, start_run
 from agents.services.tokens import create_agent_token
 from nodes.contract.errors import HubError
+from nodes.contract.ids import uuid_of
 
 from . import words
 from .doors import PageRequest, named_project, page, show_in_form, tell
@@ -52,7 +53,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def runs(request: PageRequest) -> HttpResponse:
     filters = RunFilter(request.GET, actor=request.actor)
     found = run_rows(filters.apply(Run.objects.visible_to(request.actor)))
-    before = _uuid(request.GET.get("before", ""))
+    before = uuid_of(request.GET.get("before", ""))
     wanted = found.filter(pk__lt=before) if before else found
     apart = None if filters.is_of_one_project else shown_apart(request.actor)
     rows = list(newest(wanted, apart, PAGE_SIZE + 1)[: PAGE_SIZE + 1])
@@ -82,7 +83,7 @@ def new_run(request: PageRequest) -> HttpResponse:
 
 def _run_to_begin_with(request: PageRequest) -> dict[str, object]:
     """``?agent=`` chooses the agent; ``?like=`` an earlier run, to start it again or change its prompt."""
-    like = _uuid(request.GET.get("like", ""))
+    like = uuid_of(request.GET.get("like", ""))
     earlier = Run.objects.visible_to(request.actor).filter(pk=like).first() if like else None
     if earlier:
         return {"agent": earlier.agent_id, "prompt": earlier.prompt, "keep_open": earlier.keep_open}
@@ -350,10 +351,3 @@ def project(request: PageRequest, slug: str) -> HttpResponse:
         "may_create": may(request.actor, Can.CREATE_AGENT, found.pk),
     }
     return render(request, "pages/projects/project.html", context)
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

@@ -11,11 +11,12 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from agenthub_site.accounts.api import find_project
 from agenthub_site.accounts.idempotency import idempotent
 from agenthub_site.accounts.models import Project
 from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
-from nodes.contract.errors import Invalid, NotFound
+from nodes.contract.errors import Invalid
 
 from ..filters import by_id_or
 from ..models import Agent
@@ -79,9 +80,7 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, HubViewSet):
     def create(self, request: Request) -> Response:
         """Begin a task as a draft, which its dispatcher plans."""
         given = self.read(TaskIn)
-        project = by_id_or("slug", "pk")(None, Project.objects.visible_to(self.actor), "", given.pop("project")).first()
-        if project is None:
-            raise NotFound("There is no such project that you may see.")
+        project = find_project(self.actor, given.pop("project"))
         require(self.actor, Can.CREATE_TASK, project.pk)
         name = given.pop("dispatcher", None)
         dispatcher = self._colleague(project.pk, name) if name else None
@@ -174,7 +173,7 @@ class LimitsViewSet(HubViewSet):
         parameters=[OpenApiParameter("project", str, OpenApiParameter.PATH, description="A project's slug or id.")],
     )
     def retrieve(self, request: Request, project: str) -> Response:
-        return Response(LimitsOut(limits_of(self._project(project).pk)).data)
+        return Response(LimitsOut(limits_of(find_project(self.actor, project).pk)).data)
 
     @extend_schema(
         operation_id="limits_partial_update",
@@ -184,12 +183,6 @@ class LimitsViewSet(HubViewSet):
     )
     def partial_update(self, request: Request, project: str) -> Response:
         """Change some of them; they hold from the next step on."""
-        found = self._project(project)
+        found = find_project(self.actor, project)
         require(self.actor, Can.EDIT_LIMITS, found.pk)
         return Response(LimitsOut(edit_limits(found, by=self.actor, **self.read(LimitsIn))).data)
-
-    def _project(self, id_or_slug: str) -> Project:
-        found: Project | None = by_id_or("slug", "pk")(None, self.get_queryset(), "", id_or_slug).first()
-        if found is None:
-            raise NotFound(f"There is no project {id_or_slug!r} that you may see.")
-        return found

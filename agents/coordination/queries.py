@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 
 from agenthub_site.accounts.actors import Actor, ActorKind
 from nodes.contract.errors import NotFound
+from nodes.contract.ids import uuid_of
 
 from ..models import Agent
 from .errors import AgentsOnly, AssignmentNotValid, RoundNotFound, TaskNotFound
@@ -19,10 +20,8 @@ M = TypeVar("M")
 
 
 def as_uuid(text: object) -> UUID | None:
-    try:
-        return UUID(str(text).strip())
-    except ValueError:
-        return None
+    """An id as agents write them: with blanks around it, or none at all."""
+    return uuid_of(str(text).strip())
 
 
 def _one(rows: QuerySet[Any], id_: object, missing: Callable[[], NotFound]) -> Any:

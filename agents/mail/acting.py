@@ -7,6 +7,7 @@ from agenthub_site.accounts.actors import AGENT_ROLE, SYSTEM, Actor, ActorKind, 
 from agenthub_site.accounts.authentication import actor_of
 from agenthub_site.accounts.models import User
 from nodes.contract.errors import Forbidden, HubError, Invalid, NotFound
+from nodes.contract.ids import uuid_of
 
 from ..models import Agent, Run
 from ..queries import find_agent
@@ -68,10 +69,9 @@ def _find(actor_id: str) -> tuple[Actor, UUID | None]:
     except NotFound as error:
         refusal = error
     name = actor_id.removeprefix("user:")
-    try:
-        user = User.objects.filter(pk=UUID(name), is_active=True).first()
-    except ValueError:
-        user = User.objects.filter(username=name, is_active=True).first()
+    pk = uuid_of(name)
+    active = User.objects.filter(is_active=True)
+    user = (active.filter(pk=pk) if pk else active.filter(username=name)).first()
     if user is None:
         raise NotFound(f"There is no agent or user {actor_id[:80]!r}.", actor_id=actor_id[:80]) from refusal
     actor = actor_of(user, entry=Entry.CLI)

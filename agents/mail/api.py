@@ -20,6 +20,7 @@ from mailboxes.limits import PAGE
 from mailboxes.models import Delivery, Message
 from mailboxes.reading import LetterPlace, copies, dead_letters
 from nodes.contract.errors import Invalid, NotFound
+from nodes.contract.ids import uuid_of
 
 from .addressing import address_of, names_of
 from .desk import require_own
@@ -90,7 +91,7 @@ class MessageViewSet(HubViewSet):
     def retrieve(self, request: Request, pk: str) -> Response:
         """Every recipient's copy and its state; a recipient sees its own alone."""
         require_own(self.actor)
-        message = find_message(self.actor, _id(pk))
+        message = find_message(self.actor, uuid_of(pk))
         found = Delivery.objects.order_by("inbox", "number")
         me = address_of(self.actor)
         if not (_is_from(message, me) or may(self.actor, Can.MANAGE_MESSAGES, message.project_id)):
@@ -120,20 +121,13 @@ class MessageViewSet(HubViewSet):
     @action(detail=True, methods=["post"])
     def requeue(self, request: Request, pk: str) -> Response:
         """Deliver again what was given up: to all for whom it was, or to some."""
-        message = find_message(self.actor, _id(pk))
+        message = find_message(self.actor, uuid_of(pk))
         require(self.actor, Can.MANAGE_MESSAGES, message.project_id)
         given = self.read(RequeueIn)
         to = find_dead(message.pk, given["to"]) if "to" in given else None
         moved = [address for address, _ in requeue_mail(message.pk, by=self.actor, to=to)]
         names = names_of(moved)
         return Response({"to": [show_address(address, names) for address in moved]})
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise NotFound("There is no such message, or you may not see it.") from error
 
 
 def _place(cursor: str) -> LetterPlace | None:
@@ -143,7 +137,7 @@ def _place(cursor: str) -> LetterPlace | None:
         raise Invalid("Leave the cursor as `next` had it.", fields={"cursor": ["cannot be read"]}) from None
 
 
-def find_message(actor: Actor, pk: UUID) -> Message:
+def find_message(actor: Actor, pk: UUID | None) -> Message:
     """A message that the actor sent or got, or that is of a project whose mail it manages. Raises ``NotFound``."""
     me = address_of(actor)
     mine: QuerySet[Message] = Message.objects.all()
@@ -154,7 +148,7 @@ def find_message(actor: Actor, pk: UUID) -> Message:
             Q(project__in=managed) | Q(sender_kind=me.kind, sender_id=me.id) | Q(pk__in=got),
             project__in=actor.project_ids,
         )
-    message = mine.filter(pk=pk).first()
+    message = mine.filter(pk=pk).first() if pk else None
     if message is None:
         raise NotFound("There is no such message, or you may not see it.")
     return message

@@ -12,6 +12,7 @@ from agenthub_site.accounts.actors import Actor
 from mailboxes.errors import DedupeConflict
 from mailboxes.services import Address, send
 from nodes.contract.errors import HubError, Invalid, NotFound, Unavailable
+from nodes.contract.ids import uuid_of
 
 from ..models import Approval
 from ..services.approvals import AlreadyDecided, decide_approval, require_asked
@@ -125,10 +126,8 @@ def _find(actor: Actor, permission_id: str, run_id: UUID | None) -> Approval:
     seen = Approval.objects.visible_to(actor)
     if run_id is not None:
         seen = seen.filter(run=run_id)
-    try:
-        approval = seen.filter(pk=UUID(permission_id)).select_related("offered_agent").first()
-    except ValueError:
-        approval = None
+    pk = uuid_of(permission_id)
+    approval = seen.filter(pk=pk).select_related("offered_agent").first() if pk else None
     if approval is None:
         raise NotFound(f"There is no permission {permission_id[:80]!r} that this actor may see.")
     return approval

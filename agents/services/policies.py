@@ -21,6 +21,7 @@ from audit.services import record
 from nodes import outbox
 from nodes.contract.commands import SetPolicy
 from nodes.contract.errors import Conflict, Invalid
+from nodes.contract.ids import uuid_of
 from nodes.contract.policy import GRANTS, RULES, Verdict
 
 from ..models import Agent, Run
@@ -183,7 +184,7 @@ def end_grants(now: datetime) -> int:
 def _of_those_who_may_not() -> Q:
     """Grants whose author left the project, has a lesser role there now, or is not active."""
     written = set(PolicyGrant.objects.order_by().values_list("project", "author_id").distinct())
-    authors = [author for _, author in written if _is_uuid(author)]
+    authors = {pk for _, author in written if (pk := uuid_of(author))}
     active = User.objects.filter(pk__in=authors, is_active=True)
     roots = {str(pk) for pk in active.filter(is_superuser=True).values_list("pk", flat=True)}
     roles = TABLE[Can.EDIT_POLICY].roles
@@ -230,7 +231,7 @@ def set_review(
 
 def note_use(grants: Iterable[str], project_id: UUID, now: datetime) -> None:
     """A node says which grants of the project it has used. To the minute, so that many uses are few writes."""
-    known = [UUID(id_) for id_ in set(grants) if _is_uuid(id_)]
+    known = {pk for id_ in grants if (pk := uuid_of(id_))}
     if known:
         stale = Q(last_used_at=None) | Q(last_used_at__lt=now - timedelta(minutes=1))
         PolicyGrant.objects.filter(stale, pk__in=known, project=project_id).update(last_used_at=now)
@@ -391,11 +392,3 @@ def _record(name: str, row: OnLevel, by: Actor, **data: Any) -> None:
     if row.agent_id:
         data["agent"] = str(row.agent_id)
     record(row.project_id, name, by=by, of=(row._meta.model_name or "", row.pk), level=row.level, **data)
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

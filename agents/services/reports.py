@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any, Final
-from uuid import UUID
 
 from django.utils import timezone
 
@@ -20,6 +19,7 @@ from nodes.contract.events import (
     RunStarted,
     StateChanged,
 )
+from nodes.contract.ids import uuid_of
 from nodes.contract.reasons import Reason
 
 from ..models import Run
@@ -36,7 +36,7 @@ _HASH_CHARS: Final = 128
 
 def why_unfit(payload: Payload) -> str:
     """Why a record that is valid by its model cannot be applied; empty if it can. Nodes are not trusted to fit."""
-    if isinstance(payload, (ApprovalRequested, ApprovalResolved)) and not _is_uuid(payload.approval_id):
+    if isinstance(payload, (ApprovalRequested, ApprovalResolved)) and uuid_of(payload.approval_id) is None:
         return "approval_id: is not a UUID"
     if isinstance(payload, ApprovalRequested):
         if not 0 <= payload.expires_in_seconds <= _MOST_APPROVAL_SECONDS:
@@ -44,14 +44,6 @@ def why_unfit(payload: Payload) -> str:
         if len(payload.action_hash) > _HASH_CHARS:
             return f"action_hash: has more than {_HASH_CHARS} characters"
     return ""
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _small(number: int | None) -> int | None:

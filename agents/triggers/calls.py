@@ -10,6 +10,7 @@ from pydantic import Field
 
 from agenthub_site.accounts.models import Project
 from nodes.contract.errors import HubError, Invalid, NotFound
+from nodes.contract.ids import uuid_of
 
 from ..mail.acting import Acting, run_to_write_in
 from ..mail.addressing import address_of
@@ -87,10 +88,8 @@ def _triggers_of(by: Acting, run_id: UUID | None) -> "QuerySet[Trigger]":
 
 def _cancel(by: Acting, trigger_id: str, run_id: UUID | None) -> dict[str, Any]:
     try:
-        try:
-            trigger = _triggers_of(by, run_id).filter(pk=UUID(trigger_id)).first()
-        except ValueError:
-            trigger = None
+        pk = uuid_of(trigger_id)
+        trigger = _triggers_of(by, run_id).filter(pk=pk).first() if pk else None
         if trigger is None:
             raise NotFound(f"This actor has no trigger {trigger_id[:80]!r}.")
         return _shown(cancel_trigger(trigger, by=by.actor))

@@ -11,6 +11,14 @@ def new_id() -> UUID:
     return _uuid7()
 
 
+def uuid_of(text: str) -> UUID | None:
+    """The UUID that a text is; None for what is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
 def first_id(at: datetime) -> UUID:
     """The smallest UUIDv7 of a millisecond: ids sort by the time they were made, and their index finds them."""
     return UUID(int=int(at.timestamp() * 1_000) << 80)
