@@ -132,7 +132,8 @@ class Recorder:
         self._gather(key, stream.feed(text))
         if self._pause_handle:
             self._pause_handle.cancel()
-        self._pause_handle = self._loop.call_later(PAUSE_SECONDS, self._peek) if stream.held else None
+        is_held = any(each.held for each in self._texts.values())
+        self._pause_handle = self._loop.call_later(PAUSE_SECONDS, self._peek) if is_held else None
 
     def _peek(self) -> None:
         self._pause_handle = None

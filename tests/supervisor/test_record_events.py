@@ -92,6 +92,22 @@ async def test_the_end_of_a_text_is_shown_when_nothing_follows_though_a_secret_b
     desk.recorder.close()
 
 
+async def test_another_text_after_it_does_not_keep_the_end_of_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodes.server.recorder.PAUSE_SECONDS", 0.05)
+    desk = Desk(tmp_path)
+    desk.recorder.emit_text("message", f"I wait {SECRET[:1]}", "m1")
+    desk.recorder.emit_text("stderr", "Compiling …")
+
+    def said() -> str:
+        found = (json.loads(payload) for type_, payload in desk.records() if type_ == "run.message.delta")
+        return "".join(payload["text"] for payload in found)
+
+    await eventually_async(lambda: said() == f"I wait {SECRET[:1]}")
+    desk.recorder.close()
+
+
 async def test_a_long_text_lets_others_have_their_turn_and_what_follows_it_comes_after_it(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     turns = 0
