@@ -1,6 +1,6 @@
 """A message that is sent again under its key, when its words no longer name whom it went to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from mailboxes.addresses import Address
@@ -34,15 +34,20 @@ def went_to(
 def _mean(words: Sequence[str], addresses: Sequence[Address], run: Run | None) -> bool:
     """Whether the words name just these. Who has no name any more is taken for one whose word is nobody's."""
     names = names_of(addresses)
-    order = sorted(addresses, reverse=True)  # a bare name is an agent's before it is a person's
-    called = {word: address for address in order for word in words_for(address, names[address], run)}
-    meant = {called.get(word) or called.get(word.lower()) for word in words}
-    left = set(addresses) - meant
-    unknown = {word for word in words if word not in called and word.lower() not in called}
-    return len(unknown) == len(left) and not any(names[address] for address in left)
+    meant = whom_named(words, names, run)
+    left = set(addresses) - set(meant.values())
+    return len(set(words) - meant.keys()) == len(left) and not any(names[address] for address in left)
 
 
-def words_for(address: Address, name: str, run: Run | None = None) -> set[str]:
+def whom_named(words: Sequence[str], names: Mapping[Address, str], run: Run | None = None) -> dict[str, Address]:
+    """By word, whom of those with these names it means; a word that means nobody is left out."""
+    order = sorted(names, reverse=True)  # a bare name is an agent's before it is a person's
+    called = {word: address for address in order for word in _words_for(address, names[address], run)}
+    found = {word: called.get(word) or called.get(word.lower()) for word in words}
+    return {word: address for word, address in found.items() if address}
+
+
+def _words_for(address: Address, name: str, run: Run | None) -> set[str]:
     """What names an address whose name this is: ``mender``, ``harbour/mender``, its id, each with its kind too."""
     plain = {address.id, name, name.rpartition("/")[2], name.partition(":")[2]} - {""}
     is_starter = run is not None and (address.kind, address.id) == ("user", str(run.user_id))

@@ -16,7 +16,7 @@ from nodes.contract.errors import Conflict, WrongState
 from ..models import Agent
 from ..webhooks.models import Webhook
 from .addressing import names_of
-from .repeats import words_for
+from .repeats import whom_named
 
 
 class RecipientGone(Conflict):
@@ -41,13 +41,11 @@ def requeue_mail(message_id: UUID, *, by: Actor, to: Sequence[Address] | None = 
 
 def find_dead(message_id: UUID, words: Sequence[str]) -> list[Address]:
     """Whom the words name of those for whom the message is dead: by id or name. Raises ``WrongState``."""
-    dead = _dead_for(message_id)
-    names = names_of(dead)
-    called = {word: address for address in sorted(dead, reverse=True) for word in words_for(address, names[address])}
+    meant = whom_named(words, names_of(_dead_for(message_id)))
     for word in words:
-        if word not in called:
+        if word not in meant:
             raise WrongState(f"This message is not dead for {word[:100]!r}.", to=word[:100])
-    return [called[word] for word in words]
+    return list(meant.values())
 
 
 def _dead_for(message_id: UUID) -> set[Address]:

@@ -195,4 +195,6 @@ def _as_text(value: Any) -> str:
         return " ".join(f"{name}={each}" for name, each in value.items())
     if isinstance(value, list):
         return shlex.join(map(str, value))
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
