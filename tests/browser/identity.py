@@ -22,8 +22,13 @@ class IdentityProvider:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
         self.issuer = self._line()
+        self._is_serving = False
 
     def serve(self, hub: str) -> None:
+        """Know this hub from now on; asked again it is the same."""
+        if self._is_serving:
+            return
+        self._is_serving = True
         assert self._process.stdin
         self._process.stdin.write(f"{hub}\n")
         self._process.stdin.flush()

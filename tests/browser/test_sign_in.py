@@ -1,13 +1,13 @@
 """Signing in as people do: by a real identity provider; and out again."""
 
 import re
-import time
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.journeys.hub import Hub, running_hub
+from tests.support import eventually
 
 from .conftest import PATIENCE_MS
 from .identity import SECRET, IdentityProvider, sign_in_there
@@ -48,6 +48,22 @@ def door(hub: Hub, browser: Browser) -> Iterator[Page]:
     assert broken == []
 
 
+@pytest.fixture
+def serving(door: Page, provider: IdentityProvider) -> IdentityProvider:
+    """The provider, once it knows the hub and the hub asks it: for some seconds nobody asks one that did not answer."""
+    provider.serve(str(door.url).removesuffix("/login/"))
+    eventually(lambda: is_led_there(door, provider), PATIENCE_MS / 1000)
+    door.goto("/login/")
+    return provider
+
+
+def is_led_there(page: Page, provider: IdentityProvider) -> bool:
+    page.goto("/login/")
+    by_provider(page)
+    page.wait_for_load_state()
+    return page.url.startswith(provider.issuer)
+
+
 def by_provider(page: Page) -> None:
     page.get_by_role("link", name="Sign in with Harbour ID").click()
 
@@ -75,9 +91,7 @@ def test_1_while_the_provider_is_away_the_page_says_so_and_a_password_signs_in(d
     expect_signed_in_as(door, "root")
 
 
-def test_2_a_person_signs_in_by_the_provider_and_out_of_both(door: Page, hub: Hub, provider: IdentityProvider) -> None:
-    provider.serve(str(door.url).removesuffix("/login/"))
-    time.sleep(5)  # for so long nobody asks a provider again that did not answer
+def test_2_a_person_signs_in_by_the_provider_and_out_of_both(door: Page, serving: IdentityProvider) -> None:
     door.goto("/login/?next=/projects/")
     by_provider(door)
     sign_in_there(door, "anna")
@@ -93,12 +107,12 @@ def test_2_a_person_signs_in_by_the_provider_and_out_of_both(door: Page, hub: Hu
     expect(door.locator('input[name="login"]')).to_be_visible()
 
 
-def test_3_who_leaves_the_provider_is_out_here_too(door: Page, hub: Hub, provider: IdentityProvider) -> None:
+def test_3_who_leaves_the_provider_is_out_here_too(door: Page, serving: IdentityProvider) -> None:
     by_provider(door)
     sign_in_there(door, "anna")
     expect_signed_in_as(door, "anna")
     there = door.context.new_page()
-    there.goto(f"{provider.issuer}/session/end")
+    there.goto(f"{serving.issuer}/session/end")
     there.get_by_role("button", name=re.compile("Yes")).click()
     expect(there.get_by_text("Sign-out Success")).to_be_visible()
     door.goto("/runs/")
