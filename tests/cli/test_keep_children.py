@@ -12,6 +12,7 @@ import pytest
 from agenthub_site import children
 from agenthub_site.children import Child, LogFile
 from agenthub_site.homelock import HomeTaken, HomeUnusable, hold_home, live_runs, wait_for_children
+from nodes.server import proc
 from tests.support import eventually
 
 Make = Callable[[str], Child]
@@ -70,7 +71,7 @@ def test_a_dead_child_is_noticed_though_a_grandchild_holds_its_pipe(make: Make, 
     assert reaped(child) == 3
     assert list(child.tail) == ["last words"]
     grandchild = int((tmp_path / "grandchild").read_text())
-    eventually(lambda: not Path(f"/proc/{grandchild}").exists() or "Z" in Path(f"/proc/{grandchild}/stat").read_text())
+    eventually(lambda: (stat := proc.stat_of(grandchild)) is None or stat.state == "Z")
 
 
 def test_what_it_printed_is_in_its_log(make: Make, tmp_path: Path) -> None:

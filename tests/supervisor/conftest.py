@@ -23,7 +23,7 @@ from nodes.server.paths import SafePaths
 from nodes.server.rundir import RunDir, Standing
 from nodes.server.spawner_client import SpawnerClient
 from nodes.server.spool import SpoolReader
-from tests.support import eventually, eventually_async
+from tests.support import PAUSE_SECONDS, eventually, eventually_async
 
 HUB_SECRET = "hub-secret-value-0123456789"
 
@@ -99,8 +99,14 @@ class Node:
         return found[0]
 
     async def connect(self, run: RunDir) -> SupervisorClient:
-        await eventually_async(lambda: run.control_socket.exists() or run.standing() is Standing.ENDED)
-        return await SupervisorClient.connect(run.control_socket)
+        """As soon as the supervisor listens. Raises ``NoSupervisor`` where the run has ended."""
+        while True:
+            try:
+                return await SupervisorClient.connect(run.control_socket)
+            except NoSupervisor:
+                if run.standing() is Standing.ENDED:
+                    raise
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def tell(self, run: RunDir, body: Body) -> None:
         """A command, as the node server hands it on."""

@@ -95,9 +95,10 @@ async def test_an_expired_question_is_rejected_and_the_turn_goes_on(node: Node) 
 
 
 async def test_a_decision_that_comes_too_late_changes_nothing(node: Node) -> None:
-    run = await start(node, "@ask write @delay 1", approval_seconds=0.3)
+    run = await start(node, "@ask write @delay 60", approval_seconds=0.3)
     await node.event(run, "run.approval.resolved")
     id_ = await decide(node, run, "yes")
+    await node.tell(run, CancelRun(run=run.run_id))
     await node.ended(run)
     resolved = only(node.events(run), "run.approval.resolved")
     assert (resolved["approval_id"], resolved["result"]) == (id_, "expired")
@@ -128,14 +129,15 @@ async def test_hashes_of_one_action_differ_between_runs(node: Node) -> None:
 
 
 async def test_inputs_wait_in_line_and_a_repeat_is_one_input(node: Node) -> None:
-    run = await start(node, "@delay 0.5 @say one")
+    run = await start(node, "@delay 0.5 @say one", keep_open=True)
     await node.event(run, "run.turn.started")
     for input_id in ("a", "a", "b", "a"):
         await node.tell(run, SendInput(run=run.run_id, input_id=input_id, text=f"@say input-{input_id}"))
+    await node.tell(run, SendInput(run=run.run_id, input_id="c", text="@exit 0"))
     await node.ended(run)
     events = node.events(run)
     turns = [event.payload["input_id"] for event in events if event.type == "run.turn.started"]
-    assert turns[1:] == ["a", "b"] and message(events) == "oneinput-ainput-b"
+    assert turns[1:] == ["a", "b", "c"] and message(events) == "oneinput-ainput-b"
 
 
 async def test_an_interrupt_takes_the_place_of_the_turn(node: Node) -> None:

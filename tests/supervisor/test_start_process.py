@@ -131,7 +131,7 @@ async def test_a_sweep_finds_what_left_the_session(start: Starter) -> None:
     await process.stdout.readline()
     await eventually_async(lambda: len(marked(start.run_id)) == 2)
     await process.stop([(signal.SIGTERM, 0.1), (signal.SIGKILL, 5)])
-    assert len(marked(start.run_id)) == 1
+    await eventually_async(lambda: len(marked(start.run_id)) == 1)
     assert await sweep(start.run_id, None)
     assert marked(start.run_id) == []
 
