@@ -1,7 +1,10 @@
 """Waiting without guessing how long: ``eventually`` and its awaitable twin."""
 
 import asyncio
+import contextlib
 import inspect
+import random
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -31,6 +34,14 @@ async def eventually_async(predicate: Callable[[], T | Awaitable[T]], timeout: f
         if time.monotonic() > end:
             raise AssertionError(f"Not within {timeout} s: {_source(predicate)} is still {value!r}")
         await asyncio.sleep(PAUSE_SECONDS)
+
+
+def free_port() -> int:
+    """A port of loopback below those that the kernel gives away, so that nobody is given it meanwhile."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _source(predicate: Callable[..., object]) -> str:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.journeys.hub import AGENTHUB, Hub, new_hub
 from tests.journeys.machine import Machine, client_of, command_of, is_online
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 POSTGRES = os.environ.get("AGENTHUB_FAULTS_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres")
 REDIS = os.environ.get("AGENTHUB_FAULTS_REDIS", "redis://127.0.0.1:6379/0")
@@ -244,8 +244,7 @@ def new_deployment() -> Iterator[Deployment]:
 
 
 def free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from tests.prepared import give_database
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 AGENTHUB = (sys.executable, "-P", "-m", "agenthub_site.main")
 READY_SECONDS = 180.0
@@ -43,7 +43,8 @@ class Hub:
         self.environ = {
             **{key: value for key, value in os.environ.items() if not key.startswith(("AGENTHUB_", "DJANGO_"))},
             "AGENTHUB_HOME": str(home),
-            "AGENTHUB_SERVER__LISTEN": "127.0.0.1:0",
+            # One that nobody else is given between its choice and the start of the web server.
+            "AGENTHUB_SERVER__LISTEN": f"127.0.0.1:{free_port()}",
             "AGENTHUB_INTERNAL_GRPC__LISTEN": "127.0.0.1:0",  # its default is one port, and several hubs are up
             **environ,
         }

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.link.configured import COMMANDS, NAME, SEED, make_files
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 from .hub import Hub, new_hub
 from .machine import Machine, client_of, command_of, is_online, workdir
@@ -90,8 +89,7 @@ def test_the_two_files_make_a_node_that_runs_agents(hub: Hub, machine: Machine) 
 
 
 def test_a_node_that_joined_may_be_dialled(hub: Hub, machine: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     machine.serve(*command_of(hub, "gpu-03"), "--listen", f"127.0.0.1:{port}")
     eventually(lambda: is_online(hub, "gpu-03"), SECONDS)
     node = client_of(hub).get("/api/admin/agent-nodes/gpu-03")

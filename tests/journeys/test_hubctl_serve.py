@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from integrations.cli.exits import Exit
 from tests.fakes.old_hub import FakeOldHub
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 from .hub import AGENTHUB, READY_SECONDS, STOP_SECONDS
 
@@ -112,12 +112,6 @@ def served(home: Path) -> Iterator[Served]:
     finally:
         if served.process:
             served.stop()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def is_free(port: int) -> bool:
