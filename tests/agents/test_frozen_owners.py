@@ -46,7 +46,7 @@ def pid_of(session: Any) -> int:
 def test_whoever_stops_after_writing_many_rows_is_cut_off(session: Any) -> None:
     execute_many(session, "UPDATE agents_run SET last_seq = %s WHERE last_seq = %s", [(1, 2), (2, 3)])
     pid = pid_of(session)
-    eventually(lambda: not is_there(pid), 5)
+    eventually(lambda: not is_there(pid))
 
 
 @needs_postgresql
@@ -56,8 +56,8 @@ def test_whoever_stops_in_the_middle_of_a_copy_is_cut_off(session: Any, monkeypa
         monkeypatch.setattr(event_table, "COPY_SECONDS", 60.0)
         assert end_frozen_copies(timezone.now()) == 0, "one that may be at work is left alone"
         monkeypatch.setattr(event_table, "COPY_SECONDS", 0.1)
-        eventually(lambda: end_frozen_copies(timezone.now()) == 1, 5)
-        eventually(lambda: not is_there(pid), 5)
+        eventually(lambda: end_frozen_copies(timezone.now()) == 1)
+        eventually(lambda: not is_there(pid))
         while True:
             copy.write(b"\n" * 65_536)
 

@@ -90,12 +90,12 @@ async def test_two_hundred_cuts_lose_nothing_and_repeat_nothing(certificates: Ce
 
 async def test_a_half_open_connection_is_noticed_at_both_ends(certificates: Certificates) -> None:
     node = Counting(certificates)
-    async with listening(certificates.local, node.handle, silence_seconds=0.5) as address, Relay(address) as relay:
-        link = await dial(relay.address, certificates.hub, certificates.node, silence_seconds=0.5)
+    async with listening(certificates.local, node.handle, silence_seconds=2) as address, Relay(address) as relay:
+        link = await dial(relay.address, certificates.hub, certificates.node, silence_seconds=2)
         await link.hello()
         await link.send(HubFrame(welcome=Welcome(protocol=1, acked=[{"origin_seq": RECORDS}])))
         relay.hold()
-        assert isinstance(await asyncio.wait_for(link.wait_closed(), 10), LinkSilent)
+        assert isinstance(await asyncio.wait_for(link.wait_closed(), 30), LinkSilent)
         await eventually_async(lambda: node.ended)
         assert isinstance(node.ended[0], LinkSilent)
 
@@ -120,7 +120,7 @@ async def test_a_frozen_peer_is_noticed(
     certificates: Certificates, frozen_peer: tuple["subprocess.Popen[bytes]", str]
 ) -> None:
     child, address = frozen_peer
-    link = await dial(address, certificates.hub, certificates.node, silence_seconds=1.0)
+    link = await dial(address, certificates.hub, certificates.node, silence_seconds=2)
     await link.hello()
     os.kill(child.pid, signal.SIGSTOP)
     cause = await asyncio.wait_for(link.wait_closed(), 30)
@@ -135,7 +135,7 @@ async def test_a_killed_peer_is_noticed_at_once(
     link = await dial(address, certificates.hub, certificates.node)
     await link.hello()
     child.kill()
-    assert isinstance(await asyncio.wait_for(link.wait_closed(), 10), LinkClosed)
+    assert isinstance(await asyncio.wait_for(link.wait_closed(), 30), LinkClosed)
 
 
 async def test_a_goodbye_carries_its_reason_to_the_other_end(certificates: Certificates) -> None:
@@ -145,7 +145,7 @@ async def test_a_goodbye_carries_its_reason_to_the_other_end(certificates: Certi
 
     async with listening(certificates.local, leave) as address:
         link = await dial(address, certificates.hub, certificates.node)
-        cause = await asyncio.wait_for(link.wait_closed(), 10)
+        cause = await asyncio.wait_for(link.wait_closed(), 30)
         assert (cause.text, cause.data) == ("The node server is stopping.", {"code": "stopping"})
 
 

@@ -42,7 +42,7 @@ async def test_a_call_too_many_is_refused_without_a_task(monkeypatch: pytest.Mon
     calls, tasks = ActorCalls(link, node.node_id), asyncio.all_tasks()
     calls.take(ActorCall(id="7", verb="send", body=b"x" * 100_000))
     assert asyncio.all_tasks() == tasks
-    await asyncio.wait_for(wire.refused.wait(), 5)
+    await asyncio.wait_for(wire.refused.wait(), 30)
     answer = wire.left[0].actor_answer
     assert (answer.id, json.loads(answer.data)["error"]["code"]) == ("7", "unavailable")
     await link.aclose()
@@ -57,7 +57,7 @@ async def test_a_run_with_too_many_calls_keeps_no_other_waiting(monkeypatch: pyt
     calls = ActorCalls(link, node.node_id)
     for id_, run_id in (("1", "a"), ("2", "a"), ("3", "b")):
         calls.take(ActorCall(id=id_, run_id=run_id, verb="send"))
-    await asyncio.wait_for(wire.refused.wait(), 5)
+    await asyncio.wait_for(wire.refused.wait(), 30)
     assert [frame.actor_answer.id for frame in wire.left] == ["2"]
     await calls.stop()
     await link.aclose()

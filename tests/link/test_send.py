@@ -115,7 +115,7 @@ async def test_a_sender_waits_for_room_and_then_goes_on(wire: GatedWire, link: H
     await asyncio.sleep(0)
     assert not waiting.done()
     wire.gate.set()
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_sender_that_waits_hears_that_the_link_is_over(wire: GatedWire, link: HubEnd) -> None:
@@ -124,7 +124,7 @@ async def test_a_sender_that_waits_hears_that_the_link_is_over(wire: GatedWire, 
     await asyncio.sleep(0)
     wire.inbound.put_nowait(None)
     with pytest.raises(LinkClosed, match="without saying why"):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 30)
 
 
 async def test_a_frame_over_the_limit_is_refused_and_the_link_goes_on(wire: GatedWire, link: HubEnd) -> None:
@@ -147,7 +147,7 @@ async def test_a_peer_without_credit_that_floods_is_cut(
     monkeypatch.setattr("nodes.link.link.INBOUND_BYTES", 4000)
     for _ in range(3):
         wire.inbound.put_nowait(NodeFrame(records=Records(runs=[RunRecords(frames=b"x" * 400)])))
-    assert isinstance(await asyncio.wait_for(link.wait_closed(), 5), LinkProtocolError)
+    assert isinstance(await asyncio.wait_for(link.wait_closed(), 30), LinkProtocolError)
     assert wire.is_aborted
 
 

@@ -70,8 +70,8 @@ class SmallHub:
         identity = identity_of((self._home / "pki/local.pem").read_bytes())
         assert identity is not None
         dialled: Callable[[], bool | Awaitable[bool]] = partial(self._dial, address, identity)
-        await eventually_async(dialled, timeout=30)
-        hello = await self.link.hello(10)
+        await eventually_async(dialled, timeout=60)
+        hello = await self.link.hello(60)
         self.epoch = max(self.epoch, hello.epoch) + 1 if epoch is None else epoch
         acked = [self._known(run.run_id) for run in hello.runs]
         await self.link.send(
@@ -101,7 +101,7 @@ class SmallHub:
         self.results.pop(id_, None)
         command = pb.Command(id=id_, run_id=run_id, epoch=self.epoch, kind=kind, body=body, not_after_ms=not_after_ms)
         await self.link.send(pb.HubFrame(command=command))
-        await eventually_async(lambda: id_ in self.results, timeout=20)
+        await eventually_async(lambda: id_ in self.results, timeout=60)
         return self.results[id_]
 
     async def acknowledge_again(self) -> None:

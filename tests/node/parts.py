@@ -56,18 +56,18 @@ class NodeProcess:
         """Started and listening."""
         (self.home / "node/address").unlink(missing_ok=True)
         self.child = spawn_node(self.home, self.home / "node.log", **self.environment)
-        eventually(lambda: (self.home / "node/address").exists() or self._failed(), timeout=30)
+        eventually(lambda: (self.home / "node/address").exists() or self._failed(), timeout=60)
         return self
 
     def kill(self) -> None:
         if self.child is not None:
             self.child.kill()
-            self.child.wait(10)
+            self.child.wait(60)
 
     def terminate(self) -> int:
         assert self.child is not None
         self.child.send_signal(signal.SIGTERM)
-        return self.child.wait(10)
+        return self.child.wait(60)
 
     def _failed(self) -> bool:
         if self.child is not None and self.child.poll() is not None:

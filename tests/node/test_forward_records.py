@@ -60,7 +60,7 @@ async def test_no_more_batches_are_under_way_than_there_is_credit(idle_node: Nod
     idle_node.start()
     await hub.connect()
     await eventually_async(lambda: hub.unacknowledged == 3)
-    await eventually_async(lambda: len(hub.heartbeats) >= 2, timeout=15)
+    await eventually_async(lambda: len(hub.heartbeats) >= 2, timeout=60)
     assert hub.most_unacknowledged == 3
     await hub.acknowledge_again()
     await hub.ended(run.run_id)

@@ -42,7 +42,7 @@ async def test_a_turn_given_up_early_is_the_next_ones_and_can_be_taken_again() -
         async with turns.turn() as second:
             second.end()
             await first.begin()
-    async with asyncio.timeout(5), turns.turn():
+    async with asyncio.timeout(30), turns.turn():
         pass
 
 
@@ -55,5 +55,5 @@ async def test_who_leaves_the_line_takes_no_turn_from_the_others() -> None:
     await asyncio.gather(gone, return_exceptions=True)
     leave.set()
     await first
-    async with asyncio.timeout(5), turns.turn():
+    async with asyncio.timeout(30), turns.turn():
         pass

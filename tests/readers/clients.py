@@ -56,7 +56,7 @@ async def ws(address: str, path: str, token: str | None, **options: Any) -> Asyn
         yield socket
 
 
-async def ws_frame(socket: ClientConnection, timeout: float = 10) -> Frame:
+async def ws_frame(socket: ClientConnection, timeout: float = 30) -> Frame:
     """The next frame as (key, value)."""
     async with asyncio.timeout(timeout):
         frame = json.loads(await socket.recv())

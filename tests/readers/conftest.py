@@ -68,7 +68,7 @@ class HubProcess:
         number: int = self.ask("append", run=options.pop("run", self.run), count=count, **options)
         return number
 
-    def stop(self, how: int = signal.SIGTERM, timeout: float = 15) -> int:
+    def stop(self, how: int = signal.SIGTERM, timeout: float = 60) -> int:
         """Its exit code."""
         self.process.send_signal(how)
         try:

@@ -121,7 +121,7 @@ async def test_open_readers_end_when_the_person_is_deactivated(
         sse(http, own_any_hub.run, own_any_hub.alice) as frames,
         ws(own_any_hub.address, path, own_any_hub.alice) as socket,
         ws(own_any_hub.address, path, None, headers=own) as page,
-        asyncio.timeout(15),
+        asyncio.timeout(60),
     ):
         assert (await anext(frames))[0] == "state"
         for one in (socket, page):

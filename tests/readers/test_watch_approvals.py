@@ -31,14 +31,14 @@ async def answer(socket: ClientConnection, **fields: str) -> tuple[str, Any]:
 async def test_a_question_is_told_and_answered_over_the_socket(any_hub: HubProcess) -> None:
     hub = any_hub.with_new_run()
     async with ws(hub.address, PATH, hub.alice) as socket, ws(hub.address, PATH, hub.known["charlie"]) as charlies:
-        await waiting(socket, 0)
+        before = (await ws_frame(socket))[1]["waiting"]
         asked = hub.ask("ask_approval", run=hub.run)
-        await waiting(socket, 1)
+        await waiting(socket, before + 1)
         name, refused = await answer(charlies, approval_id=asked, option_id="yes", key="c")
         assert (name, refused["key"], refused["error"]["code"]) == ("refused", "c", "not_found")
         name, told = await answer(socket, approval_id=asked, option_id="yes", key="k1")
         assert (name, told["key"], told["state"], told["by"]["label"]) == ("answered", "k1", "decided", "alice")
-        await waiting(socket, 0)
+        await waiting(socket, before)
         async with ws(hub.address, f"/ws/runs/{hub.run}/", hub.alice) as runs:
             name, refused = await answer(runs, approval_id=asked, outcome="cancelled", key="k2")
         assert (refused["error"]["code"], refused["error"]["data"]["by"]["label"]) == ("already_decided", "alice")

@@ -56,7 +56,7 @@ def test_a_probe_opens_no_file_for_good(tmp_path: Path) -> None:
     for _ in range(5):
         ask_version(["/bin/echo", "1.0"], os.environ)
         ask_version([str(tmp_path / "nothing")], os.environ)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before  # what others left open may be closed just now
 
 
 def test_endless_output_is_not_kept(tmp_path: Path) -> None:
