@@ -190,6 +190,7 @@ class ControlServer:
         self._linked = linked
         self._connections: dict[_Connection, None] = {}  # in the order they came
         self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self._ended = b""
 
@@ -220,9 +221,12 @@ class ControlServer:
             self._server.close()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._serving, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         peer = unixsocket.peer_of(writer.get_extra_info("socket"))
         if peer is not None and _is_of_a_run(peer):
             logger.warning("control.refused", peer=peer)

@@ -189,6 +189,14 @@ async def test_a_supervisor_that_reads_nothing_holds_nobody_up(tmp_path: Path, m
         await client.aclose()
 
 
+async def test_closing_leaves_no_task_to_be_cut_off_with_the_loop(side: Side) -> None:
+    before = asyncio.all_tasks()
+    client = await SupervisorClient.connect(side.path)
+    await side.server.aclose()
+    assert asyncio.all_tasks() == before
+    await client.aclose()
+
+
 async def test_a_missing_supervisor_is_said(tmp_path: Path) -> None:
     with pytest.raises(NoSupervisor):
         await SupervisorClient.connect(tmp_path / "control.sock")
