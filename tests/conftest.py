@@ -26,6 +26,7 @@ django.setup()
 # Not left to the workers of a parallel run: they would read the settings before they have a home of their own.
 del os.environ["DJANGO_SETTINGS_MODULE"]
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from django.conf import settings  # noqa: E402
 from django.db import connection  # noqa: E402
@@ -36,6 +37,10 @@ from audit.protection import protect, unprotect  # noqa: E402
 from audit.refusals import Refusals, failures, refusals  # noqa: E402
 from tests.cast import *  # noqa: E402, F403
 from tests.prepared import forget, give_database, template_database  # noqa: E402
+
+# A busy machine makes nothing wrong.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # slow by design otherwise
 

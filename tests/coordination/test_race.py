@@ -38,7 +38,7 @@ def race(*attempts: Callable[[], object]) -> Counter[str]:
 
     def run(attempt: Callable[[], object]) -> str:
         try:
-            start.wait(10)
+            start.wait(60)
             attempt()
         except HubError as error:
             return error.code

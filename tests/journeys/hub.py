@@ -60,6 +60,7 @@ class Hub:
         reader.join(READY_SECONDS)
         assert line and line[0], f"it did not get ready: {self.said}{self.logs()}"
         self.told = json.loads(line[0])
+        assert "address" in self.told, f"{self.told} {self.said}{self.logs()}"
         return self.told
 
     def start(self, *arguments: str, **environ: str) -> None:
