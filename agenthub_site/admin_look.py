@@ -19,7 +19,8 @@ UNFOLD: Final[dict[str, Any]] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("agenthub/favicon.svg")}
     ],
-    "SHOW_HISTORY": False,  # the trail has it
+    "SHOW_HISTORY": False,  # each page of a thing leads to what the trail has of it
+    "STYLES": [lambda _request: static("agenthub/admin.css")],
     "COLORS": {
         "primary": {
             "50": "#f2f4ff",
@@ -45,6 +46,7 @@ UNFOLD: Final[dict[str, Any]] = {
                     _listed("Projects", "folder", "accounts_project"),
                     _listed("Invitations", "mail", "accounts_invitation"),
                     _listed("Service accounts", "precision_manufacturing", "accounts_serviceaccount"),
+                    _listed("Teams", "groups", "teams_team"),
                     _listed("Tokens", "key", "accounts_token"),
                     {"title": "Permissions", "icon": "rule", "link": reverse_lazy("admin:permissions")},
                     _listed("Secrets", "lock", "accounts_hubsecret"),
@@ -54,19 +56,21 @@ UNFOLD: Final[dict[str, Any]] = {
                 "title": "Work",
                 "items": [
                     _listed("Nodes", "dns", "nodes_node"),
+                    _listed("Routes", "alt_route", "nodes_route"),
                     _listed("Agents", "smart_toy", "agents_agent"),
                     _listed("Runs", "play_circle", "agents_run"),
                     _listed("Approvals", "approval", "agents_approval"),
                     _listed("Policy rules", "rule", "agents_policyrule"),
-                    _listed("Standing answers", "done_all", "agents_policygrant"),
-                    _listed("Who answers", "how_to_reg", "agents_policyreview"),
+                    _listed("Policy grants", "done_all", "agents_policygrant"),
+                    _listed("Policy reviews", "how_to_reg", "agents_policyreview"),
                     _listed("Prices", "sell", "usage_price"),
                     _listed("Tasks", "task_alt", "coordination_task"),
                     _listed("Rounds", "cycle", "coordination_round"),
                     _listed("Locks", "lock", "coordination_lock"),
+                    _listed("Webhooks", "webhook", "webhooks_webhook"),
                 ],
             },
-            {"title": "Trail", "items": [_listed("Audit", "history", "audit_auditevent")]},
+            {"title": "Trail", "items": [_listed("Audit events", "history", "audit_auditevent")]},
         ],
     },
 }

@@ -26,14 +26,43 @@ _APPROVAL_COLOURS = {
 }  # fmt: skip
 
 
+def _said(word: str) -> tuple[str, str]:
+    """A state, which gives the colour, and how people write it."""
+    return word, word.replace("_", " ")
+
+
 @admin.register(Agent)
 class AgentAdmin(HubAdmin):
+    labels = {
+        "mcp": "The hub's tools", "approval_seconds": "An approval waits (seconds)",
+        "turn_seconds": "A turn takes (seconds)", "lost_after_seconds": "Runs are lost after (seconds)",
+        "stop_after_seconds": "The node stops them after (seconds)",
+    }  # fmt: skip
+    help_texts = {
+        "node": "One machine; or leave it empty, and say which pool or labels a node must have.",
+        "node_labels": 'All of them, as in {"gpu": "h100"}',
+        "preset": "A known agent, with its command and its safe settings: scripted, claude-code, codex, gemini, …",
+        "command": 'As a list: ["my-agent", "--acp"]. Empty: that of the preset.',
+        "environment": 'As in {"TZ": "UTC", "TOKEN": "secret:NAME"}. A secret is kept on the node, and named here.',
+        "model": "Empty: the runtime's own default.",
+        "workdir": "On the node, under one of its safe paths.",
+        "worktree_repo": "A git repository on the node, under one of its safe paths.",
+        "worktree_ref": "A branch, tag or commit. Empty: HEAD.",
+        "approval_seconds": "Then the answer is no.",
+        "turn_seconds": "Empty: no limit.",
+        "mcp": "By MCP: mail, tasks, claims, handoffs, reviews, locks.",
+        "wake_on_mail": "Mail to it starts a run while it has none; a live one is told in any case.",
+        "lost_after_seconds": "Counted from when its node is silent. It is found again when the node comes back.",
+        "stop_after_seconds": "Without the hub. Empty: it goes on, and its records follow.",
+        "resume": "Once, from its prompt: after a restart of the machine, or when the run's supervisor was killed.",
+    }
     list_display = ("name", "project", "shown_place", "runtime", "preset", "workspace_mode", "archived_at")
     list_filter = ("runtime", "workspace_mode", ("archived_at", admin.EmptyFieldListFilter))
     list_select_related = ("project", "node")
     search_fields = ("name", "project__slug", "node__slug")
     autocomplete_fields = ("project", "node")
     actions = ("archive",)
+    asks_first = {"archive": "They start no more runs, and their tokens are refused from now on."}
     fieldsets = (
         (None, {"fields": ("project", "name", "description")}),
         ("Where it runs: a node, or what a node must have", {"fields": ("node", "pool", "node_labels")}),
@@ -75,7 +104,9 @@ class AgentAdmin(HubAdmin):
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    list_display = ("id", "project", "agent", "shown_place", "shown_state", "reason", "user", "created_at", "ended_at")
+    list_display = (
+        "id", "project", "agent", "shown_place", "shown_state", "shown_reason", "user", "created_at", "ended_at",
+    )  # fmt: skip
     list_filter = ("state", "reason")
     list_select_related = ("project", "agent", "node", "user")
     search_fields = ("=id", "agent__name", "project__slug", "user__username")
@@ -95,21 +126,29 @@ class RunAdmin(ReadOnlyAdmin):
         return runs.defer("prompt", "diff") if match and match.url_name == "agents_run_changelist" else runs
 
     @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, run: Run) -> str:
-        return run.state
+    def shown_state(self, run: Run) -> tuple[str, str]:
+        return _said(run.state)
+
+    @display(description="reason", ordering="reason")  # type: ignore[untyped-decorator]
+    def shown_reason(self, run: Run) -> str:
+        return _said(run.reason)[1]
 
 
 @admin.register(Approval)
 class ApprovalAdmin(ReadOnlyAdmin):
-    list_display = ("title", "project", "run", "kind", "shown_state", "outcome", "decided_by_label", "requested_at")
+    list_display = ("title", "project", "run", "kind", "shown_state", "outcome", "decider", "requested_at")
     list_filter = ("state", "kind", "outcome")
     list_select_related = ("project", "run")
     search_fields = ("=id", "=run__id", "title", "decided_by_label", "project__slug")
     ordering = ("-id",)
 
     @display(description="state", ordering="state", label=_APPROVAL_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, approval: Approval) -> str:
-        return approval.state
+    def shown_state(self, approval: Approval) -> tuple[str, str]:
+        return _said(approval.state)
+
+    @display(description="decided by", ordering="decided_by_label")  # type: ignore[untyped-decorator]
+    def decider(self, approval: Approval) -> str:
+        return approval.decided_by_label
 
 
 from . import policy_admin  # noqa: E402, F401  (the pages of the policy)

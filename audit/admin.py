@@ -77,6 +77,7 @@ class AuditEventAdmin(ModelAdmin):  # type: ignore[misc]
         ),
     )
     ordering = ("-id",)
+    search_help_text = "A name, person or word; or a whole id or address"
     show_full_result_count = False
     list_per_page = 100
     actions = None

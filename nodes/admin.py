@@ -37,15 +37,16 @@ _KNOWN = (
 )  # fmt: skip
 _MOST_TESTED = 5
 _LABELS = {
-    "slug": "Id", "grpc_target": "gRPC target", "tls_server_name": "TLS server name",
-    "is_enabled": "Enabled",
+    "slug": "Id", "grpc_target": "gRPC target", "tls_server_name": "TLS server name", "is_enabled": "Enabled",
+    "is_cordoned": "Cordoned", "is_draining": "Draining", "boot_id": "Boot id",
 }  # fmt: skip
 _HELP = {
     "slug": "1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",
     "grpc_target": "https://host:port, for the hub to dial; nothing for a node that dials the hub.",
     "tls_server_name": "The name in the node's certificate, if it is not the target's host.",
     "default_worktree_root": "Where runs' worktrees are made: within the node's safe paths. Empty: its own.",
-    "labels": "Texts by name, to find nodes by.",
+    "labels": 'Texts by name, to find nodes by: {"gpu": "h100", "zone": "eu-north"}',
+    "pool": "Nodes that do the same for each other: an agent may run on any node of a pool.",
     "capacity": "Runs at once. The lesser of this and what the node says counts.",
     "is_enabled": "A disabled node gets no work.",
 }
@@ -68,7 +69,9 @@ class NodeForm(ModelForm):  # type: ignore[type-arg]  # the admin makes subclass
 class NodeAdmin(HubAdmin):
     form = NodeForm
     field_names: ClassVar = {"id": "slug"}
-    list_display = ("slug", "name", "state", "direction", "pool", "version", "capacity", "last_heard_at")
+    labels = _LABELS
+    help_texts = _HELP
+    list_display = ("node_id", "name", "state", "direction", "pool", "version", "capacity", "last_heard_at")
     list_filter = ("is_enabled", "is_cordoned", "direction", "pool")
     search_fields = ("slug", "name")
     ordering = ("slug",)
@@ -92,9 +95,6 @@ class NodeAdmin(HubAdmin):
         page.result_list = shown
         return page
 
-    def get_form(self, request: HttpRequest, obj: Node | None = None, change: bool = False, **kwargs: Any) -> Any:
-        return super().get_form(request, obj, change, labels=_LABELS, help_texts=_HELP, **kwargs)
-
     def formfield_for_dbfield(self, db_field: Field[Any, Any], request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "labels":  # compared with what is stored; a form that leaves out what it had shown counts
             kwargs["show_hidden_initial"] = False
@@ -105,6 +105,10 @@ class NodeAdmin(HubAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Node | None = None) -> tuple[str, ...]:
         return ("slug", *_KNOWN) if obj else ()
+
+    @admin.display(description="id", ordering="slug")
+    def node_id(self, node: Node) -> str:
+        return node.slug
 
     @display(label=_COLOURS)  # type: ignore[untyped-decorator]
     def state(self, node: Node) -> str:

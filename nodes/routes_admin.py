@@ -32,7 +32,15 @@ class RouteAdmin(HubAdmin):
     """Who may run on which nodes. Where a route leads stays; another one is added in its place."""
 
     form = RouteForm
-    list_display = ("project", "shown_way", "shown_for", "shown_entries", "is_enabled", "created_by", "created_at")
+    labels = {"is_enabled": "Enabled"}
+    help_texts = {
+        "node": "This one; or leave it empty, and say which pool or labels a node must have.",
+        "labels": 'All of them, as in {"gpu": "h100"}',
+        "least_role": "Members with it or one above it. Neither role nor person: everybody who may start runs.",
+        "user": "This person alone.",
+        "is_enabled": "A route that is switched off leads nowhere.",
+    }
+    list_display = ("project", "shown_way", "shown_for", "shown_entries", "enabled", "created_by", "created_at")
     list_filter = ("is_enabled", "least_role")
     list_select_related = ("project", "node", "user")
     search_fields = ("project__slug", "node__slug", "pool", "note", "user__username")
@@ -73,6 +81,10 @@ class RouteAdmin(HubAdmin):
     @admin.display(description="for")
     def shown_for(self, route: Route) -> str:
         return route.is_for
+
+    @admin.display(description="enabled", ordering="is_enabled", boolean=True)
+    def enabled(self, route: Route) -> bool:
+        return route.is_enabled
 
     @admin.display(description="by")
     def shown_entries(self, route: Route) -> str:

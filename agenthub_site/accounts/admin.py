@@ -51,7 +51,7 @@ class UserAdmin(_DjangoUserAdmin, HubAdmin):  # type: ignore[misc]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "is_superuser", "is_active", "last_login")
+    list_display = ("username", "email", "is_root", "is_active", "last_login")
     list_filter = ("is_superuser", "is_active")
     search_fields = ("username", "email")
     ordering = ("username",)
@@ -66,7 +66,17 @@ class UserAdmin(_DjangoUserAdmin, HubAdmin):  # type: ignore[misc]
         (None, {"classes": ("wide",), "fields": ("username", "email", "is_superuser", "password1", "password2")}),
     )
 
+    labels = {"is_superuser": "Root operator"}
+    help_texts = {
+        "is_superuser": "May do everything in every project, and what is done here.",
+        "is_active": "Who is not active cannot sign in; sessions and tokens end.",
+    }
     actions = ("remove_factors",)
+    asks_first = {"remove_factors": "They sign in with their password alone until they set up a second factor again."}
+
+    @admin.display(description="root operator", ordering="is_superuser", boolean=True)
+    def is_root(self, user: User) -> bool:
+        return user.is_superuser
 
     @admin.action(description="Remove second factors, end sessions", permissions=["change"])
     def remove_factors(self, request: HttpRequest, users: QuerySet[User]) -> None:
@@ -101,6 +111,7 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
     fields = ("user", "role")
     autocomplete_fields = ("user",)
     extra = 0
+    hide_title = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         members: QuerySet[Membership] = super().get_queryset(request).select_related("user", "project")
@@ -165,12 +176,19 @@ class ProjectAdmin(HubAdmin):
 class TokenAdmin(ReadOnlyAdmin):
     """Without their secrets, which nobody has but their owners."""
 
-    list_display = ("name", "user", "hint", "created_at", "expires_at", "last_used_at", "revoked_at")
+    list_display = ("name", "speaks_for", "scope", "hint", "created_at", "expires_at", "last_used_at", "revoked_at")
     list_filter = (("revoked_at", admin.EmptyFieldListFilter),)
     list_select_related = ("user",)
-    search_fields = ("name", "hint", "user__username")
-    fields = ("name", "user", "hint", "created_at", "expires_at", "last_used_at", "revoked_at")
+    search_fields = ("name", "hint", "user__username", "agent_label")
+    fields = (
+        "name", "speaks_for", "project", "scope", "hint", "created_at", "expires_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
     actions = ("revoke",)
+    asks_first = {"revoke": "Whatever uses them is refused from now on. A token that was revoked stays so."}
+
+    @admin.display(description="speaks for")
+    def speaks_for(self, token: Token) -> str:
+        return token.owner
 
     @admin.action(description="Revoke", permissions=["view"])
     def revoke(self, request: HttpRequest, tokens: QuerySet[Token]) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Final
+from urllib.parse import urlencode
 
 from django.contrib import messages
-from django.db.models import Model, QuerySet
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.db.models import JSONField, Model, QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.urls import reverse
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from nodes.contract.errors import HubError
 
@@ -27,6 +33,13 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
 
     field_names: ClassVar[dict[str, str]] = {}
     """A service's name of a field to the form's, where they differ."""
+    labels: ClassVar[dict[str, str]] = {}
+    help_texts: ClassVar[dict[str, str]] = {}
+    asks_first: ClassVar[dict[str, str]] = {}
+    """Actions that nothing undoes, and what each comes to: whoever chose one is asked before it is done."""
+    trail_key: ClassVar = "pk"
+    """By which of its fields the trail names a thing."""
+    formfield_overrides: ClassVar[Any] = {JSONField: {"widget": UnfoldAdminTextareaWidget(attrs={"rows": 3})}}
     show_full_result_count = False
     list_per_page = 50
     list_filter_submit = True
@@ -57,6 +70,7 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
+        extra_context = {"show_history": object_id is not None, **(extra_context or {})}
         try:
             response: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
         except HubError as refusal:  # with what was written undone
@@ -65,6 +79,24 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
             request.META[_REFUSAL] = refusal
             response = super().changeform_view(request, object_id, form_url, extra_context)
         return response
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """What the trail has of it."""
+        thing = self.get_object(request, unquote(object_id))
+        if thing is None:
+            raise Http404
+        found = urlencode({"q": getattr(thing, self.trail_key)})
+        return HttpResponseRedirect(f"{reverse('admin:audit_auditevent_changelist')}?{found}")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        for name, means in self.asks_first.items():
+            if name in actions and "post" not in request.POST:
+                title = actions[name][2]
+                actions[name] = (partial(_ask_first, action=name, title=title, means=means), name, title)
+        return actions
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
         try:
@@ -85,9 +117,27 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
             return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form = super().get_form(request, obj, change=change, **kwargs)
+        words = {"labels": self.labels, "help_texts": self.help_texts}
+        form = super().get_form(request, obj, change=change, **{**words, **kwargs})
         refusal = _refusal_of(request)
         return _with_refusal(form, refusal, self.field_names) if refusal else form
+
+
+_MOST_NAMED: Final = 20
+
+
+def _ask_first(
+    page: HubAdmin, request: HttpRequest, chosen: QuerySet[Any], *, action: str, title: str, means: str
+) -> HttpResponse:
+    """The question before an action: what it comes to, and for which. The answer is the same request, with ``post``."""
+    count = chosen.count()
+    shown = {
+        "title": title, "means": means, "action": action, "opts": page.opts, "count": count,
+        "named": chosen[:_MOST_NAMED], "more": max(0, count - _MOST_NAMED),
+        "ticked": request.POST.getlist(ACTION_CHECKBOX_NAME), "tick": ACTION_CHECKBOX_NAME,
+        "across": request.POST.get("select_across", "0"),
+    }  # fmt: skip
+    return render(request, "admin/ask_first.html", {**page.admin_site.each_context(request), **shown})
 
 
 _REFUSAL: Final = "agenthub.refusal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
@@ -12,6 +13,8 @@ from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from .actors import AGENT_ROLE
@@ -42,6 +45,8 @@ class InvitationAdmin(ReadOnlyAdmin):
         "revoked_at",
     )  # fmt: skip
     actions: ClassVar[Any] = ("withdraw",)
+    asks_first: ClassVar = {"withdraw": "Their links lead nowhere from now on. Who came in by one stays."}
+    labels: ClassVar = {"revoked_at": "Withdrawn at"}
 
     @admin.display(description="state")
     def state(self, invitation: Invitation) -> str:
@@ -68,7 +73,6 @@ class ServiceAccountForm(_ModelForm):
     class Meta:
         model = ServiceAccount
         fields = ("username",)
-        labels: ClassVar = {"username": "Name"}
 
 
 @admin.register(ServiceAccount)
@@ -76,12 +80,19 @@ class ServiceAccountAdmin(HubAdmin):
     """Accounts for programs: members of one project, with tokens, and neither password nor session."""
 
     form = ServiceAccountForm
-    list_display = ("username", "service_of", "is_active", "date_joined")
+    list_display = ("username", "project", "is_active", "date_joined")
     list_filter = ("is_active",)
     list_select_related = ("service_of",)
     search_fields = ("username", "service_of__slug")
     ordering = ("username",)
     actions: ClassVar[Any] = ("end",)
+    asks_first: ClassVar = {"end": "They are no members any more, and their tokens are refused from now on."}
+    labels: ClassVar = {"username": "Name", "service_of": "Project", "date_joined": "Made at"}
+    help_texts: ClassVar = {"username": "Unique on this hub, as in web-ci.", "is_active": ""}
+
+    @admin.display(description="project", ordering="service_of__slug")
+    def project(self, account: ServiceAccount) -> str:
+        return str(account.service_of)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServiceAccount]:
         accounts: QuerySet[ServiceAccount] = super().get_queryset(request)
@@ -112,12 +123,33 @@ class ServiceAccountAdmin(HubAdmin):
         self.message_user(request, "Their tokens are refused from now on.")
 
 
+def _code(word: str) -> SafeString:
+    return format_html("<code>{}</code>", word)
+
+
+def _codes(words: Iterable[str]) -> SafeString:
+    return format_html_join(", ", "<code>{}</code>", ((word,) for word in sorted(words)))
+
+
 def show_permissions(request: HttpRequest) -> HttpResponse:
     """The one table of capabilities, and what each scope of a token has."""
     if not getattr(request.user, "is_superuser", False):
         raise PermissionDenied
     columns = [*ROLES, AGENT_ROLE]
-    rows = [(can, grant.means, [role in grant.roles for role in columns], grant.roles) for can, grant in TABLE.items()]
-    scopes = [(name, [] if name == ALL else sorted(cans)) for name, cans in SCOPES.items()]
-    shown = {"title": "Who may do what", "columns": columns, "rows": rows, "scopes": scopes}
+    grants = {
+        "headers": ["Capability", "What it lets one do", *columns],
+        "rows": [
+            [_code(can), grant.means if grant.roles else f"{grant.means} (root only)"]
+            + ["yes" if role in grant.roles else "" for role in columns]
+            for can, grant in TABLE.items()
+        ],
+    }
+    scopes = {
+        "headers": ["Scope", "What it has"],
+        "rows": [
+            [_code(name), "everything that its holder may" if name == ALL else _codes(cans)]
+            for name, cans in SCOPES.items()
+        ],
+    }
+    shown = {"title": "Who may do what", "grants": grants, "scopes": scopes}
     return render(request, "admin/permissions.html", {**admin.site.each_context(request), **shown})

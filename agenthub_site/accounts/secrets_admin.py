@@ -41,7 +41,9 @@ class HubSecretAdmin(HubAdmin):
     search_fields = ("name",)
     ordering = ("name",)
     readonly_fields = ("set_at", "set_by", "last_used_at", "key_id")
+    trail_key = "name"
     actions = ("forget",)
+    asks_first = {"forget": "What needs them says that they are missing, until they are set again."}
 
     def get_fields(self, request: HttpRequest, obj: HubSecret | None = None) -> tuple[str, ...]:
         return ("value", *self.readonly_fields) if obj else ("name", "value")

@@ -6,22 +6,38 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from unfold.decorators import display
 
 from agenthub_site.accounts.hub_admin import ReadOnlyAdmin
 
 from .models import Lock, Round, Task
 from .services.rounds import approve_round, reject_round
 from .services.tasks import close_task
+from .states import RoundState, TaskState
+
+_COLOURS = {
+    TaskState.AWAITING_OPERATOR_APPROVAL: "warning", TaskState.DISPATCHED: "info", TaskState.COMPLETED: "success",
+    RoundState.IN_PROGRESS: "info", RoundState.AWAITING_REVIEW: "info", RoundState.CHANGES_REQUESTED: "warning",
+    RoundState.REJECTED: "danger",
+}  # fmt: skip
 
 
 @admin.register(Task)
 class TaskAdmin(ReadOnlyAdmin):
-    list_display = ("key", "title", "project", "state", "dispatcher", "created_at", "ended_at")
+    list_display = ("key", "title", "project", "shown_state", "dispatcher", "created_at", "ended_at")
     list_filter = ("state",)
     list_select_related = ("project", "dispatcher")
     search_fields = ("=id", "key", "title", "project__slug", "dispatcher__name")
     ordering = ("-id",)
+    fields = (
+        "project", "key", "title", "description", "shown_state", "dispatcher", "created_by", "created_at", "ended_at",
+    )  # fmt: skip
     actions: ClassVar = ["close"]
+    asks_first: ClassVar = {"close": "Their rounds and assignments end with them. A closed task is not opened again."}
+
+    @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, task: Task) -> tuple[str, str]:
+        return task.state, task.state.replace("_", " ")
 
     def view_on_site(self, task: Task) -> str:
         return reverse("task", args=[task.pk])
@@ -35,12 +51,17 @@ class TaskAdmin(ReadOnlyAdmin):
 
 @admin.register(Round)
 class RoundAdmin(ReadOnlyAdmin):
-    list_display = ("id", "task", "number", "project", "state", "decided_by", "created_at")
+    list_display = ("__str__", "project", "shown_state", "decided_by", "created_at")
     list_filter = ("state",)
     list_select_related = ("project", "task")
     search_fields = ("=id", "task__key", "project__slug")
     ordering = ("-id",)
+    fields = ("project", "task", "number", "shown_state", "decided_by", "decided_at", "operator_note", "created_at")
     actions: ClassVar = ["approve", "reject"]
+
+    @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
+    def shown_state(self, round_: Round) -> tuple[str, str]:
+        return round_.state, round_.state.replace("_", " ")
 
     def view_on_site(self, round_: Round) -> str:
         return reverse("task", args=[round_.task_id])

@@ -80,7 +80,7 @@ class Round(models.Model):
         ordering = ("-id",)
 
     def __str__(self) -> str:
-        return f"round {self.number} of {self.task_id}"
+        return f"round {self.number} of {self.task.key}"
 
 
 class Assignment(models.Model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
@@ -12,14 +14,31 @@ from agenthub_site.accounts.hub_admin import HubAdmin
 from .models import Price
 from .prices import remove_price, set_price
 
+_MICROS: Final = "In millionths of the currency: 1250000 is 1.25."
+
 
 @admin.register(Price)
 class PriceAdmin(HubAdmin):
     """Of a million tokens, in millionths of the currency."""
 
-    list_display = ("pattern", "input_micros", "output_micros", "currency", "created_at")
+    labels = {"input_micros": "A million tokens in", "output_micros": "A million tokens out"}
+    help_texts = {
+        "pattern": "The models it is for: gpt-5, or gpt-5* for all that begin so.",
+        "input_micros": _MICROS,
+        "output_micros": _MICROS,
+        "currency": "Three letters, as in USD.",
+    }
+    list_display = ("pattern", "tokens_in", "tokens_out", "created_at")
     search_fields = ("pattern",)
     fields = ("pattern", "input_micros", "output_micros", "currency")
+
+    @admin.display(description="a million tokens in", ordering="input_micros")
+    def tokens_in(self, price: Price) -> str:
+        return f"{price.input_micros / 1_000_000:,.2f} {price.currency}"
+
+    @admin.display(description="a million tokens out", ordering="output_micros")
+    def tokens_out(self, price: Price) -> str:
+        return f"{price.output_micros / 1_000_000:,.2f} {price.currency}"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Price | None = None) -> tuple[str, ...]:
         return ("pattern",) if obj else ()

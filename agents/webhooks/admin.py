@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.template.defaultfilters import truncatechars
 
 from agenthub_site.accounts.hub_admin import HubAdmin
 
@@ -15,7 +16,13 @@ from .services import add_webhook, change_webhook, remove_webhook, rotate_webhoo
 
 @admin.register(Webhook)
 class WebhookAdmin(HubAdmin):
-    list_display = ("name", "project", "url", "is_enabled", "failures", "last_at", "last_result")
+    labels = {"url": "Address", "is_enabled": "Enabled"}
+    help_texts = {
+        "name": "Messages to webhook:NAME are posted to its address.",
+        "url": "https://host/path. It may hold a key: who manages the project's webhooks sees it.",
+        "is_enabled": "While it is off nobody can write to it, and what waits goes on waiting.",
+    }
+    list_display = ("name", "project", "address", "enabled", "failures", "last_at", "last_result")
     list_filter = ("is_enabled",)
     search_fields = ("name", "project__slug")
     list_select_related = ("project",)
@@ -27,6 +34,14 @@ class WebhookAdmin(HubAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Webhook | None = None) -> tuple[str, ...]:
         return ("project", "name") if obj else ()
+
+    @admin.display(description="address", ordering="url")
+    def address(self, webhook: Webhook) -> str:
+        return truncatechars(webhook.url, 50)
+
+    @admin.display(description="enabled", ordering="is_enabled", boolean=True)
+    def enabled(self, webhook: Webhook) -> bool:
+        return webhook.is_enabled
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.has_view_permission(request)

@@ -21,9 +21,11 @@ from agenthub_site.accounts.permissions import TABLE
 from agenthub_site.accounts.services import create_service_account
 from agents.models import Agent, Run
 from agents.rules import PolicyReview
+from agents.services.tokens import create_agent_token
 from agents.teams.models import Team
 from agents.teams.services import create_team
 from agents.usage.models import Price
+from agents.usage.prices import set_price
 from audit.admin import NameFilter, ObjectFilter
 from audit.models import AuditEvent
 from audit.services import record
@@ -328,7 +330,7 @@ def test_an_agent_is_made_changed_and_put_away(registry: Client, project: Projec
     assert saved(registry.post(url("agents_agent", "add"), form))
     agent = Agent.objects.get(name="mender")
     assert saved(registry.post(url("agents_agent", "change", agent.pk), {**form, "description": "Mends nets."}))
-    registry.post(url("agents_agent"), {"action": "archive", "_selected_action": [str(agent.pk)]})
+    registry.post(url("agents_agent"), {"action": "archive", "_selected_action": [str(agent.pk)], "post": "yes"})
     agent.refresh_from_db()
     assert agent.description == "Mends nets." and agent.archived_at
     assert names() == ["agent.created", "agent.edited", "agent.archived"]
@@ -396,7 +398,7 @@ def test_tokens_are_revoked_and_show_no_secret(registry: Client, alice: User) ->
     for page in (url("accounts_token"), url("accounts_token", "change", token.pk)):
         text = registry.get(page).content.decode()
         assert secret not in text and token.digest not in text
-    registry.post(url("accounts_token"), {"action": "revoke", "_selected_action": [str(token.pk)]})
+    registry.post(url("accounts_token"), {"action": "revoke", "_selected_action": [str(token.pk)], "post": "yes"})
     token.refresh_from_db()
     assert token.revoked_at and names() == ["token.revoked"]
 
@@ -415,7 +417,9 @@ def test_a_secret_goes_in_and_no_page_shows_it(registry: Client, home: Path, set
     assert read_secret("oidc.client_secret") == "another-one"
     pages = [registry.get(url("accounts_hubsecret")), registry.get(url("accounts_hubsecret", "change", secret.pk))]
     assert not any("hush-hush" in page.content.decode() or "another-one" in page.content.decode() for page in pages)
-    assert registry.post(url("accounts_hubsecret"), {"action": "forget", "_selected_action": str(secret.pk)})
+    assert registry.post(
+        url("accounts_hubsecret"), {"action": "forget", "_selected_action": str(secret.pk), "post": "yes"}
+    )
     assert names() == ["secret.set", "secret.set", "secret.used", "secret.deleted"]
 
 
@@ -428,7 +432,7 @@ def test_an_action_that_a_service_refuses_says_why(registry: Client, monkeypatch
         delete_secret(name, by)
 
     monkeypatch.setattr(hub_secrets, "delete_secret", somebody_is_faster)
-    action = {"action": "forget", "_selected_action": [str(secret.pk)]}
+    action = {"action": "forget", "_selected_action": [str(secret.pk)], "post": "yes"}
     page = registry.post(url("accounts_hubsecret"), action, follow=True)
     assert page.status_code == 200 and "There is no secret named webhook.quay." in page.content.decode()
 
@@ -448,7 +452,9 @@ def test_a_team_is_made_renamed_and_deleted(registry: Client, project: Project) 
 def test_an_invitation_is_withdrawn_from_the_list(registry: Client, project: Project, alice: User) -> None:
     invitation, secret = invite(project, Role.VIEWER, actor_of(alice))
     assert secret not in registry.get(url("accounts_invitation", "change", invitation.pk)).content.decode()
-    registry.post(url("accounts_invitation"), {"action": "withdraw", "_selected_action": [str(invitation.pk)]})
+    registry.post(
+        url("accounts_invitation"), {"action": "withdraw", "_selected_action": [str(invitation.pk)], "post": "yes"}
+    )
     assert Invitation.objects.get().revoked_at and names()[-1] == "invitation.revoked"
 
 
@@ -458,7 +464,7 @@ def test_a_service_account_is_made_and_ended(registry: Client, project: Project)
     robot = User.objects.get(username="robot")
     assert robot.service_of == project and not robot.has_usable_password()
     assert registry.post(url("accounts_serviceaccount", "add"), form).status_code == 200  # the name is taken
-    registry.post(url("accounts_serviceaccount"), {"action": "end", "_selected_action": [str(robot.pk)]})
+    registry.post(url("accounts_serviceaccount"), {"action": "end", "_selected_action": [str(robot.pk)], "post": "yes"})
     robot.refresh_from_db()
     assert not robot.is_active and names()[-2:] == ["service_account.created", "member.removed"]
 
@@ -507,3 +513,55 @@ def test_the_trails_list_offers_its_names_without_reading_all_of_it(registry: Cl
     assert [event.name for event in found.context["cl"].result_list] == ["agent.created"]
     found = registry.get(url("audit_auditevent"), {"object_kind__exact": "run"})
     assert [event.name for event in found.context["cl"].result_list] == ["run.queued"] * 2
+
+
+def test_what_nothing_undoes_is_asked_about_first(registry: Client) -> None:
+    for number in range(25):
+        make_token(name=f"laptop {number}")
+    page = registry.post(
+        url("accounts_token"),
+        {"action": "revoke", "_selected_action": [str(Token.objects.first().pk)]},  # type: ignore[union-attr]
+    ).content.decode()
+    assert "Revoke: 1 token?" in page and "A token that was revoked stays so." in page
+    chosen = {"action": "revoke", "_selected_action": ["0"], "select_across": "1"}
+    page = registry.post(url("accounts_token"), chosen).content.decode()
+    assert "Revoke: 25 tokens?" in page and "and 5 more" in page and 'name="select_across" value="1"' in page
+    assert not Token.objects.exclude(revoked_at=None).exists() and names() == []
+    assert registry.post(url("accounts_token"), {**chosen, "post": "yes"}).status_code == 302
+    assert not Token.objects.filter(revoked_at=None).exists() and len(names()) == 25
+
+
+def test_the_history_of_a_thing_is_what_the_trail_has_of_it(registry: Client, agent: Agent) -> None:
+    record(agent.project_id, "agent.edited", by=SYSTEM, of=("agent", agent.pk))
+    record(agent.project_id, "agent.edited", by=SYSTEM, of=("agent", "another"))
+    assert url("agents_agent", "history", agent.pk) in registry.get(url("agents_agent", "change", agent.pk)).text
+    found = registry.get(url("agents_agent", "history", agent.pk), follow=True).context["cl"].result_list
+    assert [event.object_id for event in found] == [str(agent.pk)]
+    assert registry.get(url("agents_agent", "history", make_root().pk)).status_code == 404
+
+
+def test_a_secrets_history_is_found_by_its_name(registry: Client, home: Path, settings: Settings) -> None:
+    settings.CONFIG = settings.CONFIG.model_copy(update={"home": home})
+    secret = hub_secrets.set_secret("oidc.client_secret", "hush-hush-hush", SYSTEM)
+    found = registry.get(url("accounts_hubsecret", "history", secret.pk), follow=True).context["cl"].result_list
+    assert [event.name for event in found] == ["secret.set"]
+
+
+def test_the_sidebar_leads_to_every_list_by_its_own_name(registry: Client) -> None:
+    page = registry.get("/admin/")
+    items = [item for group in page.context["sidebar_navigation"] for item in group["items"]]
+    links = {str(item["link"]): str(item["title"]) for item in items}
+    for app in page.context["app_list"]:
+        for model in app["models"]:
+            assert links.get(model["admin_url"]) == str(model["name"])
+
+
+def test_tokens_of_agents_say_whose_they_are(registry: Client, agent: Agent, alice: User) -> None:
+    create_agent_token(agent, "desk", by=actor_of(alice))
+    assert f"{agent.project.slug}/{agent.name}" in registry.get(url("accounts_token")).text
+
+
+def test_prices_are_shown_in_their_currency(registry: Client) -> None:
+    set_price("gpt-5*", by=SYSTEM, input_micros=1_250_000, output_micros=10_000_000)
+    page = registry.get(url("usage_price")).text
+    assert "1.25 USD" in page and "10.00 USD" in page

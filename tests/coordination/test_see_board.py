@@ -125,5 +125,7 @@ def test_the_registry_approves_and_closes(crew: Crew) -> None:
     assert round_.state == "dispatched"
     again = as_root.post("/admin/coordination/round/", chosen, follow=True).content.decode()
     assert "does not wait for an operator" in again
-    as_root.post("/admin/coordination/task/", {"action": "close", "_selected_action": [str(round_.task_id)]})
+    as_root.post(
+        "/admin/coordination/task/", {"action": "close", "_selected_action": [str(round_.task_id)], "post": "yes"}
+    )
     assert Task.objects.get().state == "closed"
