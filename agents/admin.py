@@ -18,17 +18,12 @@ from .states import State
 _COLOURS = {
     State.QUEUED: "info", State.STARTING: "info", State.RUNNING: "info", State.WAITING: "warning",
     State.STOPPING: "warning", State.LOST: "danger", State.SUCCEEDED: "success", State.FAILED: "danger",
-    State.CANCELLED: "warning", State.TIMED_OUT: "danger",
+    State.CANCELLED: "warning", "timed out": "danger",
 }  # fmt: skip
 _APPROVAL_COLOURS = {
     Approval.State.PENDING: "warning", Approval.State.DECIDED: "info", Approval.State.APPLIED: "success",
-    Approval.State.EXPIRED: "danger", Approval.State.SUPERSEDED: "warning", Approval.State.HASH_MISMATCH: "danger",
+    Approval.State.EXPIRED: "danger", Approval.State.SUPERSEDED: "warning", "hash mismatch": "danger",
 }  # fmt: skip
-
-
-def _said(word: str) -> tuple[str, str]:
-    """A state, which gives the colour, and how people write it."""
-    return word, word.replace("_", " ")
 
 
 @admin.register(Agent)
@@ -116,6 +111,10 @@ class RunAdmin(ReadOnlyAdmin):
         """Its page, with what happened."""
         return reverse("run", args=[run.pk])
 
+    def get_fields(self, request: HttpRequest, obj: Run | None = None) -> list[str]:
+        shown = {"state": "shown_state", "reason": "shown_reason"}
+        return [shown.get(name, name) for name in super().get_fields(request, obj)]
+
     @display(description="runs on", ordering="node__slug")  # type: ignore[untyped-decorator]
     def shown_place(self, run: Run) -> str:
         return run.runs_on
@@ -126,12 +125,12 @@ class RunAdmin(ReadOnlyAdmin):
         return runs.defer("prompt", "diff") if match and match.url_name == "agents_run_changelist" else runs
 
     @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, run: Run) -> tuple[str, str]:
-        return _said(run.state)
+    def shown_state(self, run: Run) -> str:
+        return run.state.replace("_", " ")
 
     @display(description="reason", ordering="reason")  # type: ignore[untyped-decorator]
     def shown_reason(self, run: Run) -> str:
-        return _said(run.reason)[1]
+        return run.reason.replace("_", " ")
 
 
 @admin.register(Approval)
@@ -143,8 +142,8 @@ class ApprovalAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
 
     @display(description="state", ordering="state", label=_APPROVAL_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, approval: Approval) -> tuple[str, str]:
-        return _said(approval.state)
+    def shown_state(self, approval: Approval) -> str:
+        return approval.state.replace("_", " ")
 
     @display(description="decided by", ordering="decided_by_label")  # type: ignore[untyped-decorator]
     def decider(self, approval: Approval) -> str:

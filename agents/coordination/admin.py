@@ -13,12 +13,10 @@ from agenthub_site.accounts.hub_admin import ReadOnlyAdmin
 from .models import Lock, Round, Task
 from .services.rounds import approve_round, reject_round
 from .services.tasks import close_task
-from .states import RoundState, TaskState
 
 _COLOURS = {
-    TaskState.AWAITING_OPERATOR_APPROVAL: "warning", TaskState.DISPATCHED: "info", TaskState.COMPLETED: "success",
-    RoundState.IN_PROGRESS: "info", RoundState.AWAITING_REVIEW: "info", RoundState.CHANGES_REQUESTED: "warning",
-    RoundState.REJECTED: "danger",
+    "awaiting operator approval": "warning", "dispatched": "info", "in progress": "info", "awaiting review": "info",
+    "completed": "success", "changes requested": "warning", "rejected": "danger",
 }  # fmt: skip
 
 
@@ -36,8 +34,8 @@ class TaskAdmin(ReadOnlyAdmin):
     asks_first: ClassVar = {"close": "Their rounds and assignments end with them. A closed task is not opened again."}
 
     @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, task: Task) -> tuple[str, str]:
-        return task.state, task.state.replace("_", " ")
+    def shown_state(self, task: Task) -> str:
+        return task.state.replace("_", " ")
 
     def view_on_site(self, task: Task) -> str:
         return reverse("task", args=[task.pk])
@@ -60,8 +58,8 @@ class RoundAdmin(ReadOnlyAdmin):
     actions: ClassVar = ["approve", "reject"]
 
     @display(description="state", ordering="state", label=_COLOURS)  # type: ignore[untyped-decorator]
-    def shown_state(self, round_: Round) -> tuple[str, str]:
-        return round_.state, round_.state.replace("_", " ")
+    def shown_state(self, round_: Round) -> str:
+        return round_.state.replace("_", " ")
 
     def view_on_site(self, round_: Round) -> str:
         return reverse("task", args=[round_.task_id])

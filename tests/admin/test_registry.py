@@ -22,6 +22,7 @@ from agenthub_site.accounts.services import create_service_account
 from agents.models import Agent, Run
 from agents.rules import PolicyReview
 from agents.services.tokens import create_agent_token
+from agents.states import State
 from agents.teams.models import Team
 from agents.teams.services import create_team
 from agents.usage.models import Price
@@ -565,3 +566,17 @@ def test_prices_are_shown_in_their_currency(registry: Client) -> None:
     set_price("gpt-5*", by=SYSTEM, input_micros=1_250_000, output_micros=10_000_000)
     page = registry.get(url("usage_price")).text
     assert "1.25 USD" in page and "10.00 USD" in page
+
+
+def test_an_empty_list_offers_only_what_can_be_made_there(registry: Client) -> None:
+    runs = registry.get(url("agents_run")).text
+    assert "No runs yet" in runs and "Add the first" not in runs
+    assert "Add the first" in registry.get(url("teams_team")).text
+    assert "No teams match" in registry.get(url("teams_team"), {"q": "docks"}).text
+
+
+def test_states_and_reasons_are_said_as_people_write_them(registry: Client) -> None:
+    run = make_run(state=State.TIMED_OUT)
+    for page in (url("agents_run"), url("agents_run", "change", run.pk)):
+        text = registry.get(page).text
+        assert "timed out" in text and "turn timeout" in text
