@@ -31,7 +31,8 @@ class StyledForm(forms.Form):
         super().__init__(*args, **kwargs)
         for field in self.fields.values():
             widget = field.widget
-            kind = "form-check-input" if isinstance(widget, forms.CheckboxInput) else "form-control"
+            is_ticked = isinstance(widget, forms.CheckboxInput | forms.CheckboxSelectMultiple)
+            kind = "form-check-input" if is_ticked else "form-control"
             widget.attrs["class"] = "form-select" if isinstance(widget, forms.Select) else kind
 
     def _clean_fields(self) -> None:
@@ -303,7 +304,7 @@ class JoinForm(StyledForm):
     )
     projects = forms.ModelMultipleChoiceField(
         Project.objects.all(), required=False, to_field_name="slug", label="Projects that may use this node",
-        widget=forms.SelectMultiple(attrs={"size": 5}),
+        widget=forms.CheckboxSelectMultiple,
         help_text="Without a route no project may; routes can be added and removed later.",
     )  # fmt: skip
 

@@ -122,7 +122,6 @@ class ReviewForm(StyledForm):
                 "expires_minutes": _minutes(review.expires_seconds),
             }  # fmt: skip
         super().__init__(*args, auto_id="review_%s", **kwargs)
-        self.fields["roles"].widget.attrs["class"] = "form-check-input"
         if project:
             others = _agents_of(project).exclude(pk=agent.pk) if agent else _agents_of(project)
             self.fields["reviewer"].queryset = others  # type: ignore[attr-defined]

@@ -78,7 +78,8 @@ def new_run(request: PageRequest) -> HttpResponse:
             show_in_form(form, error)
         else:
             return redirect("run", run.pk)
-    return render(request, "pages/runs/new.html", {"form": form}, status=400 if form.errors else 200)
+    context = {"form": form, "may_create": _may_create(request)}
+    return render(request, "pages/runs/new.html", context, status=400 if form.errors else 200)
 
 
 def _run_to_begin_with(request: PageRequest) -> dict[str, object]:

@@ -50,7 +50,7 @@ class InvalidToken(Unauthenticated):
 
 class Forbidden(HubError):
     code, http, grpc = "forbidden", 403, "PERMISSION_DENIED"
-    message = "Your role in this project does not allow that."
+    message = "Your role does not allow that."
 
 
 class NotFound(HubError):

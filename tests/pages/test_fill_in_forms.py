@@ -348,3 +348,10 @@ def test_what_was_demanded_while_a_project_was_edited_stays(web: Client, project
     assert web.post(page, {**opened, "description": "Where the boats are."}).status_code == 302
     project.refresh_from_db()
     assert (project.description, project.required_isolation) == ("Where the boats are.", "masked")
+
+
+def test_who_may_make_no_agent_is_not_led_to_the_form(
+    web: Client, project: Project, charlie: User, sign_in: SignIn
+) -> None:
+    assert 'href="/agents/new/"' in web.get("/runs/new/").text
+    assert 'href="/agents/new/"' not in sign_in(charlie).get("/runs/new/").text

@@ -141,6 +141,12 @@ def ago(moment: datetime | None, never: str = "never") -> SafeString | str:
     )
 
 
+@register.simple_tag
+def used(moment: datetime | None) -> SafeString | str:
+    """``used 3 min ago``, or ``never used``."""
+    return format_html("used {}", ago(moment)) if moment else "never used"
+
+
 _BROWSERS = (
     ("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"),
     ("curl/", "curl"), ("Python", "Python"),
