@@ -18,15 +18,21 @@ def once(now: datetime, *, at: datetime | None = None, delay_seconds: float | No
     delay = timedelta(seconds=min(delay_seconds or 0.0, 10 * LONGEST.total_seconds()))
     due = in_utc(at) if at is not None else now + delay
     if not now < due <= now + LONGEST:
-        field = "at" if at is not None else "delay_seconds"
-        message = "A trigger fires in the future, and within 30 days; by cron it goes on after that."
-        raise Invalid(message, fields={field: [message]})
+        raise _too_far("at" if at is not None else "delay_seconds")
     return due
 
 
 def in_utc(at: datetime, zone: str = "UTC") -> datetime:
     """A time that names no zone is one of ``zone``. Raises ``Invalid`` for a zone that does not exist."""
-    return (at if at.tzinfo else at.replace(tzinfo=zone_of(zone))).astimezone(UTC)
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=zone_of(zone))).astimezone(UTC)
+    except OverflowError:  # in the first or the last hours of all years
+        raise _too_far("at") from None
+
+
+def _too_far(field: str) -> Invalid:
+    message = "A trigger fires in the future, and within 30 days; by cron it goes on after that."
+    return Invalid(message, fields={field: [message]})
 
 
 def check_cron(expression: str, timezone: str) -> tuple[str, str]:

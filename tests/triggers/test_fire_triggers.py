@@ -245,6 +245,8 @@ def test_others_of_the_project_do_not_steer_it(remind: Callable[..., Trigger], b
         {"delay_seconds": 1e300},
         {"at": datetime(2020, 1, 1, tzinfo=UTC)},
         {"at": datetime(2020, 1, 1, tzinfo=UTC), "delay_seconds": 5},
+        {"at": datetime(1, 1, 1, tzinfo=ZoneInfo("Asia/Tokyo"))},
+        {"at": datetime(9999, 12, 31, 23, tzinfo=ZoneInfo("America/New_York"))},
         {"cron": "61 * * * *"},
         {"cron": "* * * * * *"},
         {"cron": "0 0 30 2 *"},
