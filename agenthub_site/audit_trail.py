@@ -21,7 +21,7 @@ from nodes.contract.ids import first_id, uuid_of
 _CLOCK: Final = timedelta(days=1)
 """An event's time and its id are made together; a clock that was set may have come between them."""
 _FIRST, _LAST = datetime(1970, 1, 3, tzinfo=UTC), datetime(9999, 12, 29, tzinfo=UTC)
-"""Between these there is an id for every time."""
+"""Between these there is an id for every time, and nothing happened at any other."""
 _ACTORS: Final = ("user", "agent", "node", "integration", "system", "anonymous")
 
 
@@ -102,10 +102,12 @@ class EventFilter(filters.FilterSet):  # type: ignore[misc]
 
     def by_since(self, events: QuerySet[AuditEvent], _name: str, value: datetime) -> QuerySet[AuditEvent]:
         """By the ids as well, in whose order events are read: what is older is not gone through."""
-        return events.filter(at__gte=value, pk__gte=first_id(max(value, _FIRST) - _CLOCK))
+        since = max(value, _FIRST)
+        return events.filter(at__gte=since, pk__gte=first_id(since - _CLOCK))
 
     def by_until(self, events: QuerySet[AuditEvent], _name: str, value: datetime) -> QuerySet[AuditEvent]:
-        return events.filter(at__lt=value, pk__lt=first_id(min(value, _LAST) + _CLOCK))
+        until = min(max(value, _FIRST), _LAST)
+        return events.filter(at__lt=until, pk__lt=first_id(until + _CLOCK))
 
     def by_text(self, events: QuerySet[AuditEvent], _name: str, value: str) -> QuerySet[AuditEvent]:
         texts = ("name", "actor_label", "object_id", "address", "user_agent", "data_as_text")
