@@ -29,7 +29,8 @@ _APPROVAL_COLOURS = {
 @admin.register(Agent)
 class AgentAdmin(HubAdmin):
     labels = {
-        "mcp": "The hub's tools", "approval_seconds": "An approval waits (seconds)",
+        "workdir": "Directory", "worktree_repo": "Repository", "worktree_ref": "Start from", "mcp": "The hub's tools",
+        "approval_seconds": "An approval waits (seconds)",
         "turn_seconds": "A turn takes (seconds)", "lost_after_seconds": "Runs are lost after (seconds)",
         "stop_after_seconds": "The node stops them after (seconds)",
     }  # fmt: skip

@@ -77,7 +77,7 @@ class AuditEventAdmin(ModelAdmin):  # type: ignore[misc]
         ),
     )
     ordering = ("-id",)
-    search_help_text = "A name, person or word; or a whole id or address"
+    search_help_text = "Name, who, or a whole id"
     show_full_result_count = False
     list_per_page = 100
     actions = None

@@ -37,8 +37,8 @@ _KNOWN = (
 )  # fmt: skip
 _MOST_TESTED = 5
 _LABELS = {
-    "slug": "Id", "grpc_target": "gRPC target", "tls_server_name": "TLS server name", "is_enabled": "Enabled",
-    "is_cordoned": "Cordoned", "is_draining": "Draining", "boot_id": "Boot id",
+    "slug": "Id", "id": "UUID", "grpc_target": "gRPC target", "tls_server_name": "TLS server name",
+    "is_enabled": "Enabled", "is_cordoned": "Cordoned", "is_draining": "Draining", "boot_id": "Boot id",
 }  # fmt: skip
 _HELP = {
     "slug": "1 to 128 of A-Z a-z 0-9 . _ : - as in us-east-gpu-01. It stays.",

@@ -116,6 +116,11 @@ class HubAdmin(ModelAdmin):  # type: ignore[misc]
             self.message_user(request, refusal.text, messages.ERROR)
             return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of what does not exist yet, without what can only be read."""
+        known = () if obj else self.get_readonly_fields(request)
+        return [each for each in super().get_fieldsets(request, obj) if not {*known}.issuperset(each[1]["fields"])]
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         words = {"labels": self.labels, "help_texts": self.help_texts}
         form = super().get_form(request, obj, change=change, **{**words, **kwargs})

@@ -580,3 +580,8 @@ def test_states_and_reasons_are_said_as_people_write_them(registry: Client) -> N
     for page in (url("agents_run"), url("agents_run", "change", run.pk)):
         text = registry.get(page).text
         assert "timed out" in text and "turn timeout" in text
+
+
+def test_a_form_for_what_is_new_has_nothing_that_can_only_be_read(registry: Client, agent: Agent) -> None:
+    assert ">Times<" not in registry.get(url("agents_agent", "add")).text.replace("\n", "").replace(" ", "")
+    assert ">Times<" in registry.get(url("agents_agent", "change", agent.pk)).text.replace("\n", "").replace(" ", "")
