@@ -64,7 +64,7 @@ def begin(pki_dir: Path, local: NodeIdentity, overlap: timedelta, now: datetime)
         if present.former is not None:
             raise RotationUnderWay()
         _tidy(pki_dir, present)  # a step that was cut short earlier
-        authorities = Authorities(pki.make_authority(f"AgentHub {now:%Y-%m-%d}", now), present.issuing)
+        authorities = Authorities(pki.make_authority(f"{pki.HUBS_OWN} {now:%Y-%m-%d}", now), present.issuing)
         told = {
             "authority": fingerprint_of(authorities.issuing), "began": now.isoformat(),
             "until": (now + overlap).isoformat(),

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,7 @@ from agenthub_site.actor_service import ActorService, actor_address_file
 from agents.models import Agent
 from integrations.cli.actor_grpc import ask_hub
 from integrations.cli.where import find_where
-from nodes import pki
+from nodes import pki, rotation
 from nodes.certified import node_of_certificate
 from nodes.contract.config import Config, InternalGrpcConfig, SecurityConfig, load_config
 from nodes.link.actors import ERROR, SERVICE
@@ -75,13 +76,33 @@ async def test_what_the_hub_made_for_a_node_is_not_shown_as_its_own(
     pki.ensure_pki(home / "pki", UUID(int=7))
     (home / "config.toml").write_text('[internal_grpc]\nenabled = true\nactor_listen = "127.0.0.1:0"\n')
     monkeypatch.setenv("AGENTHUB_HOME", str(home))
+    assert await answer(str(agent.pk)) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_the_service_is_believed_while_and_after_the_authority_is_replaced(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent: Agent = await sync_to_async(make_agent)()
+    local, now = pki.NodeIdentity(UUID(int=7), 1), datetime.now(UTC)
+    pki.ensure_pki(home / "pki", local.node_id)
+    (home / "config.toml").write_text('[internal_grpc]\nenabled = true\nactor_listen = "127.0.0.1:0"\n')
+    monkeypatch.setenv("AGENTHUB_HOME", str(home))
+    rotation.begin(home / "pki", local, timedelta(hours=1), now)
+    assert await answer(str(agent.pk)) == 0
+    rotation.finish(home / "pki", local, now)
+    assert await answer(str(agent.pk)) == 0
+
+
+async def answer(agent_id: str) -> int:
+    """A service of this home is asked, as on the command line, for how many messages the agent has."""
     service = ActorService(load_config())
     await service.start()
     try:
-        answer = await asyncio.to_thread(ask_hub, find_where(), None, str(agent.pk), "inbox", {})
+        told = await asyncio.to_thread(ask_hub, find_where(), None, agent_id, "inbox", {})
     finally:
         await service.stop()
-    assert answer["messages"] == []
+    return len(told["messages"])
 
 
 @asynccontextmanager
