@@ -120,7 +120,7 @@ def _minute(at: str) -> str:
 
 
 def _revoke(client: Client, options: argparse.Namespace) -> Exit:
-    node = _find_node(client, options.name)
+    node = find_node(client, options.name)
     if not options.yes:
         raise Wrong(
             f"This cuts {clean(node['slug'])} off at once: its runs become lost, and it can only come back with a new "
@@ -149,7 +149,7 @@ CLOSING = {
 
 
 def _close(client: Client, options: argparse.Namespace) -> Exit:
-    slug, closing = _find_node(client, options.name)["slug"], CLOSING[options.word]
+    slug, closing = find_node(client, options.name)["slug"], CLOSING[options.word]
     node = client.patch(f"/api/admin/agent-nodes/{quote(slug, safe='')}", closing.change)
     if options.json:
         print(json.dumps(node, ensure_ascii=False))
@@ -161,7 +161,7 @@ def _close(client: Client, options: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _find_node(client: Client, name: str) -> Json:
+def find_node(client: Client, name: str) -> Json:
     for node in client.every("/api/v1/nodes/", limit=200):
         if name in (node["slug"], node["id"]):
             return node
@@ -217,7 +217,8 @@ def _read_token(path: str) -> str:
         with Path(path).expanduser().open("r", encoding="utf-8") as file:
             return file.read(TOKEN_BYTES)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"The token cannot be read from {path}: {error}.") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"The token cannot be read from {path}: {reason}.") from error
 
 
 def _rotate(options: argparse.Namespace, where: Where) -> int:

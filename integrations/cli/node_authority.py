@@ -5,6 +5,7 @@ import json
 import sys
 
 from .client import Client, Json
+from .commands import Wrong
 from .exits import Exit
 from .parsers import Parser, finite
 from .render import clean
@@ -26,6 +27,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def rotate_authority(client: Client, options: argparse.Namespace) -> Exit:
+    if options.force and not options.finish:
+        raise Wrong("--force goes with --finish: it ends a replacement that is under way.")
     if options.status:
         now = client.get(PATH)
     elif options.finish:

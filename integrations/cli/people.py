@@ -158,7 +158,7 @@ def manage_projects(client: Client, options: argparse.Namespace) -> Exit:
         rows = [(item["slug"], item["role"] or "", item["name"]) for item in found]
         _list(options, found, rows, ("PROJECT", "YOUR ROLE", "NAME"))
         return Exit.OK
-    project = _find_project(client, options.project)
+    project = find_project(client, options.project)
     return {"edit": _edit, "members": _members, "add": _add, "remove": _remove, "invite": _invite,
             "invitations": _invitations, "uninvite": _uninvite}[options.action](client, project, options)  # fmt: skip
 
@@ -241,7 +241,8 @@ def _of_invitation(item: Json) -> str:
     return "withdrawn" if item["revoked_at"] else f"until {item['expires_at'][:10]}"
 
 
-def _find_project(client: Client, wanted: str) -> str:
+def find_project(client: Client, wanted: str) -> str:
+    """The id of the project with this slug or id."""
     for item in client.every(PROJECTS, limit=200):
         if wanted in (item["id"], item["slug"]):
             return str(item["id"])

@@ -12,6 +12,7 @@ from .client import Client, HubRefused, Json
 from .commands import Missing, Wrong, say
 from .exits import Exit
 from .parsers import not_negative, positive
+from .people import find_project
 from .render import clean, one_line, table
 
 RULES = "/api/v1/policy/rules/"
@@ -38,9 +39,9 @@ def add_words(words: Any) -> None:
     add = words.add_parser("add", help="add a rule: to the instance, or --project, or --agent")
     add.add_argument("verdict", choices=("allow", "ask", "deny"))
     _whose(add)
-    add.add_argument("--kind", choices=KINDS)
-    for name in _MATCHERS[1:]:
-        add.add_argument(f"--{name}", metavar="PATTERN")
+    add.add_argument("--kind", choices=KINDS, help="what is done")
+    for name, example in (("tool", "mcp__github__*"), ("path", "src/**"), ("command", "git push*"), ("host", "*.org")):
+        add.add_argument(f"--{name}", metavar="PATTERN", help=f"such as '{example}'")
     add.add_argument("--everything", action="store_true", help="in place of a kind and of patterns: whatever is asked")
     add.add_argument("--each-time", action="store_true", help="of what is asked: no standing answer counts")
     add.add_argument("--position", type=not_negative, metavar="N", help="its place on the level, from 0 (the last)")
@@ -101,6 +102,8 @@ def _review(client: Client, options: argparse.Namespace) -> Exit:
         say(options, kept, f"{_level(kept)}: {_asked(kept)}")
         return Exit.OK
     reviews = list(client.every(REVIEWS, limit=200, **_query(options)))
+    if not reviews:
+        _require_known(client, options)
     if options.json:
         print(json.dumps(reviews, ensure_ascii=False))
     elif not reviews:
@@ -136,6 +139,8 @@ def _remove(client: Client, options: argparse.Namespace) -> Exit:
 
 
 def _list(client: Client, options: argparse.Namespace) -> Exit:
+    if options.project:
+        find_project(client, options.project)
     rules = sorted(
         _applying(client, options),
         key=lambda rule: (
@@ -168,6 +173,8 @@ def _applying(client: Client, options: argparse.Namespace) -> Iterator[Json]:
 
 def _grants(client: Client, options: argparse.Namespace) -> Exit:
     grants = list(client.every(GRANTS, limit=200, **_query(options)))
+    if not grants:
+        _require_known(client, options)
     if options.json:
         print(json.dumps(grants, ensure_ascii=False))
     elif not grants:
@@ -180,6 +187,14 @@ def _grants(client: Client, options: argparse.Namespace) -> Exit:
         ]  # fmt: skip
         table(rows, ("LEVEL", "ALWAYS ALLOWS", "BY", "UNTIL", "LAST USED", "ID"), sys.stdout)
     return Exit.OK
+
+
+def _require_known(client: Client, options: argparse.Namespace) -> None:
+    """What is named is there: else nothing would be found of it, which reads as if it had no rules."""
+    if options.project:
+        find_project(client, options.project)
+    if options.agent:
+        find_agent(client, f"{options.project}/{options.agent}" if options.project else options.agent)
 
 
 def _level(row: Json) -> str:

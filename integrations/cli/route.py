@@ -8,6 +8,8 @@ from typing import Any, Final
 from .client import Client, Json
 from .commands import Missing, Wrong, say
 from .exits import Exit
+from .node import find_node
+from .people import find_project
 from .render import clean, short_id, table
 
 PATH: Final = "/api/v1/routes/"
@@ -88,6 +90,10 @@ def _label(text: str) -> tuple[str, str]:
 
 def _list(client: Client, options: argparse.Namespace) -> None:
     found = list(client.every(PATH, limit=200, project=options.project, node=options.node))
+    if not found and options.project:
+        find_project(client, options.project)
+    if not found and options.node:
+        find_node(client, options.node)
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return

@@ -7,6 +7,7 @@ from typing import Final
 from .client import Client, Json
 from .commands import Missing, Wrong, print_json, say
 from .exits import Exit
+from .people import find_project
 from .render import table
 
 PATH: Final = "/api/v1/teams/"
@@ -82,6 +83,8 @@ def _find(client: Client, options: argparse.Namespace) -> Json:
 
 def _list(client: Client, options: argparse.Namespace) -> None:
     found = _every(client, options)
+    if not found and options.project:
+        find_project(client, options.project)
     if options.json:
         print_json(found)
         return

@@ -9,6 +9,7 @@ from typing import Final
 from .client import Client, Json
 from .commands import Missing, Wrong, say
 from .exits import Exit
+from .people import find_project
 from .render import clean, short_id, table
 
 PATH: Final = "/api/v1/webhooks/"
@@ -118,6 +119,8 @@ def _find(client: Client, options: argparse.Namespace) -> Json:
 
 def _list(client: Client, options: argparse.Namespace) -> None:
     found = _every(client, options)
+    if not found and options.project:
+        find_project(client, options.project)
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
         return

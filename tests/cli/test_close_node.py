@@ -50,3 +50,9 @@ def test_what_is_left_is_said(run: Callable[..., int], registered: SmallHub, cap
 def test_a_node_that_is_not_there_is_said(run: Callable[..., int], registered: SmallHub, capsys: Any) -> None:
     assert run("drain", "gpu-02", "--json") == Exit.REFUSED
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("words", [("--force",), ("--status", "--force")])
+def test_force_alone_begins_no_new_authority(run: Callable[..., int], registered: SmallHub, words: tuple[str]) -> None:
+    assert run("rotate-ca", *words) == Exit.USAGE
+    assert registered.seen == []

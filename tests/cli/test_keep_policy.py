@@ -12,7 +12,8 @@ from integrations.cli.where import Where
 from .conftest import Cli
 from .small_hub import Answer, Seen, SmallHub
 
-RULES, GRANTS = "/api/v1/policy/rules/", "/api/v1/policy/grants/"
+RULES, GRANTS, REVIEWS = "/api/v1/policy/rules/", "/api/v1/policy/grants/", "/api/v1/policy/reviews/"
+PROJECT = {"id": "p-1", "slug": "web"}
 RULE = {
     "id": "r-1", "level": "project", "project": "web", "agent_name": None, "position": 0, "verdict": "deny",
     "about": "command git push*", "is_strict": False, "is_enabled": True, "note": "People release.",
@@ -31,6 +32,7 @@ def cli(home: Path) -> Cli:
 @pytest.fixture(autouse=True)
 def kept(hub: SmallHub) -> None:
     hub.routes["GET", RULES] = (200, {"results": [RULE], "next": None})
+    hub.routes["GET", "/api/v1/projects/"] = (200, {"results": [PROJECT], "next": None})
     hub.routes["GET", GRANTS] = (200, {"results": [GRANT], "next": None})
 
 
@@ -114,3 +116,14 @@ def test_a_rule_about_everything_is_said_to_be_one(cli: Cli, hub: SmallHub, caps
 def test_what_is_not_there_to_be_removed_is_named(cli: Cli, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli("remove", "x-1") == Exit.REFUSED
     assert "no rule or standing answer 'x-1'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["list", "grants", "review"])
+@pytest.mark.parametrize("option", ["--project", "--agent"])
+def test_no_rules_of_what_is_not_there_is_no_answer(
+    cli: Cli, hub: SmallHub, capsys: pytest.CaptureFixture[str], word: str, option: str
+) -> None:
+    nothing: Answer = (200, {"results": [], "next": None})
+    hub.routes |= {("GET", path): nothing for path in (GRANTS, REVIEWS, "/api/v1/projects/", "/api/v1/agents/")}
+    assert cli(word, option, "wbe") == Exit.REFUSED
+    assert "'wbe'" in capsys.readouterr().err

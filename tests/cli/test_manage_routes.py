@@ -7,7 +7,7 @@ import pytest
 from integrations.cli.exits import Exit
 
 from .conftest import Cli
-from .small_hub import SmallHub
+from .small_hub import Answer, SmallHub
 
 ROUTE = {
     "id": "01a1fcc2-cfe0-778a-9bc5-c0a5daeae767", "project": "web", "leads_to": "node:gpu-01", "is_for": "everybody",
@@ -40,3 +40,15 @@ def test_the_list_is_a_table(cli: Cli, hub: SmallHub, capsys: Any) -> None:
     hub.routes["GET", "/api/v1/routes/"] = (200, {"results": [ROUTE], "next": None})
     assert cli("route", "list") == Exit.OK
     assert "node:gpu-01" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["--project", "wbe"], ["--node", "gpu-10"], ["--project", "web", "--node", "gpu-10"]]
+)
+def test_no_routes_of_what_is_not_there_is_no_answer(cli: Cli, hub: SmallHub, capsys: Any, words: list[str]) -> None:
+    nothing: Answer = (200, {"results": [], "next": None})
+    hub.routes |= {("GET", "/api/v1/routes/"): nothing, ("GET", "/api/v1/nodes/"): nothing}
+    hub.routes["GET", "/api/v1/projects/"] = (200, {"results": [{"id": "p-1", "slug": "web"}], "next": None})
+    assert cli("route", "list", *words) == Exit.REFUSED
+    assert words[-1] in capsys.readouterr().err
+    assert cli("route", "list", "--project", "web") == Exit.OK

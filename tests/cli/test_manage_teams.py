@@ -67,3 +67,9 @@ def test_which_team_is_meant_is_asked(cli: Cli, hub: SmallHub, capsys: Any) -> N
     hub.routes["GET", "/api/v1/teams/"] = (200, {"results": [TEAM, other], "next": None})
     assert cli("team", "delete", "docs") == Exit.REFUSED
     assert "Say --project" in capsys.readouterr().err
+
+
+def test_no_teams_of_a_project_that_is_not_there_is_no_answer(cli: Cli, hub: SmallHub, capsys: Any) -> None:
+    hub.routes |= {("GET", f"/api/v1/{noun}/"): (200, {"results": [], "next": None}) for noun in ("teams", "projects")}
+    assert cli("team", "list", "--project", "wbe") == Exit.REFUSED
+    assert "no project 'wbe'" in capsys.readouterr().err
