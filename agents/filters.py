@@ -24,6 +24,14 @@ def by_id_or(field: str, pk: str) -> Any:
     return narrow
 
 
+def by_state(*states: str, **options: Any) -> Any:
+    """A filter that takes several of these, and names them all to who asks for another."""
+    refusal = f"There is no state '%(value)s'; there are {', '.join(states)}."
+    return filters.MultipleChoiceFilter(
+        choices=[(state, state) for state in states], error_messages={"invalid_choice": refusal}, **options
+    )
+
+
 class AgentFilter(filters.FilterSet):  # type: ignore[misc]
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
     node = filters.CharFilter(method="by_node", label="A node's slug or id.")
@@ -47,7 +55,7 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]
 
 
 class RunFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in State], method="by_state")
+    state = by_state(*State, method="by_state")
     live = filters.BooleanFilter(method="by_live", label="Not ended yet, or ended.")
     agent = filters.CharFilter(method="by_agent", label="An agent's name or id.")
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
@@ -68,13 +76,11 @@ class RunFilter(filters.FilterSet):  # type: ignore[misc]
         return in_states(rows, LIVE if value else ENDED)
 
 
-ASKED_STATES = [("open", "open"), *Approval.State.choices]
+ASKED_STATES = ("open", *Approval.State.values)
 
 
 class ApprovalFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(
-        choices=ASKED_STATES, method="by_state", label="`open`: an answer still counts."
-    )
+    state = by_state(*ASKED_STATES, method="by_state", label="`open`: an answer still counts.")
     mine = filters.BooleanFilter(method="by_mine", label="Those that you may answer, or may not.")
     run = filters.UUIDFilter(field_name="run_id")
     kind = filters.CharFilter(field_name="kind", label="read, write, shell, network, publish or other.")

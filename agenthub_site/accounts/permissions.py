@@ -155,9 +155,15 @@ def require(actor: Actor, capability: Can, thing: InProject | UUID | None = None
     if not actor.is_within_scope(capability):
         raise OutOfScope(capability=capability.value)
     is_hubs = project_id is None or not TABLE[capability].roles
-    refusal = Forbidden(_OPERATORS_ONLY if is_hubs else None, capability=capability.value)
+    refusal = Forbidden(_OPERATORS_ONLY if is_hubs else _takes(capability), capability=capability.value)
     refusal.project = project_id
     raise refusal
+
+
+def _takes(capability: Can) -> str:
+    least = next((role for role in ROLES if role in TABLE[capability].roles), None)
+    whose = "an agent's token" if least is None else f"the role {least}" + ("" if least is Role.OWNER else " or above")
+    return f"Your role in this project does not allow that: it takes {whose}."
 
 
 def require_self_or(actor: Actor, capability: Can, user_id: UUID, project_id: UUID | None = None) -> None:

@@ -57,7 +57,8 @@ def examine_node(case: Case, name: str) -> Iterator[Finding]:
             if not may_dial or finding.code.startswith("node_") or finding.level is Level.OK:
                 yield replace(finding, fix="") if may_dial else finding
     except HubRefused as error:
-        yield problem(f"node {name}", str(error), "`agenthub nodes` lists them.", error.code)
+        fix = "`agenthub nodes` lists them." if error.code == "not_found" else ""
+        yield problem(f"node {name}", str(error), fix, error.code)
         return
     except HubUnreachable as error:
         yield problem("nodes", str(error), code="hub_unreachable")

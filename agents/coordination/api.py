@@ -18,7 +18,7 @@ from agenthub_site.accounts.permissions import Can, require
 from agenthub_site.accounts.rest import HubViewSet
 from nodes.contract.errors import Invalid
 
-from ..filters import by_id_or
+from ..filters import by_id_or, by_state
 from ..models import Agent
 from .models import Lock, Round, Task
 from .queries import find_colleague, limits_of
@@ -30,7 +30,7 @@ from .states import RoundState, TaskState
 
 
 class TaskFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in TaskState])
+    state = by_state(*TaskState)
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
     key = filters.CharFilter(label="The id that its creator chose.")
 
@@ -42,7 +42,7 @@ class TaskFilter(filters.FilterSet):  # type: ignore[misc]
 
 
 class RoundFilter(filters.FilterSet):  # type: ignore[misc]
-    state = filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in RoundState])
+    state = by_state(*RoundState)
     project = filters.CharFilter(method="by_project", label="A project's slug or id.")
     task = filters.CharFilter(method="by_task", label="A task's key or id.")
 

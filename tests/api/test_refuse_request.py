@@ -114,3 +114,9 @@ def test_every_answer_has_a_request_id_and_a_given_one_is_kept(as_bob: Api) -> N
     assert len(as_bob.get("/healthz")["X-Request-ID"]) == 32
     assert as_bob.get("/healthz", headers={"X-Request-ID": "from-the-proxy.1"})["X-Request-ID"] == "from-the-proxy.1"
     assert as_bob.get("/healthz", headers={"X-Request-ID": "no\tgood id"})["X-Request-ID"] != "no\tgood id"
+
+
+def test_what_ones_role_does_not_allow_is_refused_with_the_role_that_does(as_bob: Api, agent: Agent) -> None:
+    response = as_bob.patch(f"/api/v1/agents/{agent.pk}/", {"description": "Mends."})
+    assert refusal(response) == (403, "forbidden")
+    assert "it takes the role maintainer or above" in response.json()["error"]["message"]

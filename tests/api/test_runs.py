@@ -247,3 +247,10 @@ def test_who_may_only_look_starts_cancels_and_feeds_nothing(run: Run, role: str)
 @pytest.mark.parametrize("key", ["not-an-id", "00000000-0000-0000-0000-000000000000"])
 def test_an_id_that_is_none_is_not_found(as_root: Api, key: str) -> None:
     assert refusal(as_root.get(f"{RUNS}{key}/")) == (404, "not_found")
+
+
+def test_a_state_that_there_is_not_is_refused_with_those_that_there_are(as_bob: Api) -> None:
+    response = as_bob.get(f"{RUNS}?state=done")
+    assert refusal(response) == (400, "invalid")
+    (said,) = response.json()["error"]["data"]["fields"]["state"]
+    assert "'done'" in said and all(state in said for state in State)
