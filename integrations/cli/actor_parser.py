@@ -57,7 +57,7 @@ def _parser() -> Parser:
 
 
 def _add(words: "argparse._SubParsersAction[Parser]", name: str, what: str) -> Parser:
-    parser = words.add_parser(name, help=what, description=f"{what[:1].upper()}{what[1:]}.")
+    parser = words.add_parser(name, help=what)
     parser.add_argument("--actor-id", "--agent-id", metavar="ID", help="as whom: an agent's or user's id or name")
     parser.add_argument("--run-id", metavar="ID", help="only what belongs to this run")
     parser.add_argument("--address", metavar="HOST:PORT", help="the actor service (else this home's)")

@@ -35,7 +35,20 @@ examples:
   agenthub audit verify --from-export trail.ndjson --key audit-keys.ndjson
   agenthub audit checkpoint >> elsewhere.ndjson      a witness: verify --against elsewhere.ndjson
 """
-FILTERS: Final = ("project", "name", "actor", "object", "run", "node", "approval", "address", "since", "until", "q")
+FILTERS: Final = {
+    "project": "only what happened in it (slug or id; `instance`: in none)",
+    "name": "only what is called so, or begins so: run.",
+    "actor": "only what this one did: an id, a name, a kind such as agent, or kind:id",
+    "object": "only what was done to this: an id, a kind such as token, or kind:id",
+    "run": "only of this run: its whole id",
+    "node": "only of this node: its id",
+    "approval": "only of this approval: its whole id",
+    "artifact": "only of this artifact",
+    "address": "only from this address",
+    "since": "from then on, as in 2026-11-01 or 2026-11-01T09:00Z",
+    "until": "before then",
+    "q": "only with this text in it, wherever; slow in a large trail",
+}
 
 
 def main(arguments: Sequence[str], where: Where) -> int:
@@ -61,8 +74,8 @@ def _parser() -> Parser:
     )
     words = parser.add_subparsers(dest="word", required=True, metavar="list|verify|export|checkpoint|rotate-key")
     listing = words.add_parser("list", help="what happened, newest first")
-    for name in FILTERS:
-        listing.add_argument(f"--{name}", metavar=name.upper(), help="only those of it")
+    for name, what in FILTERS.items():
+        listing.add_argument(f"--{name}", metavar=name.upper(), help=what)
     listing.add_argument("--limit", type=positive, default=50, help="at most so many (50)")
     verify = words.add_parser("verify", help="find and name what was changed, removed or put in")
     which = verify.add_mutually_exclusive_group()

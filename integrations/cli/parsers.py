@@ -18,6 +18,14 @@ MOST_DIGITS = 40
 RUN_HELP = "id of a run, its beginning or end as far as it is unique, or `last`"
 
 
+class _Words(argparse._SubParsersAction):  # type: ignore[type-arg]
+    """A subcommand's own help begins with what the list of subcommands says of it."""
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        what = options.get("help", "")
+        return super().add_parser(name, **{"description": f"{what[:1].upper()}{what[1:]}.", **options})
+
+
 class Parser(argparse.ArgumentParser):
     """Wrong usage is one line that says what to do, or, with ``--json``, one object in the API's shape."""
 
@@ -25,6 +33,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
         self._is_json = False
         self._is_sorting = False
+
+    def add_subparsers(self, **options: Any) -> Any:
+        return super().add_subparsers(**{"action": _Words, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         given = list(sys.argv[1:] if args is None else args)

@@ -52,7 +52,7 @@ def _parser() -> Parser:
         epilog=f"{_EXAMPLES}\n{MEANINGS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
+    words = parser.add_subparsers(dest="word", required=True, metavar="list|grants|add|review|remove|test")
     add_words(words)
     test = words.add_parser("test", help="try out a request", epilog=_EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip

@@ -79,9 +79,9 @@ def add_budget_arguments(parser: argparse.ArgumentParser) -> None:
     set_ = actions.add_parser("set", help="make one: of a project, an agent, a person; with none of them, of everybody")
     set_.add_argument("amount", type=amount, help="tokens; or money, with --currency")
     set_.add_argument("--currency", help="as in USD; without, the amount is tokens")
-    set_.add_argument("--project", metavar="P")
-    set_.add_argument("--agent", metavar="A", help="its id, or project/name")
-    set_.add_argument("--user", metavar="U")
+    set_.add_argument("--project", metavar="P", help="of this project, by its slug")
+    set_.add_argument("--agent", metavar="A", help="of this agent: its id, or project/name")
+    set_.add_argument("--user", metavar="U", help="of this person, by user name")
     set_.add_argument("--period", choices=("day", "month"), default="month", help="(month; days are UTC's)")
     set_.add_argument("--warn", type=positive, default=80, metavar="PERCENT", help="say so from here on (80)")
     set_.add_argument("--stop", action="store_true", help="when it is spent, stop live runs as well")
@@ -136,7 +136,10 @@ def manage_budgets(client: Client, options: argparse.Namespace) -> Exit:
                  f"{100 * each['spent'] // each['amount']} %", each["on_exceeded"])
                 for each in budgets
             ]  # fmt: skip
-            table(rows, ("BUDGET", "OF", "LIMIT", "SPENT", "THEN"), sys.stdout)
+            if rows:
+                table(rows, ("BUDGET", "OF", "LIMIT", "SPENT", "THEN"), sys.stdout)
+            else:
+                print("agenthub: No budgets. Make one: agenthub budget set", file=sys.stderr)
     return Exit.OK
 
 

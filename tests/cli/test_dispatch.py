@@ -7,7 +7,7 @@ import pytest
 
 from agenthub_site.main import CLIENT, HELP, SERVER, main
 from integrations.cli.exits import Exit
-from integrations.cli.parsers import PARSERS
+from integrations.cli.parsers import PARSERS, parser_of
 
 Capture = pytest.CaptureFixture[str]
 
@@ -80,3 +80,13 @@ def test_closed_standard_streams_are_no_trouble(home: Path, closed: str) -> None
     )  # fmt: skip
     assert ended.returncode == Exit.UNREACHABLE
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "word", "said"),
+    [("agent", "create", "Make one"), ("route", "test", "Say whether"), ("token", "revoke", "Make one invalid.")],
+)
+def test_a_subcommands_help_begins_with_what_it_does(capsys: Capture, command: str, word: str, said: str) -> None:
+    with pytest.raises(SystemExit):
+        parser_of(command).parse_args([word, "--help"])
+    assert f"\n\n{said}" in capsys.readouterr().out

@@ -63,3 +63,10 @@ def test_of_runs_it_is_said_which(cli: Cli, hub: SmallHub, capsys: Any) -> None:
     heads, row = capsys.readouterr().out.splitlines()
     assert heads.split()[:2] == ["RUN", "AGENT"]
     assert row.split()[:2] == [RUN[-8:], "mender"]
+
+
+def test_where_there_are_no_budgets_it_says_so(cli: Cli, hub: SmallHub, capsys: Any) -> None:
+    hub.routes["GET", "/api/v1/budgets/"] = (200, {"results": [], "next": None})
+    assert cli("budget", "list") == Exit.OK
+    told = capsys.readouterr()
+    assert told.out == "" and "No budgets" in told.err
