@@ -38,6 +38,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from agenthub_site.homelock import share_home
 
+    # A pool does not survive a fork: its connections would be used by both, and its threads by neither.
+    settings.DATABASES["default"]["OPTIONS"].pop("pool", None)
     with share_home(settings.CONFIG.home, "worker"):
         return _work()
 
