@@ -75,7 +75,7 @@ def _migrations() -> str:
         except DatabaseError:
             return "The database does not answer."
         if missing:
-            return f"{len(missing)} migrations are not applied. Run 'manage.py migrate', or start with 'agenthub up'."
+            return f"{len(missing)} migrations are not applied. Run 'agenthub prepare', or start with 'agenthub up'."
         _is_migrated = True
     return ""
 
