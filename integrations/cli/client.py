@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from .where import Where, short, web_door
 
+CONNECT_SECONDS: Final = 10.0
 TIMEOUT_SECONDS: Final = 30.0
 REPEAT_SECONDS: Final = 10.0
 """A request whose answer was cut off is sent again for so long; its ``Idempotency-Key`` makes that harmless."""
@@ -163,8 +164,6 @@ class Client:
         while True:
             connection = self._connect(self._timeout)
             try:
-                with _reaching(self):
-                    connection.connect()
                 try:
                     connection.request(method, self._full(path), data, headers)
                     answer = connection.getresponse()
@@ -182,6 +181,18 @@ class Client:
         return decoded
 
     def _connect(self, timeout: float) -> http.client.HTTPConnection:
+        """A connection that is up, whose silences of ``timeout`` seconds are errors."""
+        connection = self._connection(min(timeout, CONNECT_SECONDS))
+        try:
+            with _reaching(self):
+                connection.connect()
+        except HubUnreachable:
+            connection.close()
+            raise
+        connection.sock.settimeout(timeout)
+        return connection
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
         if self._path:
             return _UnixConnection(self._path, timeout)
         host = self._url.hostname or ""
@@ -248,6 +259,8 @@ def _reaching(client: Client, *, is_reading: bool = False) -> Iterator[None]:
                 "and AGENTHUB_TOKEN."
             ) from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        if isinstance(error, TimeoutError) and client._url.scheme == "https":
+            reason = "not in time, or what answers there does not speak HTTPS"
         raise HubUnreachable(f"No hub answers at {client} ({reason}). Check AGENTHUB_URL.") from error
 
 

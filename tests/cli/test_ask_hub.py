@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,17 @@ def test_an_address_that_is_none_is_explained(home: Path, url: str, capsys: Capt
     where = find_where(environ={"AGENTHUB_HOME": str(home), "AGENTHUB_URL": url})
     assert main("runs", [], where) == Exit.USAGE
     assert "AGENTHUB_URL must be an address such as https://" in capsys.readouterr().err
+
+
+def test_an_address_where_nobody_speaks_https_is_explained(
+    home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("integrations.cli.client.CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        where = find_where(environ={"AGENTHUB_HOME": str(home), "AGENTHUB_URL": url})
+        assert main("runs", [], where) == Exit.UNREACHABLE
+    assert "does not speak HTTPS" in capsys.readouterr().err
 
 
 def test_a_hub_that_asks_for_a_token_says_where_it_comes_from(home: Path, capsys: Capture) -> None:
