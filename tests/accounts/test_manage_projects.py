@@ -106,7 +106,7 @@ def test_what_is_the_hubs_is_refused_without_talk_of_a_project(alice: User, proj
         require(actor_of(alice), Can.MANAGE_USERS)
     with pytest.raises(Forbidden, match="only a root operator"):
         require(actor_of(alice), Can.VIEW_AUDIT)
-    with pytest.raises(Forbidden, match="Your role does not"):
+    with pytest.raises(Forbidden, match="it takes the role maintainer or above"):
         require(replace(actor_of(alice), roles={project.pk: Role.VIEWER}), Can.EDIT_POLICY, project.pk)
 
 
