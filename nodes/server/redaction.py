@@ -258,7 +258,9 @@ class Redactor:
 
 
 class RedactedStream:
-    """One text in pieces. What ``feed`` and ``peek`` returned so far, and will return, is the redacted whole."""
+    """One text in pieces. What ``feed`` and ``peek`` returned so far, and will return, is the redacted whole, with what
+    ``peek`` showed, ``LEAD_CHARS`` at most, before a ``[secret]`` or ``[path]``.
+    """
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -305,8 +307,11 @@ class RedactedStream:
 
     def peek(self) -> str:
         """Nothing came for a while: the first ``LEAD_CHARS`` of what is waited for, once."""
-        at, self._shown = max(self._at, self._shown), max(min(self._at + LEAD_CHARS, len(self._text)), self._shown)
-        return "" if self._swallow else self._text[at : self._shown]
+        if self._swallow:
+            return ""
+        start = max(self._at, self._shown)
+        self._shown = max(start, min(self._at + LEAD_CHARS, len(self._text)))
+        return self._text[start : self._shown]
 
     @property
     def held(self) -> int:
