@@ -2,12 +2,19 @@
 
 from typing import Any, Final
 
+from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
 
 def _listed(title: str, icon: str, model: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": reverse_lazy(f"admin:{model}_changelist")}
+
+
+def _is_at_projects(request: HttpRequest) -> bool:
+    """The table of permissions lies below the projects' address, and is an entry of its own."""
+    here = request.path
+    return here.startswith(reverse("admin:accounts_project_changelist")) and here != reverse("admin:permissions")
 
 
 UNFOLD: Final[dict[str, Any]] = {
@@ -43,7 +50,7 @@ UNFOLD: Final[dict[str, Any]] = {
                 "title": "People",
                 "items": [
                     _listed("Users", "person", "accounts_user"),
-                    _listed("Projects", "folder", "accounts_project"),
+                    {**_listed("Projects", "folder", "accounts_project"), "active": _is_at_projects},
                     _listed("Invitations", "mail", "accounts_invitation"),
                     _listed("Service accounts", "precision_manufacturing", "accounts_serviceaccount"),
                     _listed("Teams", "groups", "teams_team"),

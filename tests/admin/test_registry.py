@@ -470,6 +470,14 @@ def test_a_service_account_is_made_and_ended(registry: Client, project: Project)
     assert not robot.is_active and names()[-2:] == ["service_account.created", "member.removed"]
 
 
+@pytest.mark.parametrize(
+    ("page", "title"), [("admin:permissions", "Permissions"), ("admin:accounts_project_changelist", "Projects")]
+)
+def test_the_sidebar_marks_where_one_is(registry: Client, page: str, title: str) -> None:
+    groups = registry.get(reverse(page)).context["sidebar_navigation"]
+    assert [item["title"] for group in groups for item in group["items"] if item["active"]] == [title]
+
+
 def test_the_table_of_permissions_is_shown_whole(registry: Client) -> None:
     page = registry.get(reverse("admin:permissions")).content.decode()
     assert all(f"<code>{can}</code>" in page for can in TABLE)
